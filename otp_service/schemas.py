@@ -5,15 +5,23 @@ patterns are JavaScript, has `$` instead. Docstrings and descriptions are part o
 """
 
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from otp_service.core.authenticator import MIN_API_SECRET_BITS, parse_base32_secret
 from otp_service.core.challenge import CHALLENGE_ID, ChallengeStatus
 from otp_service.core.delivery import DeliveryStatus, Fault
+from otp_service.core.ip_address import CLIENT_IP_RULE, parse_client_ip
+from otp_service.core.language_tag import LOCALE_RULE, parse_locale
+from otp_service.core.otpauth_uri import check_label
+from otp_service.core.value_rule import build_rule
 
 
+PURPOSE_RULE: Final = "must be 1 to 64 lower-case letters, digits, dots, underscores and hyphens, the first a letter or digit"
+CHALLENGE_ID_RULE: Final = "must be the `id` of a challenge"
 EXAMPLE_BASE32_KEY: Final = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"
 """The key of RFC 6238, appendix B."""
 EXAMPLE_OTPAUTH_URI: Final = (
@@ -34,6 +42,7 @@ Purpose = Annotated[
     str,
     Meta(
         pattern=r"^[a-z0-9][a-z0-9._-]{0,63}\Z",
+        extra=build_rule(PURPOSE_RULE),
         description="Why the code is requested. A code for one purpose fails for another.",
         examples=["login"],
     ),
@@ -42,6 +51,7 @@ RecordedPurpose = Annotated[
     str,
     Meta(
         pattern=r"^[a-z0-9][a-z0-9._-]{0,63}\Z",
+        extra=build_rule(PURPOSE_RULE),
         description="What the code is verified for: events record it, and a purpose that the tenant may"
         " not use is 403. A code of an app has no purpose of its own.",
         examples=["login"],
@@ -53,6 +63,7 @@ Account = Annotated[
         min_length=1,
         max_length=128,
         pattern=r"^[^\x00]*\Z",
+        extra=build_rule("must be text of 1 to 128 characters, without NUL"),
         description="Your own opaque name for the user.",
         examples=["u-81"],
     ),
@@ -61,6 +72,7 @@ TenantName = Annotated[
     str,
     Meta(
         pattern=r"^[a-z0-9][a-z0-9-]{0,31}\Z",
+        extra=build_rule("must be the name of a tenant: lower-case letters, digits and hyphens"),
         description="The tenant of the account; the default is the tenant of the key.",
         examples=["shop"],
     ),
@@ -69,6 +81,7 @@ ClientIp = Annotated[
     str,
     Meta(
         max_length=45,
+        extra=build_rule(CLIENT_IP_RULE, check=parse_client_ip),
         description="The address of the user's device, without zone and port.",
         examples=["203.0.113.9"],
     ),
@@ -122,7 +135,12 @@ RecoveryCode = Annotated[
 ]
 Locale = Annotated[
     str,
-    Meta(max_length=35, description="Language of the message, a BCP 47 tag.", examples=["en-GB"]),
+    Meta(
+        max_length=35,
+        extra=build_rule(LOCALE_RULE, check=parse_locale),
+        description="Language of the message, a BCP 47 tag.",
+        examples=["en-GB"],
+    ),
 ]
 IssuedPhoneNumber = Annotated[
     str,
@@ -199,7 +217,8 @@ class CreateAuthenticatorRequest(msgspec.Struct, frozen=True, forbid_unknown_fie
                 description="Shown in the app; without colons and invisible characters. The default"
                 " is the account.",
                 examples=["alice@example.com"],
-                # Only documented: the error of core.otpauth_uri names the reason.
+                extra=build_rule(check=check_label),
+                # Only documented: the error of `check_label` names the reason.
                 extra_json_schema={"minLength": 1, "maxLength": 64},
             ),
         ]
@@ -210,6 +229,7 @@ class CreateAuthenticatorRequest(msgspec.Struct, frozen=True, forbid_unknown_fie
             str,
             Meta(
                 max_length=256,
+                extra=build_rule(check=partial(parse_base32_secret, min_bits=MIN_API_SECRET_BITS)),
                 description="Imports a secret: base32, at least 128 bits. The default is a new one.",
                 examples=[EXAMPLE_BASE32_KEY],
             ),
@@ -382,7 +402,13 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Timestamp = Annotated[
-    datetime, Meta(tz=True, description="RFC 3339.", examples=["2026-11-22T00:00:00Z"])
+    datetime,
+    Meta(
+        tz=True,
+        extra=build_rule("must be a time with its zone, like 2026-11-22T00:00:00Z"),
+        description="RFC 3339.",
+        examples=["2026-11-22T00:00:00Z"],
+    ),
 ]
 
 
@@ -407,6 +433,7 @@ class AuditQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             str,
             Meta(
                 pattern=rf"^{CHALLENGE_ID.pattern}\Z",
+                extra=build_rule(CHALLENGE_ID_RULE),
                 description="The id of a challenge.",
                 examples=["c07-5d41402abc4b2a76b9719d911017c592"],
             ),

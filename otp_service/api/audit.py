@@ -8,19 +8,14 @@ from typing import Final
 from litestar import get, post
 from litestar.response.base import ASGIResponse
 
-from otp_service.api.request_body import (
-    convert_fields,
-    parse_body,
-    parse_query_fields,
-    require_empty_body,
-)
+from otp_service.api.request_body import parse_body, parse_query
 from otp_service.api.request_context import AuthenticatedRequest, get_context
 from otp_service.api.responses import build_json_response
 from otp_service.audit.query.reader import EventPage
 from otp_service.core.phone_number import PhoneNumber, classify_number
 from otp_service.core.tenant import Scope
 from otp_service.core.timestamps import to_epoch_ms
-from otp_service.schemas import AuditPage, AuditQuery, AuditSearch
+from otp_service.schemas import AuditPage, AuditQuery, AuditSearch, EmptyBody
 
 
 AUDIT_SCOPES: Final = {Scope.AUDIT, Scope.AUDIT_ALL}
@@ -38,12 +33,8 @@ async def list_events(request: AuthenticatedRequest) -> ASGIResponse:
 
     A page may be short or empty while `next` is not null: the search goes on there.
     """
-    await require_empty_body(request)
-    fields = parse_query_fields(request)
-    limit = fields.get("limit", "")
-    if limit.isascii() and limit.isdigit() and len(limit) < 9:  # noqa: PLR2004  # int() is bounded
-        fields["limit"] = int(limit)
-    return await _respond_with_events(request, convert_fields(fields, AuditQuery))
+    await parse_body(request, EmptyBody)
+    return await _respond_with_events(request, parse_query(request, AuditQuery))
 
 
 @post(

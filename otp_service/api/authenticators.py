@@ -10,7 +10,7 @@ from litestar import post
 from litestar.response.base import ASGIResponse
 
 from otp_service.api.qr_code import render_qr_svg
-from otp_service.api.request_body import parse_body, parse_code_body, parse_idempotency_key
+from otp_service.api.request_body import parse_body, parse_call
 from otp_service.api.request_context import AuthenticatedRequest, get_context
 from otp_service.api.responses import build_json_response
 from otp_service.core.tenant import Scope
@@ -77,8 +77,8 @@ async def confirm_authenticator(request: AuthenticatedRequest) -> ASGIResponse:
     Store the returned token in the row of the user. The code of this call verifies no login. A
     repeat with the same `Idempotency-Key` returns the same token for 24 hours.
     """
-    body = await parse_code_body(request, ConfirmAuthenticatorRequest)
-    key, context = parse_idempotency_key(request), get_context(request)
+    body, key = await parse_call(request, ConfirmAuthenticatorRequest)
+    context = get_context(request)
     call = context.service.authenticators.confirm(request.auth, body, key)
     answer = await context.background_calls.run_shielded(call)
     confirmed_at = format_rfc3339(answer.at)
@@ -102,8 +102,8 @@ async def verify_authenticator(request: AuthenticatedRequest) -> ASGIResponse:
     for the account, over all of its authenticators. Store the returned token if it differs from the
     one that you sent: it is sealed under a newer key.
     """
-    body = await parse_code_body(request, VerifyAuthenticatorRequest)
-    key, context = parse_idempotency_key(request), get_context(request)
+    body, key = await parse_call(request, VerifyAuthenticatorRequest)
+    context = get_context(request)
     call = context.service.authenticators.verify(request.auth, body, key)
     answer = await context.background_calls.run_shielded(call)
     verified_at = format_rfc3339(answer.at)

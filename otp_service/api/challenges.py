@@ -11,17 +11,11 @@ from litestar import delete, get, post
 from litestar.params import FromPath
 from litestar.response.base import ASGIResponse
 
-from otp_service.api.request_body import (
-    parse_body,
-    parse_code_body,
-    parse_idempotency_key,
-    require_empty_body,
-)
+from otp_service.api.request_body import parse_body, parse_call
 from otp_service.api.request_context import AuthenticatedRequest, get_context
 from otp_service.api.responses import build_challenge_view, build_json_response
 from otp_service.core.challenge import parse_partition
 from otp_service.core.errors import ChallengeNotFound
-from otp_service.core.ip_address import parse_client_ip
 from otp_service.core.phone_number import classify_number
 from otp_service.core.ports import ChallengeSnapshot
 from otp_service.core.tenant import Scope
@@ -68,8 +62,8 @@ async def issue_challenge(request: AuthenticatedRequest) -> ASGIResponse:
 
     `Location` is the URL of the challenge. Keep its id in the server-side session of the user.
     """
-    body = await parse_body(request, IssueRequest)
-    call = _get_service(request).issue(request.auth, body, parse_idempotency_key(request))
+    body, key = await parse_call(request, IssueRequest)
+    call = _get_service(request).issue(request.auth, body, key)
     view = build_challenge_view(await _run_shielded(request, call))
     return build_json_response(view, status=201, headers={"Location": f"/v1/challenges/{view.id}"})
 
@@ -80,7 +74,7 @@ async def get_challenge(request: AuthenticatedRequest, challenge_id: FromPath[st
 
     A challenge that has ended remains readable for one hour.
     """
-    await require_empty_body(request)
+    await parse_body(request, EmptyBody)
     challenge_id = _require_challenge_id(challenge_id)
     call = _get_service(request).get_challenge(request.auth, challenge_id)
     return await _respond_with_challenge(request, call)
@@ -92,7 +86,7 @@ async def cancel_challenge(request: AuthenticatedRequest, challenge_id: FromPath
 
     The response is 204 again if it was already canceled.
     """
-    await require_empty_body(request)
+    await parse_body(request, EmptyBody)
     challenge_id = _require_challenge_id(challenge_id)
     await _run_shielded(request, _get_service(request).cancel(request.auth, challenge_id))
 
@@ -120,9 +114,7 @@ async def verify_challenge(
 
     A wrong code is 422 `incorrect-code` and costs one of five attempts. A malformed code costs none.
     """
-    body, key = await parse_code_body(request, VerifyRequest), parse_idempotency_key(request)
-    if body.client_ip is not None:
-        parse_client_ip(body.client_ip)  # before 404; the service parses it after
+    body, key = await parse_call(request, VerifyRequest)
     challenge_id = _require_challenge_id(challenge_id)
     call = _get_service(request).verify(request.auth, challenge_id, body, key)
     return await _respond_with_challenge(request, call)
@@ -142,8 +134,8 @@ async def resend_code(request: AuthenticatedRequest, challenge_id: FromPath[str]
 
     The previous code stays valid. The deadline and the attempts do not change.
     """
-    await require_empty_body(request)
-    key, challenge_id = parse_idempotency_key(request), _require_challenge_id(challenge_id)
+    _, key = await parse_call(request, EmptyBody)
+    challenge_id = _require_challenge_id(challenge_id)
     call = _get_service(request).resend(request.auth, challenge_id, key)
     return await _respond_with_challenge(request, call)
 

@@ -8,7 +8,7 @@ from typing import Final
 from litestar import post
 from litestar.response.base import ASGIResponse
 
-from otp_service.api.request_body import parse_body, parse_code_body, parse_idempotency_key
+from otp_service.api.request_body import parse_body, parse_call
 from otp_service.api.request_context import AuthenticatedRequest, get_context
 from otp_service.api.responses import build_json_response
 from otp_service.core.tenant import Scope
@@ -60,8 +60,8 @@ async def verify_recovery_code(request: AuthenticatedRequest) -> ASGIResponse:
     Store the returned token in place of the one that you sent. `codes_left` counts the codes that
     still work. A wrong code and a used one cost an attempt; a malformed code costs none.
     """
-    body = await parse_code_body(request, VerifyRecoveryCodeRequest)
-    key, context = parse_idempotency_key(request), get_context(request)
+    body, key = await parse_call(request, VerifyRecoveryCodeRequest)
+    context = get_context(request)
     call = context.service.recovery_sets.verify_code(request.auth, body, key)
     answer = await context.background_calls.run_shielded(call)
     view = VerifiedRecoverySetView(

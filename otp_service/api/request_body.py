@@ -1,15 +1,14 @@
-"""Parse bodies and queries into structs; an error names the invalid field.
+"""Parse bodies, queries and Idempotency-Keys; one error names everything that is invalid.
 
 Nothing is repaired: a duplicate name, an unknown name or half a surrogate pair is refused, because
-another parser of the same bytes might interpret them differently. Messages name fields and types,
-never values, which may be codes and numbers.
+another parser of the same bytes might interpret them differently.
 """
 
 import asyncio
 import json
 import re
 from collections import Counter
-from functools import cache
+from collections.abc import Iterator, Mapping
 from typing import Any, Final, NoReturn, TypeVar
 from urllib.parse import parse_qsl
 
@@ -18,8 +17,19 @@ from litestar import Request
 from litestar.exceptions import HTTPException
 from litestar.exceptions.http_exceptions import RequestEntityTooLarge
 
+from otp_service.api.field_errors import (
+    CODE_FIELD,
+    REPEATED_NAME_MESSAGE,
+    FieldRule,
+    ParsedFields,
+    build_invalid_request,
+    find_field_errors,
+    list_rules,
+    redact_path,
+)
 from otp_service.api.request_context import AuthenticatedRequest, get_header_values
 from otp_service.core.errors import InvalidRequest
+from otp_service.core.tenant import Tenant
 from otp_service.schemas import EmptyBody
 
 
@@ -38,8 +48,7 @@ BODY_TIMEOUT_SECONDS: Final = 20.0
 
 _JSON_TYPE: Final = re.compile(rb'(?i)application/json\s*(;\s*charset\s*=\s*("utf-8"|utf-8)\s*)?')
 _FORM_TYPE: Final = b"application/x-www-form-urlencoded"
-_FIELD_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}")
-_FIELD_ERROR: Final = re.compile(r"(?s)Object (missing required|contains unknown) field `(.*)`")
+_SHORT_NUMBER: Final = re.compile("[0-9]{1,8}")  # int() of a longer text takes time
 
 # RFC 8941, 3.3.3, or bare. A comma without quotes could be two headers joined by a proxy.
 _IDEMPOTENCY_KEY: Final = re.compile(rb'"((?:[ !#-\[\]-~]|\\["\\])*)"|([!#-+.-~-]*)')
@@ -47,43 +56,52 @@ _MAX_KEY_CHARS: Final = 255
 
 
 async def parse_body(request: AuthenticatedRequest, kind: type[T]) -> T:
-    """Return the body as this kind of struct. Raises 413, 415 and 400, in that order."""
-    return convert_fields(await parse_body_fields(request), kind)
+    """Return the body as this kind of struct. Raises 413, 415 and 400, in that order.
 
-
-async def parse_code_body(request: AuthenticatedRequest, kind: type[T]) -> T:
-    """Return a body with a code. One that is not text is as malformed as an empty one (R8).
-
-    So it is refused in the same order as every other malformed code, after 404, 410 and 422.
+    A body of `EmptyBody` may be missing.
     """
-    fields = await parse_body_fields(request)
-    if not isinstance(fields.get("code", ""), str):
-        fields["code"] = ""
-    return convert_fields(fields, kind)
-
-
-async def require_empty_body(request: AuthenticatedRequest) -> None:
-    """Raise InvalidRequest unless the body is missing or an empty object."""
     body = await read_body(request)
-    if body:
-        convert_fields(_decode_json_object(request, body), EmptyBody)
+    is_missing = not body and kind is EmptyBody
+    fields = ParsedFields() if is_missing else _decode_json_object(request, body)
+    return convert_fields(fields, kind, _get_tenant(request))
 
 
-async def parse_body_fields(request: AuthenticatedRequest) -> dict[str, Any]:
-    """Return the fields of the body, of any JSON type."""
-    return _decode_json_object(request, await read_body(request))
+async def parse_call(request: AuthenticatedRequest, kind: type[T]) -> tuple[T, str | None]:
+    """Return the body, and the Idempotency-Key. Raises as `parse_body`, with the errors of both."""
+    key, key_errors = None, tuple[tuple[str, str], ...]()
+    try:
+        key = parse_idempotency_key(request)
+    except InvalidRequest as error:
+        key_errors = error.errors
+    try:
+        body = await parse_body(request, kind)
+    except InvalidRequest as error:
+        raise InvalidRequest(*error.errors, *key_errors) from None
+    if key_errors:
+        raise InvalidRequest(*key_errors)
+    return body, key
 
 
-def parse_query_fields(request: AuthenticatedRequest) -> dict[str, Any]:
+def parse_query(request: AuthenticatedRequest, kind: type[T]) -> T:
+    """Return the query as this kind of struct. Raises InvalidRequest."""
+    fields = _decode_urlencoded(request.scope["query_string"])
+    for name, rule in list_rules(kind).items():
+        text = fields.get(name, "")
+        if not rule.is_text and _SHORT_NUMBER.fullmatch(text):
+            fields[name] = int(text)
+    return convert_fields(fields, kind, _get_tenant(request))
+
+
+def parse_query_fields(request: AuthenticatedRequest) -> dict[str, str]:
     """Return the fields of the query, all of them text."""
-    return _decode_urlencoded(request.scope["query_string"])
+    return _require_unique_names(_decode_urlencoded(request.scope["query_string"]))
 
 
 async def parse_form_fields(request: AuthenticatedRequest) -> dict[str, str]:
     """Return the fields of an HTML form, all of them text."""
     if [value.lower() for value in get_header_values(request, b"content-type")] != [_FORM_TYPE]:
         raise HTTPException(status_code=415)
-    return _decode_urlencoded(await read_body(request))
+    return _require_unique_names(_decode_urlencoded(await read_body(request)))
 
 
 def parse_idempotency_key(request: AuthenticatedRequest) -> str | None:
@@ -100,22 +118,37 @@ def parse_idempotency_key(request: AuthenticatedRequest) -> str | None:
     return str(key, "ascii")
 
 
-def convert_fields(fields: dict[str, Any], kind: type[T]) -> T:
-    """Return the fields as a struct. Raises InvalidRequest with the invalid field.
+def convert_fields(fields: Mapping[str, Any], kind: type[T], tenant: Tenant | None = None) -> T:
+    """Return the fields as a struct. Raises InvalidRequest with every error.
 
-    An optional field that is null counts as missing, also one whose default is not null.
+    An optional field that is null counts as missing, also one whose default is not null. `tenant` is
+    the caller's, whose `requires` applies.
     """
-    optional = _list_optional_fields(kind)
-    given = {name: v for name, v in fields.items() if v is not None or name not in optional}
-    try:
-        return msgspec.convert(given, kind)
-    except msgspec.ValidationError as error:
-        raise InvalidRequest(_describe_validation_error(str(error))) from None
+    rules = list_rules(kind)
+    missing = _find_missing_members(tenant, fields, rules) if tenant else ()
+    if errors := [*find_field_errors(fields, kind), *missing]:
+        raise build_invalid_request(errors)
+    given = {k: v for k, v in fields.items() if v is not None or rules[k].is_required}
+    if CODE_FIELD in given and not isinstance(given[CODE_FIELD], str):
+        given[CODE_FIELD] = ""
+    return msgspec.convert(given, kind)
 
 
-@cache
-def _list_optional_fields(kind: type[msgspec.Struct]) -> frozenset[str]:
-    return frozenset(field.name for field in msgspec.structs.fields(kind) if not field.required)
+def _find_missing_members(
+    tenant: Tenant, fields: Mapping[str, Any], rules: Mapping[str, FieldRule]
+) -> Iterator[tuple[str, str]]:
+    """Yield the members that the tenant requires in a call about a user's device."""
+    if "client_ip" not in rules:
+        return
+    for name, message in tenant.find_missing_members(fields):
+        if not rules[name].is_required:  # else it is reported for every tenant
+            yield name, message
+
+
+def _get_tenant(request: AuthenticatedRequest) -> Tenant | None:
+    """Return the tenant of the caller; None on the pages of the admin listener."""
+    caller = request.scope.get("auth")
+    return None if caller is None else caller.tenant
 
 
 async def read_body(request: Request[Any, Any, Any], max_bytes: int = MAX_BODY_BYTES) -> bytes:
@@ -147,7 +180,7 @@ async def _receive_body(request: Request[Any, Any, Any], max_bytes: int) -> byte
     raise RequestEntityTooLarge
 
 
-def _decode_json_object(request: AuthenticatedRequest, body: bytes) -> dict[str, Any]:
+def _decode_json_object(request: AuthenticatedRequest, body: bytes) -> ParsedFields:
     types = get_header_values(request, b"content-type")
     if len(types) != 1 or not _JSON_TYPE.fullmatch(types[0].strip()):
         raise HTTPException(status_code=415)
@@ -155,15 +188,15 @@ def _decode_json_object(request: AuthenticatedRequest, body: bytes) -> dict[str,
         fields = _JSON_DECODER.decode(body.decode())
     except (ValueError, RecursionError):
         _raise_invalid_request("", "the body must be one JSON object in UTF-8")
-    if not isinstance(fields, dict):
+    if not isinstance(fields, ParsedFields):
         _raise_invalid_request("", "the body must be a JSON object")
     return fields
 
 
-def _decode_urlencoded(text: bytes) -> dict[str, str]:
+def _decode_urlencoded(text: bytes) -> ParsedFields:
     """Return the fields of a query or of a form body."""
     if not text:
-        return {}
+        return ParsedFields()
     if text.count(b"&") >= MAX_FIELDS:
         _raise_invalid_request("", f"must be at most {MAX_FIELDS} name=value pairs")
     try:
@@ -171,20 +204,27 @@ def _decode_urlencoded(text: bytes) -> dict[str, str]:
         pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=True, errors="strict")
     except ValueError:
         _raise_invalid_request("", "must be name=value pairs, percent-encoded in UTF-8")
-    return _require_unique_names(pairs)
+    return _collect_fields(pairs)
 
 
-def _require_unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return the pairs as a dictionary; names must be unique and encodable as UTF-8."""
-    fields = dict(pairs)
+def _collect_fields(pairs: list[tuple[str, Any]]) -> ParsedFields:
+    """Return the pairs by name. Raises ValueError if a name or a text cannot be encoded as UTF-8."""
+    fields = ParsedFields(pairs)
     if len(fields) < len(pairs):
         counts = Counter(name for name, _ in pairs)
-        duplicate = next(name for name, count in counts.items() if count > 1)
-        _raise_invalid_request(_redact_field_name(duplicate), "is sent more than once")
+        fields.repeated_names = tuple(name for name, count in counts.items() if count > 1)
     for name, value in pairs:
         name.encode()
         if isinstance(value, str):
             value.encode()  # half a surrogate pair is a ValueError
+    return fields
+
+
+def _require_unique_names(fields: ParsedFields) -> ParsedFields:
+    """Return the fields. Raises InvalidRequest if a name was sent more than once."""
+    if fields.repeated_names:
+        paths = map(redact_path, fields.repeated_names)
+        raise build_invalid_request((path, REPEATED_NAME_MESSAGE) for path in paths)
     return fields
 
 
@@ -196,22 +236,6 @@ def _raise_invalid_request(path: str, message: str) -> NoReturn:
     raise InvalidRequest((path, message)) from None
 
 
-def _describe_validation_error(text: str) -> tuple[str, str]:
-    field = _FIELD_ERROR.match(text)
-    if field:
-        is_missing = field[1].startswith("missing")
-        message = "is missing" if is_missing else "is not a field of this request"
-        return _redact_field_name(field[2]), message
-    what, _, path = text.partition(" - at `$.")
-    # Patterns are shown in the syntax of JavaScript, as in openapi.py.
-    return path.rstrip("`"), what[:1].lower() + what[1:].replace(r"\\Z", "$")
-
-
-def _redact_field_name(name: str) -> str:
-    """Return the name if it looks like one, or empty: other text could be a number."""
-    return name if _FIELD_NAME.fullmatch(name) else ""
-
-
 _JSON_DECODER: Final = json.JSONDecoder(
-    object_pairs_hook=_require_unique_names, parse_constant=_reject_constant
+    object_pairs_hook=_collect_fields, parse_constant=_reject_constant
 )

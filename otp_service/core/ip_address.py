@@ -10,6 +10,9 @@ from typing import Final
 from otp_service.core.errors import InvalidRequest
 
 
+CLIENT_IP_RULE: Final = (
+    "must be an IPv4 or IPv6 address like 203.0.113.9, without a port, a zone or brackets"
+)
 IPV4_IN_LAST_32_BITS: Final = tuple(
     map(
         IPv6Network,
@@ -35,10 +38,10 @@ def parse_client_ip(text: str) -> IPv4Address | IPv6Address:
     try:
         address = ip_address(text)
     except ValueError as error:
-        raise InvalidRequest(("client_ip", "must be an IPv4 or IPv6 address")) from error
+        raise InvalidRequest(("client_ip", CLIENT_IP_RULE)) from error
     if isinstance(address, IPv6Address):
         if address.scope_id is not None:
-            raise InvalidRequest(("client_ip", "must be an address without a zone"))
+            raise InvalidRequest(("client_ip", CLIENT_IP_RULE))
         return address.ipv4_mapped or address
     return address
 

@@ -9,6 +9,7 @@ Letters of Latin script that GSM 03.38 lacks lose their accents, as in the SMS o
 such letter would reduce 160 characters to 70.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -55,14 +56,17 @@ MESSAGE_TEMPLATES: Final[Mapping[str, str]] = {
     "zh-Hant": "您的{brand}驗證碼是{code}，{minutes}分鐘內有效，請勿告訴他人。",
 }
 
-# Tags whose readers read another of the above: Norwegian (`no`, Nynorsk), where Chinese is written
-# in traditional characters, and the tags that BCP 47 replaced.
-LOCALE_ALIASES: Final[Mapping[str, str]] = {
-    "in": "id",
-    "iw": "he",
-    "nn": "nb",
-    "no": "nb",
-    "zh-HK": "zh-Hant",
-    "zh-MO": "zh-Hant",
-    "zh-TW": "zh-Hant",
-}
+_ENGLISH_AFTER_DETERMINER: Final = (
+    "Your code for {brand} is {code}. It is valid for {minutes} min. Do not share it."
+)
+_DETERMINER_PATTERN: Final = re.compile(r"(?:the|an?|my|your|our|this)\s", re.IGNORECASE)
+
+
+def get_template(language: str, brand: str) -> str:
+    """Return the text in a language, in a form that is correct before this brand.
+
+    English puts the brand after "Your", where no second article may follow: not "Your The Shop code".
+    """
+    if language == "en" and _DETERMINER_PATTERN.match(brand):
+        return _ENGLISH_AFTER_DETERMINER
+    return MESSAGE_TEMPLATES[language]

@@ -9,14 +9,16 @@ request is ever part of a message.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterator
+from itertools import chain
 from typing import Final
 
 import msgspec
 
 from otp_service.core.errors import InvalidRequest
-from otp_service.core.gsm_alphabet import GSM_OCTETS, count_septets
-from otp_service.core.message_templates import LOCALE_ALIASES, MESSAGE_TEMPLATES
+from otp_service.core.gsm_alphabet import GSM_OCTETS, count_septets, simplify_character
+from otp_service.core.language_tag import list_translation_tags, parse_locale
+from otp_service.core.message_templates import MESSAGE_TEMPLATES, get_template
 from otp_service.core.visible_text import has_invisible_characters
 
 
@@ -34,15 +36,9 @@ _HOST_LABEL_PATTERN: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _HOST_PATTERN: Final = re.compile(rf"(?:{_HOST_LABEL_PATTERN}\.)+(?=[a-z]){_HOST_LABEL_PATTERN}")
 
 _MAX_BRAND_CHARS: Final = 20
+_MAX_NAMED_CHARS: Final = 3
 # What a phone would make a link of; the other dots are those of IDNA (UTS 46, 4.5).
 _LINK_PATTERN: Final = re.compile(r"://|www\.|\S[.\u3002\uff0e\uff61]\w{2}", re.IGNORECASE)
-
-# BCP 47: language, script, region. What may follow (variants, extensions) changes no sentence.
-_LOCALE_PATTERN: Final = re.compile(
-    r"([a-z]{2,3})(?:-([a-z]{4}))?(?:-([a-z]{2}|[0-9]{3}))?(?:-[a-z0-9]{1,8})*",
-    re.ASCII | re.IGNORECASE,
-)
-_MAX_LOCALE_CHARS: Final = 35  # RFC 5646, 4.4.1
 
 
 class MessageRenderer(msgspec.Struct, frozen=True):
@@ -76,7 +72,7 @@ class MessageRenderer(msgspec.Struct, frozen=True):
         """
         if not (code.isascii() and code.isdigit()):
             raise ValueError("Only ASCII digits can be the code of a message.")
-        text = MESSAGE_TEMPLATES[self._select_language(locale)]
+        text = get_template(self._select_language(locale), self.brand)
         lines = [text.format(brand=self.brand, code=code, minutes=minutes)]
         if self.android_hash is not None:
             lines.append(self.android_hash)
@@ -87,24 +83,17 @@ class MessageRenderer(msgspec.Struct, frozen=True):
         return "\n".join(lines)
 
     def _select_language(self, locale: str | None) -> str:
-        for tag in (*_list_fallback_tags(locale or ""), *_list_fallback_tags(self.default_locale)):
+        for tag in chain(list_translation_tags(locale or ""), self._list_default_tags()):
             if tag in self.languages:
                 return tag
         known = ", ".join(sorted(self.languages))
         raise ValueError(f"default_locale: take one of the languages: {known}.")
 
-
-def parse_locale(text: str) -> str:
-    """Return a BCP 47 tag as `zh-Hant-TW`, without what may follow its region.
-
-    Raises InvalidRequest for a malformed tag; a language without messages is accepted.
-    """
-    match = _LOCALE_PATTERN.fullmatch(text) if len(text) <= _MAX_LOCALE_CHARS else None
-    if match is None:
-        raise InvalidRequest(("locale", "Use a language tag (BCP 47) like en or en-GB."))
-    language, script, region = match.groups(default="")
-    tag = (language.lower(), script.title(), region.upper())
-    return "-".join(part for part in tag if part)
+    def _list_default_tags(self) -> Iterator[str]:
+        try:
+            yield from list_translation_tags(parse_locale(self.default_locale))
+        except InvalidRequest:
+            return
 
 
 def validate_brand(brand: str) -> None:
@@ -129,15 +118,20 @@ def validate_messages(renderer: MessageRenderer, digits: int, max_minutes: int) 
     is billed as two (R39).
     """
     max_bytes, too_long = _MAX_ANDROID_BYTES if renderer.android_hash else None, []
+    shortened = False  # whether a message is too long because of a character of the brand
     for language in sorted(renderer.languages):
         text = renderer.render("0" * digits, max_minutes, language)
         if excess := _describe_excess(text, max_bytes):
             too_long.append(f"{language} ({excess})")
+            shortened |= (
+                count_septets(text) is None
+                and count_septets(MESSAGE_TEMPLATES[language]) is not None
+            )
     if too_long:
-        raise ValueError(
-            f"These messages are too long: {', '.join(too_long)}. "
-            "Shorten brand or host, write the brand in Latin letters, or leave these out of languages."
-        )
+        remedy = "Shorten brand or host, or leave these out of languages."
+        if shortened:
+            remedy = _describe_costly_characters(renderer.brand)
+        raise ValueError(f"These messages are too long: {', '.join(too_long)}. {remedy}")
 
 
 def count_segments(text: str) -> int:
@@ -165,6 +159,22 @@ def _count_utf16_units(text: str) -> int:
     return sum(2 if char > "\uffff" else 1 for char in text)
 
 
+def _describe_costly_characters(brand: str) -> str:
+    """Return the characters of a brand that shorten its messages, with what to write instead."""
+    costly = [char for char in dict.fromkeys(brand) if count_septets(char) is None]
+    named = []
+    for char in costly[:_MAX_NAMED_CHARS]:
+        simple = simplify_character(char)
+        advice = f", write {simple}" if simple else ""
+        named.append(f"{char} (U+{ord(char):04X}{advice})")
+    more = " and others" if len(costly) > len(named) else ""
+    return (
+        f"An SMS with a character that GSM 03.38 lacks has {_UCS2_SINGLE_UNITS} characters instead of "
+        f"{_GSM_SINGLE_SEPTETS}, and the brand has {', '.join(named)}{more}. Write the brand without "
+        "them, shorten brand or host, or leave these out of languages."
+    )
+
+
 def _describe_excess(text: str, max_bytes: int | None) -> str:
     size, room = count_septets(text), _GSM_SINGLE_SEPTETS
     if size is None:
@@ -175,10 +185,3 @@ def _describe_excess(text: str, max_bytes: int | None) -> str:
     if max_bytes is not None and size > max_bytes:
         return f"{size} of {max_bytes} bytes"
     return ""
-
-
-def _list_fallback_tags(locale: str) -> Iterable[str]:
-    # RFC 4647, 3.4: the tag, then shorter and shorter.
-    parts = locale.split("-")
-    tags = ("-".join(parts[:count]) for count in range(len(parts), 0, -1))
-    return (LOCALE_ALIASES.get(tag, tag) for tag in tags)

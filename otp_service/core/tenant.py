@@ -1,6 +1,7 @@
 """Tenants, their API keys, and the scopes of the keys."""
 
 import hashlib
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 
 import msgspec
@@ -12,6 +13,9 @@ from otp_service.core.phone_number import PhoneNumber
 
 
 TENANT_NAME_PATTERN = r"[a-z0-9][a-z0-9-]{0,31}"
+
+
+REQUIRED_MEMBER_MESSAGE = "is required by this tenant's setting `requires`: the limits need it"
 
 
 class Scope(StrEnum):
@@ -54,10 +58,14 @@ class Tenant(msgspec.Struct, frozen=True):
     def check_required(self, *, account: str | None, client_ip: str | None) -> None:
         """Raise InvalidRequest with each member that the tenant requires and the call lacks."""
         given = {"account": account, "client_ip": client_ip}
-        missing = sorted(member for member in self.requires if given[member] is None)
-        if missing:
-            remedy = "is required by this tenant's setting `requires`: the limits need it"
-            raise InvalidRequest(*((member, remedy) for member in missing))
+        if errors := [*self.find_missing_members(given)]:
+            raise InvalidRequest(*errors)
+
+    def find_missing_members(self, given: Mapping[str, object]) -> Iterator[tuple[str, str]]:
+        """Yield each member that the tenant requires and a call lacks, with the reason."""
+        for member in sorted(self.requires):
+            if given.get(member) is None:
+                yield member, REQUIRED_MEMBER_MESSAGE
 
 
 class ApiKey(msgspec.Struct, frozen=True):

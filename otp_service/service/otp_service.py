@@ -16,7 +16,7 @@ from msgspec.structs import astuple, replace
 from otp_service.core import charges, errors, events
 from otp_service.core.challenge import Challenge, build_challenge_id, parse_partition
 from otp_service.core.delivery import Receipt, SubmissionReference
-from otp_service.core.messages import parse_locale
+from otp_service.core.language_tag import parse_locale
 from otp_service.core.phone_number import PhoneNumber, check_country, classify_number
 from otp_service.core.ports import ChallengeSnapshot, Commit, CompareAndSwap
 from otp_service.core.tenant import Tenant

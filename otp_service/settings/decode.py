@@ -7,15 +7,15 @@ which also parses text from the environment. No issue shows a value.
 
 import base64
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from enum import StrEnum
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Any, Union, get_args, get_origin
 
 import msgspec
 
 from otp_service.core.keys import Key, KeyRing
 from otp_service.core.limits import Window
 from otp_service.core.secret import Secret
+from otp_service.core.value_rule import describe_rule
 
 
 ReadFile = Callable[[str], str]
@@ -129,7 +129,7 @@ class SettingsDecoder:
         try:
             return decode(value) if decode else msgspec.convert(value, kind, strict=False)
         except (ValueError, TypeError) as error:
-            return self.add_issue(path, remedy or _describe_type(kind, error))
+            return self.add_issue(path, remedy or _describe_error(kind, error))
 
     def _resolve_file_settings(self, table: dict[str, Any], path: str) -> dict[str, Any]:
         """Return the table with each NAME_file replaced by NAME and the content of that file."""
@@ -161,14 +161,9 @@ def _is_struct(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
 
 
-def _describe_type(kind: Any, error: Exception) -> str:
-    if get_origin(kind) is Annotated and (description := kind.__metadata__[0].description):
-        return str(description)
-    is_enum = isinstance(kind, type) and issubclass(kind, StrEnum)
-    choices = list(kind) if is_enum else get_args(kind) if get_origin(kind) is Literal else ()
-    if choices:
-        return f"must be one of {', '.join(choices)}"
-    return str(error).replace("Expected", "must be").replace("`", "")
+def _describe_error(kind: Any, error: Exception) -> str:
+    """Return the rule that a value breaks; the text of the error where the rule has no words."""
+    return describe_rule(kind) or str(error).replace("Expected", "must be").replace("`", "")
 
 
 def join_path(path: str, name: str) -> str:

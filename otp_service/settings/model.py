@@ -25,6 +25,7 @@ from otp_service.core.secret import Secret
 from otp_service.core.tenant import TENANT_NAME_PATTERN, ApiKey, Scope, Tenant
 from otp_service.core.tenant_share import DEFAULT_SHARE_PERCENT, WHOLE_PERCENT, apply_share
 from otp_service.core.timestamps import to_epoch_ms
+from otp_service.core.value_rule import build_rule
 from otp_service.schemas import Mode
 from otp_service.sms.providers import Provider
 from otp_service.sms.routes import Routes
@@ -38,9 +39,9 @@ Seconds = Annotated[int, Meta(ge=1, le=60)]
 Milliseconds = Annotated[int, Meta(ge=1, le=60_000)]
 
 
-def _match(pattern: str, remedy: str) -> Meta:
-    """Return the constraint of a text; `decode` uses the description as the remedy."""
-    return Meta(pattern=rf"^{pattern}\Z", description=remedy)
+def _match(pattern: str, rule: str) -> Meta:
+    """Return the constraint of a text, with the rule in words."""
+    return Meta(pattern=rf"^{pattern}\Z", extra=build_rule(rule))
 
 
 Name = Annotated[str, _match(TENANT_NAME_PATTERN, "must be lower-case, digits and hyphens")]
@@ -66,7 +67,7 @@ RedisUrl = Annotated[
     str, _match(r"(rediss?://[^\s/@?#]+(/\d{1,2})?|unix:///[^\s@?#]+)", REDIS_URL_REMEDY)
 ]
 INSTANT_REMEDY = "must be a time with its zone, like 2027-01-31T00:00:00Z"
-Instant = Annotated[datetime, Meta(tz=True, description=INSTANT_REMEDY)]
+Instant = Annotated[datetime, Meta(tz=True, extra=build_rule(INSTANT_REMEDY))]
 
 
 class ServiceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

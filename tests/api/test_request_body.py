@@ -6,7 +6,6 @@ import json
 import pytest
 
 from otp_service.api import request_body
-from otp_service.core.errors import InvalidRequest
 from tests.api.fakes import CHALLENGE_ID, ApiHarness, build_auth_header, build_scope, run_asgi_call
 
 
@@ -32,21 +31,24 @@ async def asked_with(api: ApiHarness, body: bytes | str, **headers: str):
     [
         ('{"purpose": "login"}', "phone_number", "is missing"),
         ('{"phone_number": "+1", "colour": 1}', "colour", "is not a field of this request"),
-        ('{"phone_number": 447400123456}', "phone_number", "expected `str`, got `int`"),
-        ('{"phone_number": null}', "phone_number", "expected `str`, got `null`"),
+        ('{"phone_number": 447400123456}', "phone_number", "must be text, not a number"),
+        ('{"phone_number": null}', "phone_number", "must be text, not null"),
         (
             '{"phone_number": "+1", "account": ["a"]}',
             "account",
-            "expected `str | null`, got `array`",
+            "must be text, not an array",
         ),
-        ('{"phone_number": "+1", "account": ""}', "account", "expected `str` of length >= 1"),
+        (
+            '{"phone_number": "+1", "account": ""}',
+            "account",
+            "must be text of 1 to 128 characters, without NUL",
+        ),
         (
             '{"phone_number": "+1", "purpose": "Login"}',
             "purpose",
-            "expected `str` matching regex '^[a-z0-9][a-z0-9._-]{0,63}$'",
+            "must be 1 to 64 lower-case letters, digits, dots, underscores and hyphens, the first a letter or digit",
         ),
         ('{"phone_number": "+1", "phone_number": "+2"}', "phone_number", "is sent more than once"),
-        ('{"phone_number": {"a": {"b": 1, "b": 2}}}', "b", "is sent more than once"),
         ("[]", "", "the body must be a JSON object"),
         ('"text"', "", "the body must be a JSON object"),
     ],
@@ -54,7 +56,7 @@ async def asked_with(api: ApiHarness, body: bytes | str, **headers: str):
 async def test_a_body_that_is_not_as_documented_is_told_by_field(
     api: ApiHarness, body, path, message
 ) -> None:
-    """R58: unknown fields, wrong types and repeated names are reported, at any depth."""
+    """R58: unknown fields, wrong types and repeated names are reported."""
     assert [(path, message)] == errors_of(await asked_with(api, body))
     assert [] == api.service.calls
 
@@ -115,7 +117,7 @@ async def test_every_string_as_a_number_is_left_to_the_service(api: ApiHarness, 
 @pytest.mark.parametrize("field", ["+447400123456", "123456", "a" * 41, "a b", "<b>", "é"])
 async def test_a_name_that_looks_like_none_is_not_repeated(api: ApiHarness, field) -> None:
     """R68: it could be a number or a code in the wrong place."""
-    response = await asked_with(api, json.dumps({field: 1}))
+    response = await asked_with(api, json.dumps({"phone_number": "+1", field: 1}))
 
     assert [("", "is not a field of this request")] == errors_of(response)
     assert field not in response.text
@@ -264,10 +266,9 @@ def test_a_repeated_name_is_found_without_comparing_each_with_each() -> None:
 
     names = [f"n{i}" for i in range(3000)]
 
-    with pytest.raises(InvalidRequest) as caught:
-        request_body._require_unique_names([(CountedName(name), 1) for name in [*names, names[-1]]])
+    found = request_body._collect_fields([(CountedName(name), 1) for name in [*names, names[-1]]])
 
-    assert (("n2999", "is sent more than once"),) == caught.value.errors
+    assert ("n2999",) == found.repeated_names
     assert comparisons < 3 * len(names)
 
 

@@ -169,7 +169,7 @@ def test_several_tables_tell_which_of_them_is_meant(find_config_errors):
     ]
 
     assert [
-        ("tenants.bank.brand", "must be str, got int"),
+        ("tenants.bank.brand", "must be text"),
         ("tenants.post.name", "is not a setting"),
         ("tenants.post.brand", "is missing"),
     ] == found

@@ -2,7 +2,7 @@
 
 - `model`: every setting with its type and default
 - `source`: what a configuration was read from, for another process
-- `load`: TOML overridden by the environment; `decode`: values to types, secrets from files
+- `environment`: which variables are settings; `load`: TOML overridden by them; `decode`: values to types, secrets from files
 - `rules`, and the modules for single tables that end in `_rules`: errors and warnings with remedies
 - `report`: the settings in force, secrets redacted
 - `template`: the commented configuration that `init` writes; `development`: that of `dev`

@@ -7,34 +7,32 @@
     OTP_REDIS__PASSWORD_FILE=/run/secrets/redis         redis.password, without the line break
 
 Two underscores separate levels. One underscore replaces a hyphen, and separates the words of a
-limit. Arrays and tables are written as in TOML, other values as plain text. A variable with this
-prefix that matches no setting is refused: a misspelled limit must not look as if it applied.
+limit. Arrays and tables are written as in TOML, other values as plain text. `environment.py` says which
+variables with this prefix are refused, and which are left alone.
 """
 
-import re
 import tomllib
 from collections.abc import Mapping
 from typing import Any
 
 from msgspec.structs import replace
 
-from otp_service.core.limits import Limit
 from otp_service.settings.decode import ConfigIssue, ReadFile, SettingsDecoder, SettingsError
+from otp_service.settings.environment import (
+    ENV_PREFIX,
+    LIMIT_BY_ENV_NAME,
+    SECTIONS,
+    find_meant_setting,
+    list_variables,
+)
 from otp_service.settings.model import Settings
 
-
-ENV_PREFIX = "OTP_"
-FOREIGN_ENV_PREFIXES = ("OTP_DEV_API_KEY", "OTP_TESTS_")
-"""Variables of `dev` and of the tests; `serve` refuses the first itself."""
 
 HYPHENATED_TABLES = {"tenants", "providers", "sinks", "headers", "secret_headers"}
 """The tables whose keys are chosen by operators and contain hyphens."""
 
-LIMIT_BY_ENV_NAME = {re.sub(r"(?<!^)(?=[A-Z])", "_", limit).upper(): str(limit) for limit in Limit}
-
 UNKNOWN_VARIABLE_REMEDY = (
-    "matches no setting: two underscores separate levels, as in OTP_SERVICE__PORT. In Kubernetes, "
-    "set enableServiceLinks: false if a Service is called otp"
+    "matches no setting: two underscores separate levels, as in OTP_SERVICE__PORT"
 )
 
 
@@ -73,15 +71,14 @@ def _apply_environment(
 ) -> dict[str, str]:
     """Override the document with the variables; return each variable by its setting."""
     variables = {}
-    sections = {name.upper() for name in Settings.__struct_encode_fields__}
-    for variable in sorted(environ):
-        if not variable.startswith(ENV_PREFIX) or variable.startswith(FOREIGN_ENV_PREFIXES):
-            continue
+    for variable in list_variables(environ):
         segments = variable.removeprefix(ENV_PREFIX).split("__")
-        has_section = segments[0] in sections
+        has_section = segments[0] in SECTIONS
         path = _set_value(document, segments, environ[variable]) if has_section else None
         if path is None:
-            decoder.add_issue(variable, UNKNOWN_VARIABLE_REMEDY)
+            meant = find_meant_setting(variable)
+            hint = f". Write {meant}" if meant and meant != variable else ""
+            decoder.add_issue(variable, f"{UNKNOWN_VARIABLE_REMEDY}{hint}")
         else:
             variables[".".join(path)] = variable
     return variables

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 import msgspec
 
 from otp_service.settings.decode import ReadFile
-from otp_service.settings.load import ENV_PREFIX, load_settings
+from otp_service.settings.environment import ENV_PREFIX
+from otp_service.settings.load import load_settings
 from otp_service.settings.model import Settings
 
 

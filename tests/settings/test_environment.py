@@ -3,6 +3,7 @@
 import pytest
 
 from otp_service.core.limits import Limit, Window
+from otp_service.settings.environment import find_foreign_variables
 
 
 @pytest.mark.parametrize(
@@ -115,8 +116,17 @@ def test_a_secret_from_the_environment_replaces_the_file_of_the_configuration(lo
         ("OTP_SERVICE__PROT", "service.prot", "valid names are host, port"),
         ("OTP_LIMITS__SENDS_PER_CONTRY", "limits.SENDS_PER_CONTRY", "SendsPerCountry"),
         ("OTP_MODES", "OTP_MODES", "matches no setting"),
+        ("OTP_MOD", "OTP_MOD", "Write OTP_MODE"),
         ("OTP_SERVICE_PORT", "OTP_SERVICE_PORT", "two underscores"),
-        ("OTP_SERVICE_HOST", "OTP_SERVICE_HOST", "enableServiceLinks: false"),
+        ("OTP_SERVICE_PORT", "OTP_SERVICE_PORT", "Write OTP_SERVICE__PORT"),
+        ("OTP_SERVICE_HOST", "OTP_SERVICE_HOST", "Write OTP_SERVICE__HOST"),
+        ("OTP_PORT", "OTP_PORT", "Write OTP_SERVICE__PORT"),
+        ("OTP_REDIS_URL", "OTP_REDIS_URL", "Write OTP_REDIS__URL"),
+        ("OTP_SENDS_OVERALL", "OTP_SENDS_OVERALL", "Write OTP_LIMITS__SENDS_OVERALL"),
+        ("OTP_LIMITS_SENDSOVERALL", "OTP_LIMITS_SENDSOVERALL", "Write OTP_LIMITS__SENDS_OVERALL"),
+        ("OTP_LIMIT__SENDS_OVERALL", "OTP_LIMIT__SENDS_OVERALL", "Write OTP_LIMITS__SENDS_OVERALL"),
+        ("OTP_TENANTS_SHOP_BRAND", "OTP_TENANTS_SHOP_BRAND", "matches no setting"),
+        ("OTP_POLCY__DIGITS", "OTP_POLCY__DIGITS", "Write OTP_POLICY__DIGITS"),
         ("OTP_REDIS__PASSWORD__DEEPER", "OTP_REDIS__PASSWORD__DEEPER", "matches no setting"),
         ("OTP_KEYS__PEPPER__0__SECRET", "OTP_KEYS__PEPPER__0__SECRET", "matches no setting"),
         ("OTP_TENANTS____BRAND", "OTP_TENANTS____BRAND", "matches no setting"),
@@ -140,6 +150,62 @@ def test_variables_of_others_are_left_alone(load_config):
     assert load_config() == load_config(environ=others)
 
 
+def build_service_links(name: str, host: str = "10.96.0.11", port: str = "8000") -> dict[str, str]:
+    """Return what the kubelet sets for a Service of the namespace, in each of its pods."""
+    prefix = name.upper().replace("-", "_")
+    literal = f"[{host}]" if ":" in host else host
+    url = f"tcp://{literal}:{port}"
+    return {
+        f"{prefix}_SERVICE_HOST": host,
+        f"{prefix}_SERVICE_PORT": port,
+        f"{prefix}_SERVICE_PORT_HTTP": port,
+        f"{prefix}_PORT": url,
+        f"{prefix}_PORT_{port}_TCP": url,
+        f"{prefix}_PORT_{port}_TCP_PROTO": "tcp",
+        f"{prefix}_PORT_{port}_TCP_PORT": port,
+        f"{prefix}_PORT_{port}_TCP_ADDR": host,
+    }
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["otp", "otp-service", "otp-redis", "otp-keys", "otp-service-admin", "otp-mode", "otp-7"],
+)
+@pytest.mark.parametrize("host", ["10.96.0.11", "fd00::11"])
+def test_a_kubernetes_service_whose_name_begins_with_otp_stops_no_start(load_config, name, host):
+    """The variables of a Service that is added today would stop the next restart of each pod."""
+    links = build_service_links(name, host)
+
+    assert load_config() == load_config(environ=links)
+    assert {*links} <= find_foreign_variables(links)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"OTP_SERVICE_PORT": "9000"},
+        {"OTP_SERVICE_HOST": "otp.internal"},
+        {"OTP_PORT": "9000"},
+        {"OTP_SERVICE_PROT": "9000"},
+        {"OTP_SERVICE_DRAIN_SECONDS": "9"},
+    ],
+)
+def test_a_misspelled_setting_is_refused_next_to_a_service_called_otp(find_config_errors, change):
+    """Only variables that agree about one address are of a Service: the kubelet makes all of them."""
+    variables = build_service_links("otp") | change
+
+    assert {*change} <= {fault.setting for fault in find_config_errors(environ=variables)}
+
+
+@pytest.mark.parametrize(
+    "name", ["OTP_VERSION", "OTP_HOME", "OTP_ISSUER", "OTP_API_BASE", "OTP_AGENT"]
+)
+def test_a_variable_that_resembles_no_setting_is_of_another_program(load_config, name):
+    """The image of Erlang sets OTP_VERSION, for example."""
+    assert load_config() == load_config(environ={name: "27.1"})
+    assert {name} == find_foreign_variables({name: "27.1", "PATH": "/bin"})
+
+
 @pytest.mark.parametrize(
     ("variable", "text", "setting", "words"),
     [
@@ -147,9 +213,9 @@ def test_variables_of_others_are_left_alone(load_config):
             "OTP_SERVICE__PORT",
             "many",
             "service.port",
-            "must be int, got str (in OTP_SERVICE__PORT)",
+            "must be a whole number from 1 to 65535 (in OTP_SERVICE__PORT)",
         ),
-        ("OTP_POLICY__DIGITS", "6.5", "policy.digits", "must be int, got str"),
+        ("OTP_POLICY__DIGITS", "6.5", "policy.digits", "must be a whole number"),
         ("OTP_ROUTING", "{most = 1}", "routing.most", "is not a setting"),
         ("OTP_TENANTS__SHOP__COUNTRIES", "GB,IE", "tenants.shop.countries", "square brackets"),
         ("OTP_REDIS__PASSWORD", "", "redis.password", "nonempty"),

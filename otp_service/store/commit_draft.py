@@ -119,8 +119,7 @@ class CommitDraft:
 
     def _add_swap(self, swap: CompareAndSwap) -> None:
         new, old = swap.new, swap.old
-        record = self._key_names.challenge_record_key(self._partition, new.tenant, new.id)
-        secret = self._key_names.secret_record_key(self._partition, new.tenant, new.id)
+        record, secret = self._key_names.challenge_keys(self._partition, new.tenant, new.id)
         self.expect(record, old.version if old else 0)
         # The key has the tenant and the id.
         unnamed = replace(new, tenant="", id="")

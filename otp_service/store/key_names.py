@@ -75,6 +75,13 @@ class KeyNames:
         """The part of a challenge that must not outlive its deadline."""
         return f"{_tag(partition)}:secret:{tenant}:{challenge_id}"
 
+    def challenge_keys(self, partition: int, tenant: str, challenge_id: str) -> tuple[str, str]:
+        """Return the keys of the two records of a challenge: itself, and its secret."""
+        return (
+            self.challenge_record_key(partition, tenant, challenge_id),
+            self.secret_record_key(partition, tenant, challenge_id),
+        )
+
     def bucket_key(self, partition: int, bucket: Bucket) -> str:
         # A commit names half a dozen buckets of one number, one after the other.
         subject, digest = self._last_subject_digest

@@ -12,18 +12,16 @@ from typing import Any, cast
 import msgspec
 
 from otp_service.core import ports
-from otp_service.core.challenge import Challenge, ChallengeSecret, parse_partition
+from otp_service.core.challenge import ChallengeSecret, parse_partition
 from otp_service.core.errors import (
     ChallengeNotFound,
     EventLogFull,
     NotReplicated,
-    StoreKeyUnknown,
     StoreTampered,
     StoreUnavailable,
 )
 from otp_service.core.events import EpochStarted, Event
-from otp_service.core.known_addresses import KnownAddresses
-from otp_service.core.limits import NUMBER_LIMITS, Bucket, LimitRefusal
+from otp_service.core.limits import NUMBER_LIMITS, Bucket
 from otp_service.core.timestamps import DAY_MS
 from otp_service.store import commit_request
 from otp_service.store.account_records import AccountRecords
@@ -32,15 +30,13 @@ from otp_service.store.commit_draft import CommitDraft, sign_event
 from otp_service.store.commit_request import SignedEvent
 from otp_service.store.key_names import KeyNames, parse_key_partition
 from otp_service.store.lua_script import LuaScript
+from otp_service.store.outcome_decoder import OutcomeDecoder
 from otp_service.store.record_cipher import RecordCipher
 from otp_service.store.version_guard import VersionFloors, VersionGuard, parse_version
 
 
 IDEMPOTENCY_TTL_MS = DAY_MS
 
-_decode_challenge = msgspec.msgpack.Decoder(Challenge).decode
-_decode_secret = msgspec.msgpack.Decoder(ChallengeSecret).decode
-_decode_known_addresses = msgspec.msgpack.Decoder(KnownAddresses).decode
 _decode_idempotency_record = msgspec.msgpack.Decoder(ports.IdempotencyRecord).decode
 
 
@@ -75,6 +71,7 @@ class RedisStore:
         self._clock_shift_ms = clock_shift_ms
         self._version_guard = VersionGuard()
         self._account_records = AccountRecords(key_names, cipher)
+        self._decoder = OutcomeDecoder(key_names, cipher, self._account_records)
         self._commit_script = LuaScript(commit_request.COMMIT_LUA)
         self._fetch_script = LuaScript(commit_request.read_lua("fetch"))
 
@@ -117,10 +114,10 @@ class RedisStore:
         partition = parse_partition(challenge_id)
         if partition is None:
             raise ChallengeNotFound
-        keys = self._list_record_keys(partition, tenant, challenge_id)
+        keys = self.key_names.challenge_keys(partition, tenant, challenge_id)
         floors = await self._version_guard.read_floors(self.client, keys)
         now, *values = await self.read_values(keys)
-        snapshot = self._decode_snapshot(now, tenant, challenge_id, values)
+        snapshot = self._decoder.decode_snapshot(now, tenant, challenge_id, values)
         versions = [value and parse_version(value) for value in values]
         await self._version_guard.check_versions(self.client, keys, versions, floors, now)
         return snapshot
@@ -194,7 +191,7 @@ class RedisStore:
         swap = commit.swap
         if swap is None or commit.only_with_refunds:  # which may write nothing
             return _check_nothing
-        keys = self._list_record_keys(commit.partition, swap.new.tenant, swap.new.id)
+        keys = self.key_names.challenge_keys(commit.partition, swap.new.tenant, swap.new.id)
         floors = await self._version_guard.read_floors(self.client, keys)
         return partial(self._check_swap, swap, keys, floors)
 
@@ -224,7 +221,7 @@ class RedisStore:
     ) -> ports.CommitOutcome:
         """Return the outcome. Deletes known addresses with a wrong MAC, and raises StoreTampered."""
         try:
-            return self._decode_outcome(reply, commit)
+            return self._decoder.decode_outcome(reply, commit)
         except StoreTampered as error:
             # Else every issue of the account would be 503, for 90 days.
             if commit.known_addresses_of:
@@ -367,88 +364,6 @@ class RedisStore:
             keys += draft.keys
             arguments += [commit_request.pack_request(request), *draft.values]
         return keys, arguments
-
-    def _decode_outcome(self, reply: list[Any], commit: ports.Commit) -> ports.CommitOutcome:
-        """Return the outcome for a reply of lua/commit.lua, whose indexes are from 1."""
-        match reply:
-            case [b"done", now, consecutive_failures, epoch, *values]:
-                count = len(commit.reads)
-                records = self._open_records(commit, commit.reads, values[:count])
-                known = self._open_known_addresses(commit, values[count:])
-                return ports.Committed(now, consecutive_failures, epoch, records, known)
-            case [b"refused", _, charge_index, window_index, wait_ms]:
-                charge = commit.charges[charge_index - 1]
-                return LimitRefusal(charge.bucket.limit, charge.windows[window_index - 1], wait_ms)
-            case [b"locked", _, charge_index]:
-                return ports.Locked(commit.charges[charge_index - 1].bucket.limit)
-            case [b"blocked", _]:
-                return ports.Blocked()
-            case [b"late" | b"conflict", now, *values]:
-                return self._decode_conflict(commit, now, values)
-            case _:
-                raise AssertionError(reply[0])
-
-    def _decode_conflict(
-        self, commit: ports.Commit, now: int, values: list[bytes | None]
-    ) -> ports.Conflict | ports.RecordConflict:
-        """Return the conflict with the values as they are now, none if it came too late."""
-        if commit.swap is None:
-            names = tuple(swap.name for swap in commit.record_swaps)
-            return ports.RecordConflict(now, self._open_records(commit, names, values))
-        old, new = commit.swap.old, commit.swap.new
-        if not values:
-            return ports.Conflict(ports.ChallengeSnapshot(now, old, None))
-        return ports.Conflict(self._decode_snapshot(now, new.tenant, new.id, values))
-
-    def _open_records(
-        self, commit: ports.Commit, names: tuple[ports.RecordName, ...], values: list[bytes | None]
-    ) -> tuple[ports.StoredRecord | None, ...]:
-        keys = self._account_records.list_keys(commit.partition, names)
-        return self._account_records.open_records(keys, values)
-
-    def _decode_snapshot(
-        self, now: int, tenant: str, challenge_id: str, values: list[bytes | None]
-    ) -> ports.ChallengeSnapshot:
-        partition = parse_partition(challenge_id)
-        assert partition is not None  # or no key would have been read
-        record_keys = self._list_record_keys(partition, tenant, challenge_id)
-        record, sealed = values
-        if record is None:
-            return ports.ChallengeSnapshot(now, None, None)
-        try:
-            challenge = _decode_challenge(self.cipher.open_record(record_keys[0], record)[1])
-            body = None if sealed is None else self.cipher.open_record(record_keys[1], sealed)[1]
-            secret = None if body is None else _decode_secret(body)
-        except msgspec.DecodeError as error:
-            raise StoreTampered(record_keys[0]) from error
-        if challenge.is_purged(now):
-            return ports.ChallengeSnapshot(now, None, None)
-        challenge = msgspec.structs.replace(challenge, tenant=tenant, id=challenge_id)
-        return ports.ChallengeSnapshot(now, challenge, secret)
-
-    def _open_known_addresses(
-        self, commit: ports.Commit, values: list[bytes | None]
-    ) -> KnownAddresses:
-        """Return the addresses of a record; those under a key that was removed are lost.
-
-        `values` is the value of the record, if the commit reads it. Raises StoreTampered.
-        """
-        sealed = values[0] if values else None
-        if sealed is None or commit.known_addresses_of is None:
-            return KnownAddresses()
-        key = self.key_names.known_addresses_key(commit.partition, commit.known_addresses_of)
-        try:
-            return _decode_known_addresses(self.cipher.open_record(key, sealed)[1])
-        except StoreKeyUnknown:
-            return KnownAddresses()
-        except msgspec.DecodeError as error:
-            raise StoreTampered(key) from error
-
-    def _list_record_keys(self, partition: int, tenant: str, challenge_id: str) -> tuple[str, str]:
-        return (
-            self.key_names.challenge_record_key(partition, tenant, challenge_id),
-            self.key_names.secret_record_key(partition, tenant, challenge_id),
-        )
 
     def _list_key_variants(
         self, build_key: Callable[[KeyNames, int], str], number: str, partition: int | None

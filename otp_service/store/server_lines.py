@@ -1,4 +1,7 @@
-"""The two lines of a worker to one server: one for durable calls, each batch with its WAIT, and one for the rest."""
+"""The two lines of a worker to one server.
+
+One is for durable calls, each batch with its WAIT, and one for the rest.
+"""
 
 import asyncio
 import time

@@ -23,7 +23,7 @@ IMAGE ?= otp-service
 PYTHON_IMAGE ?= python:3.14-slim
 ARGON2_CFLAGS ?=
 
-.PHONY: help setup run test check lock bench image clean
+.PHONY: help setup run test check lock bench image sbom clean
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' Makefile
@@ -54,6 +54,14 @@ image:  ## build the container image, with docker or podman
 			>&2; exit 1; }
 	$(ENGINE) build --build-arg PYTHON_IMAGE='$(PYTHON_IMAGE)' \
 		--build-arg ARGON2_CFLAGS='$(ARGON2_CFLAGS)' --tag '$(IMAGE)' .
+
+# Of the last commit, so that the same source gives the same document.
+SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct)
+
+sbom: $(VENV)/test.stamp  ## write the bill of materials: dist/otp-service.cdx.json
+	@mkdir -p dist
+	@SOURCE_DATE_EPOCH='$(SOURCE_DATE_EPOCH)' $(BIN)/python -m deploy.sbom >dist/otp-service.cdx.json
+	@echo 'dist/otp-service.cdx.json is written.'
 
 # One lock for all Pythons and platforms, without the address of an index. PyNaCl is in it: it has
 # wheels for all of them.

@@ -7,6 +7,7 @@ import argparse
 import os
 import re
 import secrets
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,15 @@ from otp_service.clock import now_ms
 from otp_service.core.keys import KEY_RING_NAMES
 from otp_service.core.tenant import TENANT_NAME_PATTERN, Scope, hash_api_key
 from otp_service.core.timestamps import to_datetime
-from otp_service.settings import SettingsError, find_errors, load_settings, render_config
+from otp_service.settings import (
+    ConfigIssue,
+    SettingsError,
+    find_errors,
+    load_settings,
+    render_config,
+)
 from otp_service.settings.model import NO_ARCHIVE, AuditSettings
-from otp_service.settings.template import quote_toml
+from otp_service.settings.template import choose_audit_tenant, quote_toml
 
 
 CONFIG_WRITTEN_MESSAGE = """\
@@ -29,6 +36,13 @@ CONFIG_WRITTEN_MESSAGE = """\
 API key of the tenant '{tenant}' (shown this once; the file has only its hash):
 
   {key}
+
+Key of the security team, the tenant '{audit_tenant}' (shown this once, too):
+
+  {audit_key}
+
+It reads the events of all tenants: at http://{admin}/audit, which asks for it, and as
+GET /v1/audit/events with 'Authorization: Bearer KEY'.
 
 {archive}
 
@@ -87,19 +101,19 @@ def register_commands(subparsers: Subparsers) -> None:
 def run_init(args: argparse.Namespace) -> int:
     """Write a commented configuration with new keys.
 
-    The file explains every setting. It has one tenant, whose API key is printed, and
-    new secrets. Its mode is 600. What is left to fill in is listed. A file that exists
+    The file explains every setting. It has one tenant that sends codes, the security
+    team as another one, whose keys are printed, and new secrets. Its mode is 600. What is left to fill in is listed. A file that exists
     is never overwritten. The key that seals the archive is written next to it, as
     audit.pem and audit.pem.pub; an audit.pem that exists is used.
 
-    Exit code 1 if the file exists or cannot be written.
+    Exit code 1 if the file exists or cannot be written, or an option is invalid.
 
     examples:
       otp-service init --country GB
       otp-service init --tenant shop --brand 'The Shop' --country GB IE
       otp-service init --country GB --archive /var/lib/otp-service/archive
     """
-    key_id = _generate_key_id(to_datetime(now_ms()))
+    key_id, audit_key = _generate_key_id(to_datetime(now_ms())), _generate_token()
     text, api_key = render_config(
         tenant=args.tenant,
         brand=args.tenant if args.brand is None else args.brand,
@@ -108,19 +122,42 @@ def run_init(args: argparse.Namespace) -> int:
         pseudonym_id=key_id,
         seal_id=key_id,
         authenticator_id=key_id,
+        audit_key_sha256=hash_api_key(audit_key).hex(),
         **_choose_archive(args.archive, args.config),
     )
     try:
         settings = load_settings(text, {}, str, cores=count_cores())
     except SettingsError as error:
         raise CommandError(str(error)) from error
-    missing = format_list(f"   {error}" for error in find_errors(settings))
+    errors = find_errors(settings)
+    _require_valid_options(args, errors)
     _write_new_file(args.config, text)
     if settings.audit.signing_key:
         _create_signing_key(Path(settings.audit.signing_key))
-    values = {"path": args.config, "tenant": args.tenant, "key": api_key, "missing": missing}
-    print(CONFIG_WRITTEN_MESSAGE.format(**values, archive=_describe_archive(settings.audit)))
+    message = CONFIG_WRITTEN_MESSAGE.format(
+        path=args.config,
+        tenant=args.tenant,
+        key=api_key,
+        audit_tenant=choose_audit_tenant(args.tenant),
+        audit_key=audit_key,
+        admin=f"{settings.service.admin_host}:{settings.service.admin_port}",
+        archive=_describe_archive(settings.audit),
+        missing=format_list(f"   {error}" for error in errors),
+    )
+    print(message)
     return 0
+
+
+def _require_valid_options(args: argparse.Namespace, errors: Iterable[ConfigIssue]) -> None:
+    """Raise CommandError with each option whose value `check` would refuse."""
+    options = {f"tenants.{args.tenant}.brand": "--brand"}
+    if args.country:
+        options[f"tenants.{args.tenant}.countries"] = "--country"
+    invalid = [
+        f"{options[error.setting]} {error.remedy}" for error in errors if error.setting in options
+    ]
+    if invalid:
+        raise CommandError(f"nothing is written, because of these options:\n{format_list(invalid)}")
 
 
 def _choose_archive(archive: str, config: Path) -> dict[str, str]:

@@ -132,12 +132,12 @@ def _build_message(settings: Settings, phone: PhoneNumber, tenant: str) -> Messa
         raise CommandError(f"there is no tenant {tenant}; there is {names}.")
     return Message(
         to=phone,
-        text=MESSAGE_TEXT.format(brand=table.brand),
+        text=MESSAGE_TEXT.format(brand=table.get_brand(tenant)),
         reference=f"test-{secrets.token_hex(8)}",
         validity_seconds=VALIDITY_SECONDS,
         code=TEMPLATE_CODE,
         minutes=VALIDITY_SECONDS // 60,
-        brand=table.brand,
+        brand=table.get_brand(tenant),
         sender=table.sender,
         tenant=tenant,
     )

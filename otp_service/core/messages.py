@@ -35,7 +35,7 @@ _ANDROID_HASH_PATTERN: Final = re.compile(r"[A-Za-z0-9+/]{11}")
 _HOST_LABEL_PATTERN: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _HOST_PATTERN: Final = re.compile(rf"(?:{_HOST_LABEL_PATTERN}\.)+(?=[a-z]){_HOST_LABEL_PATTERN}")
 
-_MAX_BRAND_CHARS: Final = 20
+MAX_BRAND_CHARS: Final = 20
 _MAX_NAMED_CHARS: Final = 3
 # What a phone would make a link of; the other dots are those of IDNA (UTS 46, 4.5).
 _LINK_PATTERN: Final = re.compile(r"://|www\.|\S[.\u3002\uff0e\uff61]\w{2}", re.IGNORECASE)
@@ -101,8 +101,8 @@ def validate_brand(brand: str) -> None:
 
     A line break could add a second `@host #code` line, and a link could be tapped.
     """
-    if not brand or brand != brand.strip() or len(brand) > _MAX_BRAND_CHARS:
-        raise ValueError(f"brand: use 1 to {_MAX_BRAND_CHARS} characters, no space at either end.")
+    if not brand or brand != brand.strip() or len(brand) > MAX_BRAND_CHARS:
+        raise ValueError(f"brand: use 1 to {MAX_BRAND_CHARS} characters, no space at either end.")
     if has_invisible_characters(brand):
         raise ValueError("brand: take out line breaks and characters that cannot be seen.")
     if "@" in brand or "#" in brand:

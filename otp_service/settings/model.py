@@ -18,6 +18,7 @@ from otp_service.core.argon2_profile import DEFAULT_PROFILE, Argon2Profile
 from otp_service.core.keys import ServiceKeys
 from otp_service.core.limits import DEFAULT_LIMITS, Limit, LimitTable, Window
 from otp_service.core.message_templates import MESSAGE_TEMPLATES
+from otp_service.core.messages import MAX_BRAND_CHARS
 from otp_service.core.messages import MessageRenderer as TenantMessages
 from otp_service.core.policy import Policy
 from otp_service.core.relaxed_limits import relax_limits
@@ -216,7 +217,8 @@ SCOPES_WITHOUT_SENDS = frozenset({Scope.AUDIT, Scope.AUDIT_ALL, Scope.OPERATOR})
 class TenantSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """[tenants.NAME]: a calling application, its brand, and where it may send."""
 
-    brand: str
+    brand: str | None = None
+    """Required, as countries are, if one of its keys can send messages."""
     countries: frozenset[str] = frozenset()
     sender: str | None = None
     default_locale: str = "en"
@@ -234,10 +236,19 @@ class TenantSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Whether one of its keys can send messages."""
         return any(key.scopes - SCOPES_WITHOUT_SENDS for key in self.keys)
 
+    @property
+    def needs_brand(self) -> bool:
+        """Whether it sends messages, or may when it has its first key."""
+        return self.can_send or not self.keys
+
+    def get_brand(self, name: str) -> str:
+        """Return the brand; the name of a tenant without one, from which nothing is sent."""
+        return name[:MAX_BRAND_CHARS] if self.brand is None else self.brand
+
     def to_tenant(self, name: str, limits: LimitTable) -> Tenant:
         return Tenant(
             name=name,
-            brand=self.brand,
+            brand=self.get_brand(name),
             countries=self.countries,
             sender=self.sender,
             default_locale=self.default_locale,
@@ -335,7 +346,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         """Return the renderer of a tenant's messages. Raises ValueError with the invalid setting."""
         table = self.tenant_settings[tenant]
         return TenantMessages(
-            brand=table.brand,
+            brand=table.get_brand(tenant),
             host=self.messages.host,
             android_hash=self.messages.android_hash,
             default_locale=table.default_locale,

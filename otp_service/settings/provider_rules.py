@@ -3,8 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from phonenumbers import SUPPORTED_REGIONS
-
+from otp_service.settings.country_codes import describe_unknown_countries
 from otp_service.settings.decode import ConfigIssue, build_issues
 from otp_service.settings.model import Settings
 from otp_service.settings.sender_rules import find_sender_error
@@ -39,8 +38,10 @@ def find_provider_errors(provider: Provider) -> list[tuple[str, str]]:
 def _check_routes(settings: Settings) -> Iterator[ConfigIssue]:
     for destination, route in settings.routing.routes.items():
         path = f"routing.routes.{destination}"
-        if not ROUTE_PREFIX_PATTERN.fullmatch(destination) and destination not in SUPPORTED_REGIONS:
-            yield ConfigIssue(path, "must be a country like GB or a number prefix like +4474")
+        unknown = describe_unknown_countries([destination])
+        if unknown and not ROUTE_PREFIX_PATTERN.fullmatch(destination):
+            remedy = f"must be a country like GB or a number prefix like +4474, not {unknown}"
+            yield ConfigIssue(path, remedy)
         if not route:
             yield ConfigIssue(path, "is empty: name providers or remove the route")
         yield from _check_route(settings, path, route, destination)

@@ -8,8 +8,6 @@ import re
 from collections.abc import Iterator
 from importlib.util import find_spec
 
-from phonenumbers import SUPPORTED_REGIONS
-
 from otp_service.core.ip_address import is_loopback
 from otp_service.core.messages import validate_messages
 from otp_service.settings import (
@@ -20,6 +18,7 @@ from otp_service.settings import (
     mode_rules,
     provider_rules,
 )
+from otp_service.settings.country_codes import describe_unknown_countries
 from otp_service.settings.decode import ConfigIssue, build_issues
 from otp_service.settings.model import (
     MessageSettings,
@@ -157,16 +156,18 @@ def _check_tenants(settings: Settings) -> Iterator[ConfigIssue]:
         yield ConfigIssue("tenants", "needs at least one tenant: only tenants can call the API")
     for name, table in settings.tenant_settings.items():
         yield from _check_tenant(f"tenants.{name}", table)
-        if not settings.policy.find_errors():
+        if table.brand is not None and not settings.policy.find_errors():
             yield from _check_messages(settings, name)
 
 
 def _check_tenant(path: str, table: TenantSettings) -> Iterator[ConfigIssue]:
-    unknown = ", ".join(sorted(table.countries - SUPPORTED_REGIONS - {"*"}))
-    if not table.countries:
+    unknown = describe_unknown_countries(table.countries - {"*"})
+    if table.brand is None and table.needs_brand:
+        yield ConfigIssue(f"{path}.brand", "is missing: it is the name in its messages")
+    if not table.countries and table.needs_brand:
         yield ConfigIssue(f"{path}.countries", 'needs the countries to send to, like ["GB", "IE"]')
     if unknown:
-        yield ConfigIssue(f"{path}.countries", f"has {unknown}: write ISO 3166 codes like GB")
+        yield ConfigIssue(f"{path}.countries", f"has {unknown}: use ISO 3166 codes like GB")
     if table.sender is not None and not SENDER_PATTERN.fullmatch(table.sender):
         remedy = "must be 1 to 11 letters, digits or spaces, or a number"
         yield ConfigIssue(f"{path}.sender", remedy)

@@ -38,6 +38,8 @@ BYTES_PER_LOG_ENTRY = 1200
 """For each event that a stream may have: 800 (Redis 7, measured), and half a refusal."""
 
 
+LOGIN_REMEDY = "is wrong or missing, or redis.username is: compare both with the users that ACL LIST of Redis shows"
+
 READY_SCRIPT = LuaScript("#!lua\nreturn 1")
 """Its flags allow writes, so Redis refuses it while it is full, read-only or loading."""
 
@@ -106,7 +108,7 @@ async def find_issues(client: ScriptClient, *, max_stream_entries: int = 0) -> l
         issues = [await _find_issues_on(client, master, key, log) for master, key in keys.items()]
     except (RedisError, OSError) as error:
         if _is_login_error(error):
-            return [("redis.username", "or redis.password is not accepted: see Redis's ACL LIST")]
+            return [("redis.password", LOGIN_REMEDY)]
         raise StoreUnavailable(cause=describe_error(error)) from error
     # The masters of a cluster mostly have the same issues; report each once.
     return list(dict.fromkeys(chain.from_iterable(issues)))

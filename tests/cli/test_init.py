@@ -33,7 +33,7 @@ def test_init_writes_a_configuration_that_only_its_owner_can_read(run_otp, tmp_p
 
     ended = run_otp("init", "--config", path, "--tenant", "shop", "--country", "gb", "IE")
 
-    (key,) = read_settings(path).build_api_keys()
+    key, _ = read_settings(path).build_api_keys()
     assert (0, "") == (ended.exit_code, ended.err)
     assert 0o600 == path.stat().st_mode & 0o777
     assert hash_api_key(key_in(ended.out)) == key.sha256
@@ -113,13 +113,41 @@ def test_init_does_not_overwrite_a_file(run_otp, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--country", "UK"], "tenants.app.countries: has UK"),
-        (["--country", "GB", "--brand", "a@b"], "tenants.app.brand: take out @"),
+        (["--country", "UK"], "--country has UK (write GB)"),
+        (["--country", "gb", "xx", "el"], "--country has EL (write GR), XX"),
+        (["--country", "GB", "--brand", "a@b"], "--brand take out @"),
+        (["--tenant", "a" * 32], "--brand use 1 to 20 characters"),
+        (["--country", "GB", "--brand", "L\u2019Or\u00e9al Paris"], "\u2019 (U+2019, write ')"),
     ],
 )
-def test_init_lists_invalid_options(run_otp, tmp_path, arguments, said):
-    """They are in the list of what is left to do."""
-    assert said in run_otp("init", "--config", tmp_path / "otp.toml", *arguments).out
+def test_init_refuses_invalid_options_and_writes_nothing(run_otp, tmp_path, arguments, said):
+    """A file with them would have to be corrected by hand, or deleted with the keys in it."""
+    ended = run_otp("init", "--config", tmp_path / "otp.toml", *arguments)
+
+    assert (1, "") == (ended.exit_code, ended.out)
+    assert said in ended.err
+    assert [] == list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("tenant", "team"), [("shop", "security"), ("security", "security-team")])
+def test_init_creates_a_key_for_the_security_team_and_says_what_it_is_for(
+    run_otp, tmp_path, tenant, team
+):
+    """Without it the page of the security team cannot be opened; it reads, and sends nothing."""
+    path = tmp_path / "otp.toml"
+
+    ended = run_otp("init", "--config", path, "--tenant", tenant, "--country", "GB")
+
+    first, second = re.findall(r"^  ([\w-]{43})$", ended.out, re.MULTILINE)
+    settings = read_settings(path)
+    keys = {key.tenant: key for key in settings.build_api_keys()}
+    assert hash_api_key(first) == keys[tenant].sha256
+    assert hash_api_key(second) == keys[team].sha256
+    assert {Scope.AUDIT_ALL} == keys[team].scopes
+    assert not settings.tenant_settings[team].can_send
+    assert "http://127.0.0.1:8001/audit" in ended.out
+    assert f"the tenant '{team}'" in ended.out
+    assert second not in path.read_text()
 
 
 def test_init_names_the_file_that_it_cannot_write(run_otp, tmp_path):

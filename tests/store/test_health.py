@@ -142,7 +142,7 @@ async def test_a_wrong_password_is_a_fault_and_not_a_redis_that_is_away(own):
     server, client = own
     login = user(client, KEYS, *SERVICE) | {"password": "wrong"}
 
-    assert ["redis.username"] == list(await faults(server, **login))
+    assert ["redis.password"] == list(await faults(server, **login))
 
 
 async def test_replicas_that_are_missing_are_counted(own):

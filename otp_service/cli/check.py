@@ -9,7 +9,8 @@ from contextlib import contextmanager
 
 from otp_service.api import openapi
 from otp_service.cli.command import CommandError, Subparsers, add_command, format_list
-from otp_service.cli.common import count_cores, read_settings
+from otp_service.cli.common import count_cores, read_configuration, read_settings
+from otp_service.cli.path_permissions import find_path_errors
 from otp_service.cli.sealer_runner import find_sealer_errors
 from otp_service.cli.secret_files import find_exposed_files
 from otp_service.cli.serve import find_redis_errors
@@ -30,15 +31,17 @@ from otp_service.settings import (
     HashRate,
     Settings,
     find_errors,
+    find_ignored_variables,
     find_tolerated_errors,
     find_warnings,
+    format_hours,
     format_settings,
 )
 
 
 CALIBRATION_ROW = (
     "{0.memory_kib:>6} KiB, {0.passes} passes, {0.lanes} lanes: {ms:>7.1f} ms, {pairs:>6.1f} logins/s, "
-    "attacker hours {hours:.3g}{note}"
+    "offline attack {attack}{note}"
 )
 
 
@@ -53,7 +56,8 @@ def run_check(args: argparse.Namespace) -> int:
     """Show the settings in force, and refuse unsafe ones.
 
     Prints every setting in force (TOML and environment together) with secrets starred,
-    and the hours in which an attacker with a copy of Redis and the pepper finds a code.
+    each with its origin if that is a default or the environment, and the time in which
+    an attacker with a copy of Redis and the pepper finds a code.
     Then checks the live Redis and the archive. Nothing is changed. Each finding names
     its setting and the remedy.
 
@@ -64,17 +68,19 @@ def run_check(args: argparse.Namespace) -> int:
       otp-service check
       otp-service check --config /etc/otp/otp.toml
     """
-    settings, now = read_settings(args.config), now_ms()
+    configuration, now = read_configuration(args.config), now_ms()
+    settings, source = configuration.settings, configuration.source
     errors = [*map(str, find_errors(settings)), *map(str, find_tolerated_errors(settings, now))]
-    warnings = [*find_warnings(settings, now)]
+    warnings = [*find_warnings(settings, now), *find_ignored_variables(source.environ)]
     hash_rate = None
     if not errors:
         fastest = _rank_engines(settings.hash.profile)[0]
         hash_rate = HashRate(fastest.engine.name, 1000 / fastest.hash_ms)
-    print(format_settings(settings, hash_rate))
+    print(format_settings(settings, hash_rate, source.list_origins()))
     if not any(error.startswith("redis.") for error in errors):
         errors += _check_redis(settings)
     errors += [*find_exposed_files(args.config, settings), *find_sealer_errors(settings.audit)]
+    errors += find_path_errors(settings)
     if warnings:
         print(f"\nWorth a second look:\n{format_list(warnings)}")
     if errors:
@@ -96,8 +102,8 @@ def run_calibrate(args: argparse.Namespace) -> int:
     Compares the installed engines with the profile in force. With the fastest one it
     measures argon2id with each row of OWASP's table and with the profile in force, and
     prints milliseconds for one hash, logins (an issue and a verify) a second on all
-    cores, and attacker hours: the time in which an attacker with a copy of Redis, the
-    pepper and one GPU tries all codes of six digits. Without a configuration the
+    cores, and the offline attack: the time in which an attacker with a copy of Redis,
+    the pepper and one GPU tries all codes of six digits. Without a configuration the
     default profile is measured.
 
     Exit code 1 if argon2 cannot run with a profile on this machine.
@@ -122,9 +128,9 @@ def run_calibrate(args: argparse.Namespace) -> int:
         rate = _measure_hash_rate(engine, row, args.seconds / 2)
         rate_all_cores = _measure_hash_rate(engine, row, args.seconds / 2, threads=count_cores())
         figures = {"ms": 1000 / rate, "pairs": rate_all_cores / 2}
-        figures["hours"] = argon2_profile.estimate_attack_hours(row, rate)
+        attack = format_hours(argon2_profile.estimate_attack_hours(row, rate))
         note = ", in force" if row == profile else ""
-        print(CALIBRATION_ROW.format(row, note=note, **figures), flush=True)
+        print(CALIBRATION_ROW.format(row, note=note, attack=attack, **figures), flush=True)
     return 0
 
 

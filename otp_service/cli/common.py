@@ -50,7 +50,7 @@ def find_machine_user() -> str:
 
 def read_settings(path: Path) -> Settings:
     """Return the settings, safe or not. Raises CommandError with everything that cannot be read."""
-    return _read_configuration(path).settings
+    return read_configuration(path).settings
 
 
 def read_safe_settings(path: Path) -> Settings:
@@ -60,7 +60,7 @@ def read_safe_settings(path: Path) -> Settings:
 
 def read_safe_configuration(path: Path) -> Configuration:
     """Return the configuration. Raises CommandError with every unsafe setting and its remedy."""
-    return _require_safety(_read_configuration(path))
+    return _require_safety(read_configuration(path))
 
 
 def _require_safety(configuration: Configuration) -> Configuration:
@@ -70,7 +70,8 @@ def _require_safety(configuration: Configuration) -> Configuration:
     return configuration
 
 
-def _read_configuration(path: Path, remedy: str = WRITE_REMEDY) -> Configuration:
+def read_configuration(path: Path, remedy: str = WRITE_REMEDY) -> Configuration:
+    """Return the configuration, safe or not. Raises CommandError with what cannot be read."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -92,7 +93,7 @@ def read_running_settings(path: Path, *, must_be_safe: bool = True) -> Settings:
     Raises CommandError if they cannot be read, or are not safe and must be.
     """
     if not path.is_dir():
-        configuration = _read_configuration(path, RUNNING_REMEDY)
+        configuration = read_configuration(path, RUNNING_REMEDY)
         return (_require_safety(configuration) if must_be_safe else configuration).settings
     try:
         return load_dev_settings(path)

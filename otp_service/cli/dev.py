@@ -111,6 +111,8 @@ def run_dev(args: argparse.Namespace) -> int:
         raise CommandError(f"{API_KEY_VARIABLE} must be one or more visible ASCII characters.")
     telemetry.configure_logging("info", sys.stderr)
     raise_descriptor_limit()
+    if args.data.exists() and not args.data.is_dir():
+        raise CommandError(f"--data {args.data} is a file: name a folder, which dev creates.")
     try:
         with EmbeddedServer(args.data) as redis:
             _prepare_folder(args.data, redis.url)

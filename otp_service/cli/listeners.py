@@ -1,5 +1,6 @@
 """Listening sockets, their options, and the descriptors that their connections need."""
 
+import errno
 import resource
 import socket
 import sys
@@ -18,6 +19,13 @@ MAX_DESCRIPTORS: Final = 65_536
 
 RESERVED_DESCRIPTORS: Final = 512
 """For Redis, providers and files. A server without a descriptor would try to accept all the time."""
+
+
+_REMEDY_BY_ERRNO: Final = {
+    errno.EADDRINUSE: "Another program uses it: stop that program.",
+    errno.EADDRNOTAVAIL: "This machine does not have the address.",
+    errno.EACCES: "Ports below 1024 need the capability CAP_NET_BIND_SERVICE.",
+}
 
 
 def open_listener(host: str, port: int, *, advice: str) -> socket.socket:
@@ -40,9 +48,17 @@ def bind_listener(host: str, port: int, *, advice: str, is_shared: bool = False)
     except (OSError, OverflowError) as error:
         sock.close()
         reason = getattr(error, "strerror", None) or "a port must be from 0 to 65535"
-        raise CommandError(f"cannot listen on {host}:{port}: {reason}. {advice}") from error
+        remedy = f"{_find_remedy(error)} {advice}".strip()
+        raise CommandError(f"cannot listen on {host}:{port}: {reason}. {remedy}") from error
     sock.settimeout(0)
     return sock
+
+
+def _find_remedy(error: Exception) -> str:
+    """Return what else than another address helps; empty if nothing does."""
+    if isinstance(error, socket.gaierror):
+        return "The name has no address here: write an address of this machine."
+    return _REMEDY_BY_ERRNO.get(getattr(error, "errno", None) or 0, "")
 
 
 def _set_options(sock: socket.socket, *, is_shared: bool) -> None:

@@ -7,7 +7,6 @@ be isolated from the signing key.
 
 import asyncio
 import logging
-import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from otp_service.audit.sinks import FileSinkSettings
 from otp_service.cli.command import CommandError, format_list
 from otp_service.cli.common import read_safe_settings
 from otp_service.cli.loop_thread import LoopThread
+from otp_service.cli.path_permissions import find_archive_errors
 from otp_service.settings import Settings
 from otp_service.settings.model import AuditSettings
 
@@ -63,9 +63,7 @@ def find_sealer_errors(audit: AuditSettings) -> Iterator[str]:
             yield f"audit.previous_signing_key: the archive is sealed by {next_id}: name that key's file"
     except (KeyFileError, ValueError, OSError) as error:
         yield f"audit.signing_key: {error}"
-    existing = next(path for path in (folder, *folder.parents) if path.exists())
-    if not (existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)):
-        yield f"audit.archive: {existing} is not a writable folder: chown or mount it"
+    yield from find_archive_errors(audit)
 
 
 def require_usable_archive(settings: Settings) -> None:

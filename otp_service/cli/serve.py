@@ -19,6 +19,7 @@ from otp_service.cli.common import Configuration, read_safe_configuration
 from otp_service.cli.dev import API_KEY_VARIABLE
 from otp_service.cli.helper_threads import AdminThread, HelperThreads
 from otp_service.cli.listeners import format_address, open_listener, raise_descriptor_limit
+from otp_service.cli.path_permissions import find_path_errors
 from otp_service.cli.sealer_runner import require_usable_archive
 from otp_service.cli.secret_files import find_exposed_files
 from otp_service.cli.slot_listeners import PORT_ADVICE, SlotListeners
@@ -27,7 +28,7 @@ from otp_service.cli.supervisor import Supervisor
 from otp_service.clock import now_ms
 from otp_service.core.errors import StoreUnavailable
 from otp_service.schemas import ServiceStatus
-from otp_service.settings import Settings, find_tolerated_errors
+from otp_service.settings import Settings, find_ignored_variables, find_tolerated_errors
 from otp_service.store import health
 
 
@@ -110,9 +111,11 @@ async def find_redis_errors(settings: Settings) -> list[str]:
 
 def log_tolerated_issues(config: Path, settings: Settings) -> None:
     """Log what `check` refuses and the service runs with."""
-    exposed = find_exposed_files(config, settings)
-    for issue in (*find_tolerated_errors(settings, now_ms()), *exposed):
+    exposed, paths = find_exposed_files(config, settings), find_path_errors(settings)
+    for issue in (*find_tolerated_errors(settings, now_ms()), *exposed, *paths):
         logger.warning("unsafe, and 'otp-service check' refuses it: %s", issue)
+    for variable in find_ignored_variables(os.environ):
+        logger.warning("%s", variable)
 
 
 def _require_safe_redis(settings: Settings) -> None:

@@ -12,8 +12,8 @@ from otp_service.cli.listeners import bind_listener
 
 
 PORT_ADVICE = (
-    "Stop the program that uses it, or choose another one: service.port and service.admin_port in the "
-    "configuration, or OTP_SERVICE__PORT and OTP_SERVICE__ADMIN_PORT"
+    "Or choose another one: service.host, port, admin_host and admin_port in the configuration, or "
+    "OTP_SERVICE__PORT and so on in the environment."
 )
 
 

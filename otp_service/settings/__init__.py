@@ -2,7 +2,7 @@
 
 - `model`: every setting with its type and default
 - `source`: what a configuration was read from, for another process
-- `environment`: which variables are settings; `load`: TOML overridden by them; `decode`: values to types, secrets from files
+- `variables`: which variables are settings; `load`: TOML overridden by them; `decode`: values to types, secrets from files
 - `rules`, and the modules for single tables that end in `_rules`: errors and warnings with remedies
 - `report`: the settings in force, secrets redacted
 - `template`: the commented configuration that `init` writes; `development`: that of `dev`
@@ -12,10 +12,11 @@ from otp_service.settings.decode import ConfigIssue, SettingsError
 from otp_service.settings.key_rules import find_expired_tenants
 from otp_service.settings.load import load_settings
 from otp_service.settings.model import Settings
-from otp_service.settings.report import HashRate, format_settings
+from otp_service.settings.report import HashRate, format_hours, format_settings
 from otp_service.settings.rules import find_errors, find_tolerated_errors, find_warnings
 from otp_service.settings.source import ConfigurationSource, load_source
 from otp_service.settings.template import render_config
+from otp_service.settings.variables import find_ignored_variables
 
 
 __all__ = [
@@ -26,8 +27,10 @@ __all__ = [
     "SettingsError",
     "find_errors",
     "find_expired_tenants",
+    "find_ignored_variables",
     "find_tolerated_errors",
     "find_warnings",
+    "format_hours",
     "format_settings",
     "load_settings",
     "load_source",

@@ -24,7 +24,7 @@ def is_country(text: str) -> bool:
 
 
 def describe_unknown_countries(texts: Iterable[str]) -> str:
-    """Return the texts that are no codes, each with the code that is meant; empty if there are none."""
+    """Return the texts that are no codes, each with the code that is meant."""
     unknown = sorted(text for text in texts if not is_country(text))
     return ", ".join(map(_describe_country, unknown))
 

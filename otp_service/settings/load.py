@@ -7,25 +7,31 @@
     OTP_REDIS__PASSWORD_FILE=/run/secrets/redis         redis.password, without the line break
 
 Two underscores separate levels. One underscore replaces a hyphen, and separates the words of a
-limit. Arrays and tables are written as in TOML, other values as plain text. `environment.py` says which
+limit. Arrays and tables are written as in TOML, other values as plain text. `variables.py` says which
 variables with this prefix are refused, and which are left alone.
 """
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from msgspec.structs import replace
 
-from otp_service.settings.decode import ConfigIssue, ReadFile, SettingsDecoder, SettingsError
-from otp_service.settings.environment import (
+from otp_service.settings.decode import (
+    ConfigIssue,
+    ReadFile,
+    SettingsDecoder,
+    SettingsError,
+    join_path,
+)
+from otp_service.settings.model import Settings
+from otp_service.settings.variables import (
     ENV_PREFIX,
     LIMIT_BY_ENV_NAME,
-    SECTIONS,
+    SECTION_NAMES,
     find_meant_setting,
     list_variables,
 )
-from otp_service.settings.model import Settings
 
 
 HYPHENATED_TABLES = {"tenants", "providers", "sinks", "headers", "secret_headers"}
@@ -60,6 +66,33 @@ def load_settings(
     return _share_cores(settings, cores)
 
 
+def list_origins(text: str, environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the path of each setting that was written, with its variable, or empty for the file.
+
+    Raises ValueError if the text is not TOML.
+    """
+    document = tomllib.loads(text)
+    variables = _apply_environment(document, environ, SettingsDecoder(str))
+    by_path = {path.removesuffix("_file"): variable for path, variable in variables.items()}
+    return {path: find_origin(path, by_path) or "" for path in _list_paths(document)}
+
+
+def find_origin(path: str, origins: Mapping[str, str]) -> str | None:
+    """Return the origin of a setting, or of the table or array that it is in; None without one."""
+    while path not in origins and "." in path:
+        path = path.rpartition(".")[0]
+    return origins.get(path)
+
+
+def _list_paths(value: Any, path: str = "") -> Iterator[str]:
+    """Yield the path of each value in a document; a secret in a file of its own has that of the secret."""
+    if isinstance(value, dict) and value:
+        for name, item in value.items():
+            yield from _list_paths(item, join_path(path, name.removesuffix("_file")))
+    elif path:
+        yield path
+
+
 def _share_cores(settings: Settings, cores: int) -> Settings:
     """Return the settings in which all processes together have a hashing thread for each core."""
     workers = max(1, cores // settings.service.workers)
@@ -73,7 +106,7 @@ def _apply_environment(
     variables = {}
     for variable in list_variables(environ):
         segments = variable.removeprefix(ENV_PREFIX).split("__")
-        has_section = segments[0] in SECTIONS
+        has_section = segments[0] in SECTION_NAMES
         path = _set_value(document, segments, environ[variable]) if has_section else None
         if path is None:
             meant = find_meant_setting(variable)

@@ -8,15 +8,23 @@ import msgspec
 
 from otp_service.core.argon2_profile import estimate_attack_hours
 from otp_service.core.keys import Key, KeyRing
-from otp_service.core.limits import DEFAULT_LIMITS
+from otp_service.core.limits import SPENDING_CAPS
 from otp_service.core.tenant_share import SHARE_LIMITS
 from otp_service.settings.limit_rules import format_windows
+from otp_service.settings.load import find_origin
 from otp_service.settings.model import ApiKeySettings, Settings
 
 
 REDACTED_TEXT = "**********"
 URL_SECRET_PATTERN = re.compile(r"(?<=://)[^/@\s]+(?=@)|(?<=\?)\S+")
 """Secrets in a URL; `find_errors` refuses them there, but the report is shown first."""
+
+NO_VALUE = "-"
+
+DURATION_UNITS = (
+    *(("years", 365 * 24), ("days", 24), ("hours", 1), ("min", 1 / 60), ("s", 1 / 3600)),
+)
+"""With the hours in each, the longest first."""
 
 ReportLine = tuple[str, str]
 
@@ -28,11 +36,38 @@ class HashRate(NamedTuple):
     hashes_per_second: float
 
 
-def format_settings(settings: Settings, hash_rate: HashRate | None = None) -> str:
-    """Return one aligned line for each setting; without a rate there is no attack estimate."""
-    lines = [*_list_settings(settings), *_list_costs(settings, hash_rate)]
+def format_settings(
+    settings: Settings,
+    hash_rate: HashRate | None = None,
+    origins: Mapping[str, str] | None = None,
+) -> str:
+    """Return one aligned line for each setting; without a rate there is no attack estimate.
+
+    With `origins`, the variable of each setting that was written or empty for the file, a line says
+    whether its value is a default or from the environment.
+    """
+    lines = [*_list_settings(settings)]
+    if origins is not None:
+        lines = [
+            (name, f"{value}{_describe_origin(name, value, origins)}") for name, value in lines
+        ]
+    lines += _list_costs(settings, hash_rate)
     width = max(len(name) for name, _ in lines)
     return "\n".join(f"{name:<{width}}  {value}" for name, value in lines)
+
+
+def format_hours(hours: float) -> str:
+    """Return a duration in the unit in which it is easiest to read: seconds to years."""
+    fitting = (unit for unit in DURATION_UNITS if hours >= unit[1])
+    name, size = next(fitting, DURATION_UNITS[-1])
+    return f"{hours / size:.3g} {name}"
+
+
+def _describe_origin(path: str, value: str, origins: Mapping[str, str]) -> str:
+    origin = find_origin(path, origins)
+    if origin:
+        return f"  (from {origin})"
+    return "  (default)" if origin is None and value != NO_VALUE else ""
 
 
 def _list_settings(settings: Settings) -> Iterator[ReportLine]:
@@ -42,10 +77,11 @@ def _list_settings(settings: Settings) -> Iterator[ReportLine]:
     for limit, windows in settings.effective_limits.items():
         if limit in SHARE_LIMITS and limit not in settings.limits:
             share = f"{settings.default_share_percent} % of {SHARE_LIMITS[limit]}"
-            yield f"limits.{limit}", f"{share}  (default)"
-            continue
-        default = "  (default)" if windows == DEFAULT_LIMITS[limit] else ""
-        yield f"limits.{limit}", format_windows(windows) + default
+            yield f"limits.{limit}", share
+        elif limit in SPENDING_CAPS and settings.mode == "live" and limit not in settings.limits:
+            yield f"limits.{limit}", NO_VALUE
+        else:
+            yield f"limits.{limit}", format_windows(windows)
 
 
 def _list_costs(settings: Settings, hash_rate: HashRate | None) -> Iterator[ReportLine]:
@@ -56,9 +92,9 @@ def _list_costs(settings: Settings, hash_rate: HashRate | None) -> Iterator[Repo
         engine, rate = hash_rate
         digits = settings.policy.digits
         hours = estimate_attack_hours(table.profile, rate, digits=digits)
-        attack = f"{hours:.3g} for all 10^{digits} codes of one challenge, with Redis, the pepper"
+        attack = f"{format_hours(hours)} for all 10^{digits} codes of one challenge, with Redis, the pepper"
         speed = f"{rate:.0f} hashes a second on a core by {engine}"
-        yield "attacker hours", f"{attack} and one GPU ({speed})"
+        yield "offline attack", f"{attack} and one GPU ({speed})"
 
 
 def _flatten_value(value: Any, path: str) -> Iterator[ReportLine]:
@@ -90,10 +126,10 @@ def _format_value(value: Any) -> str:
         case bool():
             return str(value).lower()
         case tuple() | KeyRing():
-            return ", ".join(_format_value(item) for item in value) or "-"
+            return ", ".join(_format_value(item) for item in value) or NO_VALUE
         case frozenset():
-            return ", ".join(sorted(_format_value(item) for item in value)) or "-"
+            return ", ".join(sorted(_format_value(item) for item in value)) or NO_VALUE
         case None | {}:
-            return "-"
+            return NO_VALUE
         case _:
-            return URL_SECRET_PATTERN.sub(REDACTED_TEXT, str(value)) or "-"
+            return URL_SECRET_PATTERN.sub(REDACTED_TEXT, str(value)) or NO_VALUE

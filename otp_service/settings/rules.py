@@ -34,7 +34,7 @@ SENDER_PATTERN = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9 ]{1,11}|\+[1-9]\d{6,14}",
 
 BELOW_OWASP_REMEDY = (
     "is below OWASP's table for argon2id with these passes: use 7168 KiB and 5 passes or 19456 KiB "
-    "and 2, or set hash.accept_below_owasp = true and read the hours of an attack that 'check' shows"
+    "and 2, or set hash.accept_below_owasp = true and read the time of an attack that 'check' shows"
 )
 EXPOSED_REMEDY = (
     "cross the network in plain text. Listen on 127.0.0.1 behind a proxy with TLS, or see that only "

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 import msgspec
 
 from otp_service.settings.decode import ReadFile
-from otp_service.settings.environment import ENV_PREFIX
-from otp_service.settings.load import load_settings
+from otp_service.settings.load import list_origins, load_settings
 from otp_service.settings.model import Settings
+from otp_service.settings.variables import ENV_PREFIX
 
 
 class ConfigurationSource(msgspec.Struct, frozen=True):
@@ -26,6 +26,10 @@ class ConfigurationSource(msgspec.Struct, frozen=True):
 
     def __repr__(self) -> str:
         return f"ConfigurationSource({len(self.text)} characters)"  # it contains secrets
+
+    def list_origins(self) -> dict[str, str]:
+        """Return the path of each setting that was written, with its variable, or empty for the file."""
+        return list_origins(self.text, self.environ)
 
     def load(self) -> Settings:
         """Return the settings, which were loaded from the same source before."""

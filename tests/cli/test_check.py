@@ -18,13 +18,13 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_check_shows_what_is_in_force_and_that_it_is_safe(run_otp, config):
-    """It prints settings, attacker hours and the state of the live Redis, without secrets."""
+    """It prints settings, the time of an offline attack and the state of the live Redis, without secrets."""
     ended = run_otp("check", "--config", config)
 
     assert (0, "") == (ended.exit_code, ended.err)
     assert re.search(r"^policy\.lifetime +300$", ended.out, re.MULTILINE)
     assert re.search(
-        r"^attacker hours +0\.0\d+ for all 10\^6 codes.*\(\d+ hashes a second on a core"
+        r"^offline attack +[\d.]+ min for all 10\^6 codes.*\(\d+ hashes a second on a core"
         r" by (argon2-cffi|libsodium)\)$",
         ended.out,
         re.MULTILINE,
@@ -43,7 +43,7 @@ def test_check_refuses_what_is_unsafe_and_names_setting_and_remedy(run_otp, conf
     ended = run_otp("check", "--config", config)
 
     assert 1 == ended.exit_code
-    assert re.search(r"^policy\.lifetime +900$", ended.out, re.MULTILINE)
+    assert re.search(r"^policy\.lifetime +900  \(from OTP_POLICY__LIFETIME\)$", ended.out, re.MULTILINE)
     assert "policy.lifetime: must be from 60 to 600 seconds" in ended.err
     assert "policy.digits: must be from 6" in ended.err
 
@@ -172,7 +172,7 @@ def test_check_shows_the_attacker_hours_of_a_hash_below_owasps_table(run_otp, co
 
     assert (1, 0) == (refused.exit_code, accepted.exit_code)
     assert "hash.accept_below_owasp = true" in refused.err
-    assert re.search(r"attacker hours +0\.00\d+ for all", accepted.out)
+    assert re.search(r"offline attack +[\d.]+ s for all", accepted.out)
 
 
 @pytest.mark.parametrize(
@@ -214,7 +214,7 @@ def test_without_a_configuration_the_data_folder_of_dev_is_suggested(run_otp, tm
 def test_calibrate_measures_each_row_of_owasp_and_the_profile_in_force(
     run_otp, config, monkeypatch
 ):
-    """A row has milliseconds, logins a second and attacker hours, by the fastest engine."""
+    """A row has milliseconds, logins a second and the time of an offline attack, by the fastest engine."""
     monkeypatch.setenv("OTP_HASH__MEMORY_KIB", "8192")
 
     ended = run_otp("calibrate", "--seconds", "0.01", "--config", config)
@@ -258,3 +258,31 @@ def test_openapi_prints_the_document_that_is_committed(run_otp):
 
 def _raise_memory_error(*_):
     raise Argon2Error("Memory allocation error")
+
+
+def test_check_marks_defaults_and_variables_and_names_what_it_ignores(
+    run_otp, config, monkeypatch
+) -> None:
+    """An operator sees what was written, and that a variable of another program is not in force."""
+    monkeypatch.setenv("OTP_VERSION", "27.1")
+    monkeypatch.setenv("OTP_SERVICE__DRAIN_SECONDS", "7")
+
+    ended = run_otp("check", "--config", config)
+
+    assert re.search(r"(?m)^service\.port +8000$", ended.out)
+    assert re.search(r"(?m)^service\.admin_tls +false  \(default\)$", ended.out)
+    assert re.search(
+        r"(?m)^service\.drain_seconds +7  \(from OTP_SERVICE__DRAIN_SECONDS\)$", ended.out
+    )
+    assert "environment: has OTP_VERSION: ignored, because no setting has such a name" in ended.out
+
+
+def test_check_names_each_path_that_is_missing(run_otp, config) -> None:
+    """`serve` would find it at its first connection."""
+    text = config.read_text().replace("# tls_ca = ", "tls_ca = ")
+    config.write_text(text)
+
+    ended = run_otp("check", "--config", config)
+
+    assert 1 == ended.exit_code
+    assert "redis.tls_ca: /etc/otp/redis-ca.pem: No such file or directory" in ended.err

@@ -20,6 +20,7 @@ from otp_service.settings import (
     load_settings,
     render_config,
 )
+from otp_service.settings.load import list_origins
 from tests.golden.fixed_inputs import fixed_bytes
 from tests.settings.conftest import CONFIG_FOLDER as SETTINGS
 from tests.settings.conftest import NOW_MS, split_sections
@@ -85,15 +86,16 @@ def describe_settings(path: Path) -> str:
     sections = split_sections(path.read_text(encoding="utf-8"))
     for name in re.findall(r"^([a-z]+) =", sections[""], re.MULTILINE):
         minimal.pop(name, None)
+    configuration = "".join((minimal | sections).values())
     settings = load_settings(
-        "".join((minimal | sections).values()),
+        configuration,
         {},
         lambda name: (SETTINGS / name).read_text(),
         cores=4,
     )
     return "\n".join(
         (
-            format_settings(settings, HASH_RATE),
+            format_settings(settings, HASH_RATE, list_origins(configuration, {})),
             "",
             *(f"warning: {issue}" for issue in find_warnings(settings, NOW_MS)),
             *(f"refused: {issue}" for issue in find_errors(settings)),
@@ -121,8 +123,10 @@ def hide_machine(text: str, *paths: str) -> str:
     """Return the output of `check` without the paths, the cores and the speed of this machine."""
     for path in paths:
         text = text.replace(path, "<path>")
-    text = re.sub(r"(?m)^(service\.workers|hash\.workers)( +)\d+$", r"\1\2<cores>", text)
+    text = re.sub(
+        r"(?m)^(service\.workers|hash\.workers)( +)\d+  \(default\)$", r"\1\2<cores>", text
+    )
     text = re.sub(r"(?m)^(argon2 at once +)\d+, in \d+ MiB$", r"\1<cores>, in <memory>", text)
-    text = re.sub(r"(?m)^(attacker hours +)[\d.e+-]+ for", r"\1<hours> for", text)
+    text = re.sub(r"(?m)^(offline attack +)[\d.e+-]+ \w+ for", r"\1<time> for", text)
     rate = r"\(\d+ hashes a second on a core by (argon2-cffi|libsodium)\)"
     return re.sub(rate, "(<speed> hashes a second on a core by <engine>)", text)

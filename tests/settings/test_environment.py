@@ -3,7 +3,7 @@
 import pytest
 
 from otp_service.core.limits import Limit, Window
-from otp_service.settings.environment import find_foreign_variables
+from otp_service.settings.variables import find_foreign_variables
 
 
 @pytest.mark.parametrize(

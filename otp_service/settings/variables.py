@@ -14,6 +14,7 @@ from typing import Any, Final, get_args
 import msgspec
 
 from otp_service.core.limits import Limit
+from otp_service.settings.decode import ConfigIssue
 from otp_service.settings.model import Settings
 
 
@@ -24,9 +25,9 @@ FOREIGN_ENV_PREFIXES: Final = ("OTP_DEV_API_KEY", "OTP_TESTS_")
 LIMIT_BY_ENV_NAME: Final = {
     re.sub(r"(?<!^)(?=[A-Z])", "_", limit).upper(): str(limit) for limit in Limit
 }
-SECTIONS: Final = {name.upper() for name in Settings.__struct_encode_fields__}
+SECTION_NAMES: Final = {name.upper() for name in Settings.__struct_encode_fields__}
 
-_SIMILARITY: Final = 0.8
+_MIN_SIMILARITY_RATIO: Final = 0.8
 """From which on a name counts as another one that was misspelled: one wrong letter of five."""
 
 _SERVICE_HOST: Final = re.compile(r"(OTP(?:_[A-Z0-9_]+)?)_SERVICE_HOST")
@@ -53,6 +54,13 @@ def find_foreign_variables(environ: Mapping[str, str]) -> frozenset[str]:
     return frozenset((links | others) - {*filter(_is_our_own, names)})
 
 
+def find_ignored_variables(environ: Mapping[str, str]) -> Iterator[ConfigIssue]:
+    """Yield the variables of other programs as one remark, in case that one is a misspelled setting."""
+    if names := sorted(find_foreign_variables(environ)):
+        remedy = f"has {', '.join(names)}: ignored, because no setting has such a name"
+        yield ConfigIssue("environment", remedy)
+
+
 def find_meant_setting(variable: str) -> str | None:
     """Return the variable of a setting that this one may mean; empty if it is one of many.
 
@@ -61,15 +69,15 @@ def find_meant_setting(variable: str) -> str | None:
     name = variable.removeprefix(ENV_PREFIX)
     section, *rest = name.split("__")
     if rest:
-        close = get_close_matches(section, SECTIONS, 1, _SIMILARITY)
+        close = get_close_matches(section, SECTION_NAMES, 1, _MIN_SIMILARITY_RATIO)
         return ENV_PREFIX + "__".join([*close, *rest]) if close else ""
-    if name in SECTIONS or not name:
+    if name in SECTION_NAMES or not name:
         return ""
     if (exact := _VARIABLE_BY_SPELLING.get(name)) is not None:
         return exact
-    if close := get_close_matches(name, _LONG_SPELLINGS, 1, _SIMILARITY):
+    if close := get_close_matches(name, _LONG_SPELLINGS, 1, _MIN_SIMILARITY_RATIO):
         return _VARIABLE_BY_SPELLING[close[0]]
-    return "" if any(name.startswith(f"{section}_") for section in SECTIONS) else None
+    return "" if any(name.startswith(f"{section}_") for section in SECTION_NAMES) else None
 
 
 def _is_our_own(variable: str) -> bool:
@@ -118,5 +126,7 @@ def _list_fields(kind: Any) -> tuple[str, ...]:
 
 
 _VARIABLE_BY_SPELLING: Final = dict(_list_spellings())
-_LONG_SPELLINGS: Final = [name for name in _VARIABLE_BY_SPELLING if "_" in name or name in SECTIONS]
+_LONG_SPELLINGS: Final = [
+    name for name in _VARIABLE_BY_SPELLING if "_" in name or name in SECTION_NAMES
+]
 """A short name of one word, like PORT, resembles too many others."""

@@ -7,7 +7,6 @@ import shutil
 import stat
 import subprocess
 import sys
-from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +16,9 @@ import yaml
 from otp_service.app.asgi import build_admin_allowlist
 from otp_service.audit.archive_format.key_files import read_key
 from otp_service.audit.archive_format.seals import parse_public_keys
+from otp_service.cli.command import DEFAULT_CONFIG_PATH
 from otp_service.clock import now_ms
+from otp_service.core.ip_address import is_wildcard
 from otp_service.settings import find_errors, find_warnings, load_settings
 from otp_service.settings.model import ServiceSettings
 
@@ -115,14 +116,38 @@ def test_every_image_can_be_pinned_by_its_digest():
     assert COMPOSE["services"]["redis"]["image"].startswith("${REDIS_IMAGE:-redis:")
 
 
-def test_the_admin_listener_is_reached_from_the_internal_network_only():
-    """R63: its metrics need no key, and the network "outside" carries the public listener."""
-    otp, inside = COMPOSE["services"]["otp"], COMPOSE["networks"]["inside"]
-    address = otp["networks"]["inside"]["ipv4_address"]
+def test_the_admin_listener_is_published_on_loopback_alone():
+    """R63: its metrics need no key. The page of the security team is opened on this machine."""
+    services = COMPOSE["services"]
+    published = [
+        port.rsplit(":", 2) for service in services.values() for port in service.get("ports", ())
+    ]
 
-    assert otp["environment"]["OTP_SERVICE__ADMIN_HOST"] == address
-    assert inside["internal"]
-    assert ip_address(address) in ip_network(inside["ipam"]["config"][0]["subnet"])
+    assert [["127.0.0.1", "8000", "8000"], ["127.0.0.1", "8001", "8001"]] == published
+    environment = services["otp"]["environment"]
+    service = ServiceSettings(
+        admin_host=environment["OTP_SERVICE__ADMIN_HOST"],
+        admin_hosts=tuple(json.loads(environment["OTP_SERVICE__ADMIN_HOSTS"])),
+    )
+    assert 8001 == service.admin_port
+    assert is_wildcard(service.admin_host)
+    assert build_admin_allowlist(service).allows_host("127.0.0.1")
+    assert not build_admin_allowlist(service).allows_host("rebound.example")
+
+
+def test_no_other_container_is_on_the_network_of_the_published_ports():
+    """It would reach the admin listener, and Redis has no way out."""
+    joined = {name: {*service["networks"]} for name, service in COMPOSE["services"].items()}
+
+    assert {"otp": {"inside", "outside"}, "redis": {"inside"}} == joined
+    assert COMPOSE["networks"]["inside"]["internal"]
+
+
+def test_commands_in_the_container_find_the_configuration():
+    """`docker compose exec otp otp-service status` needs no path, and no program on the host."""
+    targets = [target for _, target, _ in list_mounts("otp")]
+
+    assert f"{COMPOSE['services']['otp']['working_dir']}/{DEFAULT_CONFIG_PATH}" in targets
 
 
 def test_the_settings_of_the_container_are_safe_and_seal_the_archive(prepared_folder):
@@ -158,7 +183,6 @@ def test_prometheus_may_ask_for_the_metrics_by_the_name_of_the_service():
     allowlist = build_admin_allowlist(service)
 
     assert allowlist.allows_host(name)
-    assert allowlist.allows_host(service.admin_host)
     assert not allowlist.allows_host("rebound.example")
 
 

@@ -1,0 +1,114 @@
+"""Two generators make clients of openapi.yaml, which are type-checked and used for a login.
+
+The programs are login.py and login.ts. Each tells a wrong code, a locked challenge and a refused limit
+apart by the type of the reply. What the npm packages may be is in package-lock.json.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.processes import REPOSITORY_ROOT, RunningService, run_dev
+
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+
+FOLDER = Path(__file__).parent
+DOCUMENT = REPOSITORY_ROOT / "openapi.yaml"
+PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+"""The generator runs ruff, which is next to the Python of the tests."""
+
+MYPY_SETTINGS = """\
+[mypy]
+strict = true
+[mypy-otp_service_client.client]
+ignore_errors = true
+"""
+"""client.py is the same for every document: 0.29.1 passes the arguments of `__exit__` on as objects."""
+
+OUTCOMES = [
+    "wrong code, 4 left",
+    "verified",
+    "otp.verified otp.attempted",
+    "CooldownPerNumber refuses for some time",
+    *(f"wrong code, {left} left" for left in (4, 3, 2, 1, 0)),
+    "locked: 410",
+    "wrong key",
+]
+"""What login.py and login.ts print."""
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[RunningService]:
+    """Return `otp-service dev`."""
+    with run_dev(tmp_path / "data") as service:
+        yield service
+
+
+def run_program(folder: Path, *command: str, **variables: str) -> str:
+    """Return what the program printed. It must succeed."""
+    environment = {**os.environ, "PATH": PATH, "NO_COLOR": "1", **variables}
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+    output = done.stdout + done.stderr
+    assert 0 == done.returncode, output
+    return output
+
+
+def run_login(service: RunningService, folder: Path, *command: str) -> list[str]:
+    """Return the lines that the login program prints."""
+    output = run_program(
+        folder,
+        *command,
+        API_URL=f"http://127.0.0.1:{service.port}",
+        ADMIN_URL=f"http://127.0.0.1:{service.admin_port}",
+        API_KEY=service.keys["dev"],
+    )
+    return output.splitlines()
+
+
+def test_a_python_client_is_made_and_logs_in(service: RunningService, tmp_path: Path) -> None:
+    """openapi-python-client gives no warning, mypy no error, and each problem is a class."""
+    generator = (sys.executable, "-m", "openapi_python_client", "generate", "--fail-on-warning")
+    made = run_program(
+        tmp_path, *generator, "--path", str(DOCUMENT), "--meta", "none", "--output-path", "made"
+    )
+    folder = tmp_path / "client"
+    shutil.move(tmp_path / "made", folder / "otp_service_client")
+    shutil.copy(FOLDER / "login.py", folder)
+
+    (folder / "mypy.ini").write_text(MYPY_SETTINGS)
+    mypy = (sys.executable, "-m", "mypy", "login.py", "otp_service_client")
+    checked = run_program(folder, *mypy)
+    outcomes = run_login(service, folder, sys.executable, "login.py")
+
+    assert "warning" not in made.lower()
+    assert checked.startswith("Success")
+    assert OUTCOMES == outcomes
+
+
+def test_a_typescript_client_is_made_and_logs_in(service: RunningService, tmp_path: Path) -> None:
+    """openapi-typescript gives no warning, tsc no error, and `type` narrows the problem."""
+    if missing := [name for name in ("node", "npm") if not shutil.which(name)]:
+        pytest.skip(f"needs {' and '.join(missing)}: apt install nodejs npm")
+    for name in ("package.json", "package-lock.json", "login.ts"):
+        shutil.copy(FOLDER / name, tmp_path)
+    run_program(tmp_path, "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
+    tools = tmp_path / "node_modules" / ".bin"
+
+    generator = str(tools / "openapi-typescript")
+    made = run_program(tmp_path, generator, str(DOCUMENT), "--output", "openapi.d.ts")
+    options = ("--strict", "--noUncheckedIndexedAccess", "--exactOptionalPropertyTypes")
+    target = ("--target", "es2023", "--module", "nodenext", "--lib", "es2023,dom")
+    checked = run_program(tmp_path, str(tools / "tsc"), *options, *target, "login.ts")
+    outcomes = run_login(service, tmp_path, "node", "login.js")
+
+    assert "warn" not in made.lower()
+    assert not checked
+    assert OUTCOMES == outcomes

@@ -25,7 +25,7 @@ BATCH_EVENTS, SEGMENT_EVENTS = 1000, 150_000
 FULL_EVENT: dict[str, Any] = {
     "key_id": "2026-11-24-9f3a",
     "request": "0" * 32,
-    "client_address": "203.0.113.9",
+    "client_ip": "203.0.113.9",
     "purpose": "login",
     "challenge": "07" + "0" * 30,
     "number": "2026-11:" + "0" * 32,

@@ -412,6 +412,55 @@ Timestamp = Annotated[
 ]
 
 
+Pseudonym = Annotated[
+    str,
+    Meta(
+        max_length=128,
+        description="The pseudonym of a number, an account or a prefix, as events have it.",
+        examples=["p1:7d793037a0760186574b0282f2f435e7"],
+    ),
+]
+ClientIpOrNetwork = Annotated[
+    str,
+    Meta(
+        max_length=48,
+        description="The address of the user's device. An IPv6 address finds those of its /64.",
+        examples=["203.0.113.9", "2001:db8:1:2::/64"],
+    ),
+]
+
+
+ClientIpChanged = Annotated[
+    bool,
+    Meta(
+        description="Whether the code came from another client IP than the challenge was issued for."
+    ),
+]
+EventReason = Annotated[
+    str,
+    Meta(max_length=64, description="The `reason` of the events.", examples=["attempts_exhausted"]),
+]
+EventCountry = Annotated[
+    str, Meta(max_length=3, description="The region of the number.", examples=["GB"])
+]
+EventProvider = Annotated[
+    str,
+    Meta(
+        max_length=64,
+        description="The provider of the message, the receipt or the callback.",
+        examples=["twilio"],
+    ),
+]
+EventTypes = Annotated[
+    str,
+    Meta(
+        max_length=200,
+        description="One event type, or several with commas between them.",
+        examples=["otp.verified", "otp.rejected,otp.locked"],
+    ),
+]
+
+
 class AuditQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Filters of events, which are returned newest first."""
 
@@ -421,13 +470,7 @@ class AuditQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     until: (
         Annotated[Timestamp, Meta(description="The last instant, exclusive. RFC 3339.")] | None
     ) = None
-    type: (
-        Annotated[
-            str,
-            Meta(max_length=64, description="The type of the events.", examples=["otp.verified"]),
-        ]
-        | None
-    ) = None
+    type: EventTypes | None = None
     challenge: (
         Annotated[
             str,
@@ -447,13 +490,19 @@ class AuditQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class AuditSearch(AuditQuery, frozen=True, forbid_unknown_fields=True):
-    """The same filters, and a phone number or an account, which must not appear in a URL.
+    """More filters, among them a phone number and an account, which must not appear in a URL.
 
-    If both are given, events must match both.
+    Events must match every filter that is given.
     """
 
     phone_number: PhoneNumberText | None = None
     account: Account | None = None
+    pseudonym: Pseudonym | None = None
+    client_ip: ClientIpOrNetwork | None = None
+    client_ip_changed: ClientIpChanged | None = None
+    event_reason: EventReason | None = None
+    country: EventCountry | None = None
+    provider: EventProvider | None = None
 
 
 class AuditPage(msgspec.Struct, frozen=True):

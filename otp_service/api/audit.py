@@ -3,7 +3,7 @@
 A phone number or an account is only accepted in a body, not in a URL.
 """
 
-from typing import Final
+from typing import Any, Final, cast
 
 from litestar import get, post
 from litestar.response.base import ASGIResponse
@@ -11,12 +11,17 @@ from litestar.response.base import ASGIResponse
 from otp_service.api.request_body import parse_body, parse_query
 from otp_service.api.request_context import AuthenticatedRequest, get_context
 from otp_service.api.responses import build_json_response
-from otp_service.audit.query.reader import EventPage
+from otp_service.audit.query.reader import EventPage, EventQuery
 from otp_service.core.phone_number import PhoneNumber, classify_number
 from otp_service.core.tenant import Scope
 from otp_service.core.timestamps import to_epoch_ms
 from otp_service.schemas import AuditPage, AuditQuery, AuditSearch, EmptyBody
 
+
+SEARCH_FILTERS: Final = (
+    *("pseudonym", "client_ip", "client_ip_changed", "event_reason", "country", "provider"),
+)
+"""The members of a search, beside the person, that a query in a URL does not have."""
 
 AUDIT_SCOPES: Final = {Scope.AUDIT, Scope.AUDIT_ALL}
 
@@ -46,7 +51,7 @@ async def list_events(request: AuthenticatedRequest) -> ASGIResponse:
     problems=("invalid-phone-number", "number-not-allowed", "rate-limited", "overloaded"),
 )
 async def search_events(request: AuthenticatedRequest) -> ASGIResponse:
-    """Search events of the audit log, also those of one phone number or account.
+    """Search events of the audit log, also those of one phone number, account or client IP.
 
     The search for a number or an account is itself recorded as an event.
     """
@@ -66,22 +71,29 @@ async def _fetch_page(
 ) -> EventPage:
     """Return the page. A search for a person is recorded before its result is returned."""
     tenant, context = get_visible_tenant(request), get_context(request)
+    filters = _list_filters(query) | {"tenant": tenant, "number": phone, "account": account}
     # Here, because a call whose client has disconnected goes on.
     with context.audit_admission.admit(request.user):
         page = await context.reader.read_page(
-            tenant=tenant,
-            number=phone,
-            account=account,
-            since=to_epoch_ms(query.since) if query.since else None,
-            until=to_epoch_ms(query.until) if query.until else None,
-            type=query.type,
-            challenge=query.challenge,
-            limit=query.limit,
-            cursor=query.cursor,
+            limit=query.limit, cursor=query.cursor, **cast("EventQuery", filters)
         )
         fields = get_lookup_fields(request)
         await context.record_lookup(phone, account, len(page[0]), tenant=tenant, **fields)
     return page
+
+
+def _list_filters(query: AuditQuery) -> dict[str, Any]:
+    """Return the filters that name no person, with those that only a body may have."""
+    filters: dict[str, Any] = {
+        "since": to_epoch_ms(query.since) if query.since else None,
+        "until": to_epoch_ms(query.until) if query.until else None,
+        "type": query.type,
+        "challenge": query.challenge,
+    }
+    if isinstance(query, AuditSearch):
+        given = {name: getattr(query, name) for name in SEARCH_FILTERS}
+        filters |= {name: value for name, value in given.items() if value is not None}
+    return filters
 
 
 def get_visible_tenant(request: AuthenticatedRequest) -> str | None:

@@ -71,7 +71,7 @@ _EVENT_PAGE: Final[Body] = {
             "tenant": "shop",
             "key_id": "shop-2026",
             "request": "0af7651916cd43dd8448eb211c80319c",
-            "client_address": "203.0.113.9",
+            "client_ip": "203.0.113.9",
             "purpose": "login",
             "challenge": "c07-5d41402abc4b2a76b9719d911017c592",
             "number": "p1:7d793037a0760186574b0282f2f435e7",

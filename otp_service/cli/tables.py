@@ -5,7 +5,6 @@ from typing import Any
 
 import msgspec
 
-from otp_service.audit.reports.anomalies import Anomaly
 from otp_service.audit.reports.event_record import (
     MAX_PSEUDONYM_CHARS,
     describe_person,
@@ -17,7 +16,7 @@ from otp_service.core.printable_text import format_value
 from otp_service.core.timestamps import format_rfc3339
 
 
-EVENT_HEADER = ("TIME (UTC)", "TYPE", "TENANT", "PERSON", "ADDRESS", "CHALLENGE", "DETAILS")
+EVENT_HEADER = ("TIME (UTC)", "TYPE", "TENANT", "PERSON", "CLIENT IP", "CHALLENGE", "DETAILS")
 COUNT_HEADER: tuple[str, ...] = (
     *("ISSUED", "SENT", "FAILED", "DELIVERED", "VERIFIED", "CONVERSION"),
     *("REJECTED", "REFUSED", "LOCKED"),
@@ -25,6 +24,9 @@ COUNT_HEADER: tuple[str, ...] = (
 
 EVENT_COLUMN_WIDTHS = (23, 23, 10, 20, 15, 36, 0)
 """Widths for rows that are printed one by one, before the next ones are known."""
+
+OFFENDER_TITLES = {"numbers": "numbers", "accounts": "accounts", "client_ips": "client IPs"}
+"""The lists of offenders, by the field of `StatsOverview`."""
 
 
 def format_table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
@@ -47,7 +49,7 @@ def format_event(event: Mapping[str, Any]) -> tuple[str, ...]:
         event["type"],
         event.get("tenant", "-"),
         _format_person(event),
-        event.get("client_address", "-"),
+        event.get("client_ip", "-"),
         event.get("challenge", "-"),
         ", ".join(invalid + list_details(event)) or "-",
     )
@@ -62,9 +64,9 @@ def _format_person(event: Mapping[str, Any]) -> str:
 
 
 def format_overview(
-    overview: StatsOverview, group: str, anomalies: Sequence[Anomaly], title: str
+    overview: StatsOverview, group: str, title: str, triage: Iterable[str]
 ) -> Iterator[str]:
-    """Yield the lines of the tables, with one row for each value of `group`."""
+    """Yield the lines of the tables, with one row for each value of `group`, and of the triage."""
     rows = {
         "hour": [(format_rfc3339(at)[:16].replace("T", " "), row) for at, row in overview.hours],
         "country": overview.countries,
@@ -79,11 +81,11 @@ def format_overview(
     reasons = ((str(count), reason) for reason, count in overview.reasons[:TOP_OFFENDERS])
     yield from _format_section("Refused at every factor, by reason", reasons)
     yield from _format_factors(overview)
-    for kind in ("numbers", "accounts", "addresses"):
+    for kind, plural in OFFENDER_TITLES.items():
         offenders: Sequence[Offender] = getattr(overview, kind)
-        title = f"Refused or wrong most often, {kind}"
-        yield from _format_section(title, map(_format_offender, offenders))
-    yield from _format_section("To look at", ((anomaly.sentence,) for anomaly in anomalies))
+        heading = f"Refused or wrong most often, {plural}"
+        yield from _format_section(heading, map(_format_offender, offenders))
+    yield from triage
     if overview.earlier:
         yield f"\n{overview.earlier} more codes were verified for challenges that were issued before."
     if overview.without_key:

@@ -24,7 +24,8 @@ class EventFields(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True)
     key_id: str | None = None
     request: str | None = None
     trace: str | None = None
-    client_address: str | None = None
+    client_ip: str | None = None
+    """The address of the person's device, as the caller sent it."""
     purpose: str | None = None
     challenge: str | None = None
     number: str | None = None
@@ -59,6 +60,10 @@ class Issued(Event, frozen=True, tag="otp.issued", kw_only=True):
 
     phone_metadata: str | None = None
     """Version of the numbering plans that the number was checked against (R37)."""
+    expires_at: str | None = None
+    """The deadline of the challenge, as RFC 3339. It never moves."""
+    prefix: str | None = None
+    """Keyed pseudonym of the number without its last four digits: the unit that SMS pumping buys."""
 
 
 class IssueDenied(Event, frozen=True, tag="otp.issue_denied", kw_only=True):
@@ -127,6 +132,11 @@ class Verified(Event, frozen=True, tag="otp.verified", kw_only=True):
     """The right code was accepted, once; `repeated` if the same call was answered again."""
 
     repeated: bool = False
+    client_ip_changed: bool | None = None
+    """Whether the challenge was issued for another client IP (IPv6: another /64).
+
+    None if the call or the issue named none, and where it is `repeated`.
+    """
 
 
 class Rejected(Event, frozen=True, tag="otp.rejected", kw_only=True):
@@ -134,6 +144,8 @@ class Rejected(Event, frozen=True, tag="otp.rejected", kw_only=True):
 
     outcome: str = _explicit_default("failure")
     attempts_left: int = _explicit_default(0)
+    client_ip_changed: bool | None = None
+    """As in `otp.verified`."""
 
 
 class VerifyDenied(Event, frozen=True, tag="otp.verify_denied", kw_only=True):

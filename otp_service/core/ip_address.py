@@ -57,6 +57,16 @@ def client_ip_limit_key(address: IPv4Address | IPv6Address) -> str:
     return str(embedded or IPv6Network((address, 64), strict=False))
 
 
+def is_other_client_ip(one: str | None, other: str | None) -> bool | None:
+    """Return whether two client IPs differ as limits count them; None if one of them is unknown.
+
+    Both are addresses that `parse_client_ip` accepts.
+    """
+    if one is None or other is None:
+        return None
+    return client_ip_limit_key(parse_client_ip(one)) != client_ip_limit_key(parse_client_ip(other))
+
+
 def find_embedded_ipv4(address: IPv6Address) -> IPv4Address | None:
     """Return the IPv4 address of the device that a translator or a tunnel has written into this one.
 

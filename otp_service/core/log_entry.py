@@ -43,10 +43,10 @@ class Stamp(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     period: int | None = None
     wait: int | None = None
     folded: int | None = None
-    """How many events this one counts, from `first` to `last` (ms since 1970) and `addresses`."""
+    """How many events this one counts, from `first` to `last` (ms since 1970) and `client_ips`."""
     first: int | None = None
     last: int | None = None
-    addresses: int | None = None
+    client_ips: int | None = None
     unrecorded: int | None = None
     """Events of `FOLDABLE_EVENTS` before this one that are only counted: the log was full."""
 

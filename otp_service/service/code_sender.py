@@ -13,7 +13,7 @@ from otp_service.core.known_addresses import KnownAddresses
 from otp_service.core.phone_number import PhoneNumber
 from otp_service.core.ports import ChallengeSnapshot, Commit, Committed, CompareAndSwap
 from otp_service.core.prepared_codes import CodeReservation, HashedCode
-from otp_service.core.timestamps import SECOND_MS
+from otp_service.core.timestamps import SECOND_MS, format_rfc3339
 from otp_service.service.context import CallContext, Dependencies
 from otp_service.service.optimistic_commit import (
     commit_once,
@@ -288,8 +288,12 @@ class CodeSender:
             locale,
             charged.known_addresses,
         )
+        pseudonym_key = self._dependencies.keys.pseudonym.current
         issued = events.Issued(
-            **self._context.build_event_fields(), phone_metadata=phonenumbers.__version__
+            **self._context.build_event_fields(),
+            phone_metadata=phonenumbers.__version__,
+            expires_at=format_rfc3339(challenge.deadline),
+            prefix=pseudonym_key.derive_pseudonym("prefix", self._phone.prefix),
         )
         swap = CompareAndSwap(None, challenge, secret)
         return self._context.build_commit(swap=swap, events=(issued,), durable=True)

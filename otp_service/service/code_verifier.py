@@ -8,6 +8,7 @@ import msgspec
 
 from otp_service.core import charges, codes, errors, events
 from otp_service.core.challenge import Challenge, ChallengeSecret, ChallengeStatus, LiveCode
+from otp_service.core.ip_address import is_other_client_ip
 from otp_service.core.known_addresses import NO_STANDINGS, Account, KnownAddresses
 from otp_service.core.limits import Limit
 from otp_service.core.ports import (
@@ -274,7 +275,10 @@ class CodeVerifier:
         """
         # The count of consecutive failures is reset, the other charge is refunded.
         consecutive_failures, *refunds = attempt.number_refunds
-        verified = events.Verified(**self._context.build_event_fields())
+        verified = events.Verified(
+            **self._context.build_event_fields(),
+            client_ip_changed=self._is_other_client_ip(attempt),
+        )
 
         def build_accept_commit(current: ChallengeSnapshot) -> Commit:
             new = current.require_challenge().mark_verified(current.now, self._replay_key)
@@ -314,8 +318,12 @@ class CodeVerifier:
         """Record that the code was wrong, and what this locks."""
         fields = self._context.build_event_fields
         left = attempt.snapshot.require_challenge().attempts_left
-        recorded: list[events.Event]
-        recorded = [events.Rejected(**fields(reason="mismatch"), attempts_left=left)]
+        changed = self._is_other_client_ip(attempt)
+        recorded: list[events.Event] = [
+            events.Rejected(
+                **fields(reason="mismatch"), attempts_left=left, client_ip_changed=changed
+            )
+        ]
         if left == 0:
             recorded.append(events.Locked(**fields(reason="attempts_exhausted")))
         (window,) = self._tenant.limits[Limit.CONSECUTIVE_FAILURES]
@@ -325,6 +333,9 @@ class CodeVerifier:
         if attempt.account_failures >= window.count:
             recorded.append(events.Locked(**fields(reason=errors.AccountLocked.audit_reason)))
         await self._store.commit(self._context.build_commit(events=tuple(recorded)))
+
+    def _is_other_client_ip(self, attempt: ChargedAttempt) -> bool | None:
+        return is_other_client_ip(attempt.secret.client_ip, self._subject.client_ip)
 
     async def _record_verify_denial(
         self, error: errors.OtpError, refunds: tuple[Refund, ...] = ()

@@ -216,7 +216,7 @@ class CallContext:
             "key_id": self.caller.key_id,
             "request": self.caller.request_id,
             "trace": self.caller.trace_id,
-            "client_address": self.subject.client_ip,
+            "client_ip": self.subject.client_ip,
             "versions": self._versions,
             "challenge": self.challenge.id,
             "purpose": self.challenge.purpose,

@@ -159,8 +159,7 @@ class CommitDraft:
         if event is None:
             return None
         signed = sign_event(self._cipher, event)
-        address = event.client_address or ""
-        return FoldableEvent(signed.body, signed.mac, event.fold_name, address)
+        return FoldableEvent(signed.body, signed.mac, event.fold_name, event.client_ip or "")
 
 
 def sign_event(cipher: RecordCipher, event: Event) -> SignedEvent:

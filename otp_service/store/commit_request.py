@@ -56,7 +56,7 @@ class FoldableEvent(SignedEvent, frozen=True, array_like=True):
     """The event of a refusal; refusals with one `fold_name` and one limit or reason may fold."""
 
     fold_name: str
-    client_address: str
+    client_ip: str
 
 
 class LogLimits(msgspec.Struct, frozen=True, array_like=True):

@@ -76,6 +76,53 @@ async def test_a_search_finds_one_account_alone_or_with_a_number(api: ApiHarness
     assert ("u-81", PhoneNumber("+447400123456", "GB", 44)) == (other["account"], other["number"])
 
 
+async def test_a_search_has_filters_that_a_url_has_not(api: ApiHarness) -> None:
+    """F3: from a finding or a list of offenders to the events, and no pseudonym in a URL."""
+    filters = {
+        "pseudonym": "p1:9f",
+        "client_ip": "2001:db8::/64",
+        "client_ip_changed": True,
+        "event_reason": "mismatch",
+        "country": "GB",
+        "provider": "east",
+    }
+    await api.call_public("POST", SEARCH, key="shop-audit", json=filters)
+
+    assert [NOTHING | filters] == api.reader.queries
+    assert [] == api.lookups
+    for name in filters:
+        response = await api.call_public("GET", f"{EVENTS}?{name}=x", key="shop-audit")
+        assert (400, [name]) == (
+            response.status_code,
+            [error["path"] for error in response.json()["errors"]],
+        )
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("client_ip_changed", "true"),
+        ("client_ip_changed", 1),
+        ("client_ip", 7),
+        ("client_ip", "x" * 49),
+        ("pseudonym", ["p1:9f"]),
+        ("pseudonym", "x" * 129),
+        ("event_reason", {}),
+        ("country", "GBRX"),
+        ("provider", "x" * 65),
+    ],
+)
+async def test_a_filter_that_is_not_as_documented_is_400(api: ApiHarness, name, value) -> None:
+    """R58: strict decoding, as in every body."""
+    response = await api.call_public("POST", SEARCH, key="security", json={name: value})
+
+    assert (400, [name]) == (
+        response.status_code,
+        [error["path"] for error in response.json()["errors"]],
+    )
+    assert [] == api.reader.queries
+
+
 @pytest.mark.parametrize("account", ["", "a" * 129, "a\0", 7, ["u-81"]])
 async def test_a_search_for_no_account_is_400(api: ApiHarness, account) -> None:
     """An account is what `account` of an issue can be."""

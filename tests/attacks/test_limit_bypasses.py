@@ -31,7 +31,7 @@ def build_spoofed_headers(i: int) -> dict[str, str]:
     return claims | {"Forwarded": f"for={address};host=otp{i}.example;proto=https"}
 
 
-def test_spoofed_headers_do_not_change_the_client_address(
+def test_spoofed_headers_do_not_change_the_client_ip(
     service: RunningService, generate_number
 ) -> None:
     """R56, A7: the client address is `client_ip` of the request body, whatever a header claims."""

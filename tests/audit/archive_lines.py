@@ -11,7 +11,7 @@ from otp_service.core.log_entry import Entry, Stamp, StreamPosition
 
 EVENT_TIME_MS = 1_763_814_000_123
 
-FIELD_VALUES = {"client_address": "203.0.113.9", "outcome": "failure", "reason": "why"}
+FIELD_VALUES = {"client_ip": "203.0.113.9", "outcome": "failure", "reason": "why"}
 
 
 def build_entry(event: bytes | Event, *, stamp: bytes = b"", sequence: int = 42) -> Entry:

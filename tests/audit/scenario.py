@@ -174,8 +174,9 @@ class Scenario:
             await self._issue_code(number, 429)
         async with self._record_step("what is typed is no code"):
             await self._verify_code(id_, "12345", 400)
-        async with self._record_step("the code is wrong"):
-            await self._verify_code(id_, make_wrong_code(self._find_code(number)), 422)
+        async with self._record_step("the code is wrong, and comes from another client IP"):
+            wrong = make_wrong_code(self._find_code(number))
+            await self._verify_code(id_, wrong, 422, client_ip="198.51.100.7")
         async with self._record_step("the code is right, for another purpose"):
             await self._verify_code(id_, self._find_code(number), 422, purpose="payment")
         async with self._record_step("the code is right, but the answer does not arrive"):
@@ -576,10 +577,13 @@ def use_reply(gateway: GatewayServer, status: int, body: Any) -> Iterator[None]:
 
 HIDDEN_FIELDS = frozenset({"id", "versions", "type"})
 VARIABLE_FIELDS = frozenset(
-    {"request", "trace", "milliseconds", "wait", "first", "last", "phone_metadata", "record", "by"}
+    {
+        *("request", "trace", "milliseconds", "wait", "first", "last", "phone_metadata", "record"),
+        *("by", "expires_at"),
+    }
 )
 """What is only there or not: its value is chance's."""
-NUMBERED_FIELDS = ("challenge", "number", "account", "authenticator", "recovery_set")
+NUMBERED_FIELDS = ("challenge", "number", "prefix", "account", "authenticator", "recovery_set")
 """What is called by the order in which it came."""
 
 

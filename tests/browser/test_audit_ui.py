@@ -292,7 +292,7 @@ def test_markup_that_was_written_to_redis_stays_text(page):
         "purpose",
         "country",
         "number_suffix",
-        "client_address",
+        "client_ip",
         "reason",
         "provider",
         "key_id",

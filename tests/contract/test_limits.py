@@ -103,7 +103,7 @@ def test_failures_count_for_the_account(dev: Dev) -> None:
     assert ("pending", 5) == (third.view()["status"], third.view()["attempts_left"])
 
 
-def test_failures_count_for_the_client_address(dev: Dev) -> None:
+def test_failures_count_for_the_client_ip(dev: Dev) -> None:
     """The limit is fifty in an hour over all numbers; another address is not affected."""
     address = "198.51.100.50"
     for _ in range(10):

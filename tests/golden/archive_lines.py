@@ -46,7 +46,7 @@ STAMP = Stamp(
     folded=12,
     first=NOW_MS - 2,
     last=NOW_MS - 1,
-    addresses=3,
+    client_ips=3,
     unrecorded=4,
 )
 STATUS = SealerStatus(

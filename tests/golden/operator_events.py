@@ -33,7 +33,7 @@ async def record_events(configuration: Path) -> str:
         "tenant": "shop",
         "key_id": "first",
         "request": "request-1",
-        "client_address": "203.0.113.9",
+        "client_ip": "203.0.113.9",
         "purpose": "login",
         "challenge": CHALLENGE_ID,
         "number": "n1:0011",

@@ -26,6 +26,7 @@ HIDDEN_PATTERNS = (
     (re.compile(r"\bstate-1:[0-9a-f]{64}"), "state-1:<mac>"),
     (re.compile(r"\b[0-9a-f]{40}\b"), "<server>"),
     (re.compile(r'(?<="phone_metadata":")[^"]+'), "<version>"),
+    (re.compile(r'(?<="expires_at":")[^"]+'), "<deadline>"),
     (re.compile(r'(?<=\[)"hex:[0-9a-f]{64}"(?=,"pepper-1")'), '"<hash of a code>"'),
     (re.compile(r"\b1[6-9]\d{11}(\.\d+)?\b"), "<instant>"),
     (re.compile(r'(?<="wait\\":)\d+|(?<="wait":)\d+'), "<wait>"),

@@ -216,7 +216,7 @@ FOLDABLE_EVENT = FoldableEvent(
     body='{"type":"otp.issue_denied"}',
     mac="state-1:bb",
     fold_name="fold 1",
-    client_address="203.0.113.9",
+    client_ip="203.0.113.9",
 )
 LOG_LIMITS = LogLimits(retention_ms=604_800_000, max_stream_entries=5_000, has_archive=True)
 CONSECUTIVE_FAILURES_RULE = ConsecutiveFailuresRule(

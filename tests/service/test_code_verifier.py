@@ -16,6 +16,7 @@ from otp_service.core.errors import (
     RateLimited,
 )
 from otp_service.core.limits import Limit, Window
+from otp_service.core.timestamps import format_rfc3339
 from tests.installation import (
     HOUR_MS,
     MINUTE_MS,
@@ -259,3 +260,57 @@ async def test_a_tenant_may_lower_the_limit_of_consecutive_failures(
 
     locked = [e["reason"] for e in await installation.read_events() if e["type"] == "otp.locked"]
     assert ["number_locked"] == locked
+
+
+@pytest.mark.parametrize(
+    ("issued_for", "verified_from", "expected"),
+    [
+        ("203.0.113.9", "203.0.113.9", False),
+        ("203.0.113.9", "198.51.100.7", True),
+        ("2001:db8:1:2::9", "2001:db8:1:2:ffff::1", False),
+        ("2001:db8:1:2::9", "2001:db8:1:3::9", True),
+        ("203.0.113.9", "::ffff:203.0.113.9", False),
+        ("203.0.113.9", "64:ff9b::203.0.113.9", False),
+        ("203.0.113.9", "2001:db8::9", True),
+        (None, "203.0.113.9", None),
+        ("203.0.113.9", None, None),
+    ],
+)
+async def test_both_outcomes_of_a_code_say_whether_the_client_ip_changed(
+    installation: Installation,
+    issued_for: str | None,
+    verified_from: str | None,
+    expected: bool | None,  # noqa: FBT001
+) -> None:
+    """F2: a phished code comes from another address, as limits count it (IPv6: a /64 is one)."""
+    issued = await installation.issue(client_ip=issued_for)
+    code = installation.router.extract_code()
+
+    with pytest.raises(IncorrectCode):
+        await installation.verify(issued, make_wrong_code(code), client_ip=verified_from)
+    await installation.verify(issued, code, client_ip=verified_from)
+
+    outcomes = {
+        event["type"]: event.get("client_ip_changed")
+        for event in await installation.read_events()
+        if event["type"] in {"otp.rejected", "otp.verified"}
+    }
+    assert {"otp.rejected": expected, "otp.verified": expected} == outcomes
+
+
+async def test_an_issue_records_its_deadline_and_the_pseudonym_of_its_prefix(
+    installation: Installation,
+) -> None:
+    """F1, F4: numbers of one block of ten thousand share the prefix; the challenge has the deadline."""
+    one = await installation.issue("+447400123456")
+    await installation.issue("+447400129999")
+    await installation.issue("+447400133456")
+
+    issued = [e for e in await installation.read_events() if e["type"] == "otp.issued"]
+
+    assert one.challenge is not None
+    deadlines = {event["challenge"]: event["expires_at"] for event in issued}
+    assert format_rfc3339(one.challenge.deadline) == deadlines[one.challenge.id]
+    prefixes = [event["prefix"] for event in issued]
+    assert [1, 2] == sorted(map(prefixes.count, set(prefixes)))
+    assert not any("7400" in event["prefix"] for event in issued)

@@ -85,7 +85,7 @@ class EventLogHarness:
         """Commit a refusal by a limit that is already used up."""
         full = Charge(Bucket(Limit.SENDS_TENANT, "shop"), (Window(1, 3600),))
         denied = IssueDenied(
-            id=secrets.token_hex(4), tenant="shop", number=number, client_address=address
+            id=secrets.token_hex(4), tenant="shop", number=number, client_ip=address
         )
         while isinstance(await self.commit(charges=(full,), event_if_refused=denied), Committed):
             pass  # the first charge is within the limit
@@ -357,7 +357,7 @@ async def test_refusals_beyond_ten_a_minute_become_one_event(log: EventLogHarnes
     *single, folded = entries
     assert all("folded" not in entry.stamp for entry in single)
     stamp = folded.stamp
-    assert (35, 7) == (stamp["folded"], stamp["addresses"])
+    assert (35, 7) == (stamp["folded"], stamp["client_ips"])
     assert 34 * SECOND_MS <= stamp["last"] - stamp["first"] < 35 * SECOND_MS
     assert stamp["first"] >= single[-1].at
     assert ("SendsPerTenant", 1, 3600) == (stamp["limit"], stamp["quota"], stamp["period"])
@@ -422,7 +422,7 @@ async def test_a_flushed_fold_is_deleted(log: EventLogHarness) -> None:
 
     *_, folds, due = log.store.key_names.event_log_keys(PARTITION)
     assert [0, 0] == await log.link.run_pipeline(folds, [("EXISTS", folds), ("EXISTS", due)])
-    assert 100 == (await log.read_entries())[-1].stamp["addresses"]  # the maximum
+    assert 100 == (await log.read_entries())[-1].stamp["client_ips"]  # the maximum
 
 
 async def test_a_flood_for_one_number_costs_a_bounded_number_of_entries(

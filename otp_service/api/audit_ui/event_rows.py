@@ -37,7 +37,7 @@ def build_event_row(event: Mapping[str, Any]) -> EventRow:
         tenant=event.get("tenant", ""),
         challenge=challenge if is_id else None,
         person=describe_person(event),
-        address=event.get("client_address", ""),
+        address=event.get("client_ip", ""),
         summary=", ".join(list_details(event)),
         is_bad=event.get("outcome") == "failure",
         is_authentic=event["integrity"] == "ok",

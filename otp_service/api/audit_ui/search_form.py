@@ -4,12 +4,11 @@ import re
 from typing import Any, Final, NamedTuple
 
 import msgspec
-from msgspec.structs import replace
 
+from otp_service.audit.query.client_ip_filter import parse_client_ip_filter
 from otp_service.core.challenge import parse_partition
 from otp_service.core.errors import InvalidRequest, OtpError
 from otp_service.core.events import EVENT_TYPES
-from otp_service.core.ip_address import parse_client_ip
 from otp_service.core.phone_number import PhoneNumber, classify_number
 from otp_service.core.printable_text import has_phone_number, has_word
 from otp_service.core.timestamps import HOUR_MS
@@ -57,10 +56,11 @@ class SearchForm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         others = self.number, self.account, self.address, self.type, self.tenant
         return parse_partition(self.challenge) is not None and not any(others)
 
-    def normalize_address(self) -> "SearchForm":
-        """Return a copy with the address in canonical form. Raises InvalidRequest if it is invalid."""
+    def check_client_ip(self) -> None:
+        """Raise InvalidRequest if the address is invalid."""
         try:
-            return replace(self, address=self.address and str(parse_client_ip(self.address)))
+            if self.address:
+                parse_client_ip_filter(self.address)
         except InvalidRequest:
             raise InvalidRequest(("address", "This is not an address like 203.0.113.9.")) from None
 
@@ -96,7 +96,7 @@ class SearchForm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             "since": now - int(self.hours) * HOUR_MS if self.hours else None,
             "type": self.type or None,
             "challenge": self.challenge or None,
-            "address": self.address or None,
+            "client_ip": self.address or None,
         }
 
 

@@ -18,7 +18,7 @@ from otp_service.api.request_context import AuthenticatedRequest, get_context
 from otp_service.audit.archive_format.event_copies import mark_copies
 from otp_service.audit.event_decoder import DecodedEvent
 from otp_service.audit.query.reader import EventReader
-from otp_service.audit.reports.anomalies import find_anomalies
+from otp_service.audit.reports.anomalies import describe_baseline, find_anomalies
 from otp_service.audit.reports.event_record import build_event_record
 from otp_service.audit.reports.factor_stats import FACTOR_COLUMNS, sum_by_factor
 from otp_service.audit.reports.timeline import render_timeline
@@ -60,10 +60,18 @@ async def show_today(request: AuthenticatedRequest) -> ASGIResponse:
     if dependencies.background_verifier:
         dependencies.background_verifier.start_if_due()
     anomalies = find_anomalies(day.overview, before.overview)
+    baseline = describe_baseline(before.overview)
     status = {"tenant": tenant, "archive": _build_archive_status(dependencies)}
     table = {"factors": sum_by_factor(day.overview.factors), "factor_columns": FACTOR_COLUMNS}
     return _render_view(
-        request, "today.html", day=day, before=before, anomalies=anomalies, **status, **table
+        request,
+        "today.html",
+        day=day,
+        before=before,
+        anomalies=anomalies,
+        baseline=baseline,
+        **status,
+        **table,
     )
 
 
@@ -89,7 +97,8 @@ async def show_search_results(request: AuthenticatedRequest) -> ASGIResponse:
     if form.is_challenge_alone:
         return redirect(f"/audit/challenges/{form.challenge}", {})
     try:
-        person, wanted = form.parse_person(), form.normalize_address()
+        person = form.parse_person()
+        form.check_client_ip()
     except (InvalidPhoneNumber, InvalidRequest) as error:
         field, message = form.describe_error(error)
         # The text in the invalid field may be a phone number, or the name of an account.
@@ -99,7 +108,7 @@ async def show_search_results(request: AuthenticatedRequest) -> ASGIResponse:
         found, following = await get_context(request).reader.read_page(
             limit=SEARCH_PAGE_EVENTS,
             cursor=form.cursor or None,
-            **wanted.to_event_query(visible_tenant, dependencies.now(), person),
+            **form.to_event_query(visible_tenant, dependencies.now(), person),
         )
     fields = get_lookup_fields(request) | {"reason": form.reason}
     record = get_context(request).record_lookup  # before anything is shown

@@ -22,7 +22,7 @@ LABEL_FIELDS: Final = UNMAPPED_FIELDS | {"count"}
 def to_ecs(record: ExportRecord) -> dict[str, Any]:
     """Return the event in ECS, with nested fields."""
     get_field = record.get_field
-    number, address = get_field("number"), get_field("client_address")
+    number, address = get_field("number"), get_field("client_ip")
     fields = {
         "@timestamp": format_rfc3339(record.at),
         "ecs.version": ECS_VERSION,

@@ -22,10 +22,11 @@ MAX_CLAIMED_CHARS: Final = 1000
 UNMAPPED_FIELDS: Final = frozenset(
     {
         *("id", "country", "number_suffix", "key_id", "challenge", "purpose", "mac", "found"),
-        *("quota", "period", "wait", "folded", "addresses", "unrecorded", "phone_metadata"),
+        *("quota", "period", "wait", "folded", "client_ips", "unrecorded", "phone_metadata"),
         *("send", "fault", "about", "state", "status", "trusted", "attempts_left", "repeated"),
         *("record", "missing", "seal", "claimed", "length", "by"),
         *("authenticator", "recovery_set", "sealed_under", "codes_left"),
+        *("expires_at", "prefix", "client_ip_changed"),
     }
 )
 """Members that both formats export outside their own fields."""

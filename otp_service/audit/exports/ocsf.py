@@ -52,7 +52,7 @@ SUCCESS_EVENTS: Final = frozenset({"otp.verified", "authenticator.verified", "re
 PRODUCT_INFO: Final = {"name": SERVICE_NAME, "version": __version__}
 
 OCSF_UNMAPPED_FIELDS: Final = UNMAPPED_FIELDS.union(
-    ("versions", "request", "trace", "number", "account", "client_address", "reason", "limit")
+    ("versions", "request", "trace", "number", "account", "client_ip", "reason", "limit")
 )
 """Members that are in `unmapped`, whether or not OCSF has a field for them too."""
 
@@ -137,7 +137,7 @@ def _build_class_fields(record: ExportRecord) -> dict[str, Any]:
 
 
 def _build_user(record: ExportRecord) -> dict[str, Any]:
-    tenant, address = record.get_field("tenant"), record.get_field("client_address")
+    tenant, address = record.get_field("tenant"), record.get_field("client_ip")
     user = _drop_none(
         type_id=1,
         uid=record.get_field("number") or record.get_field("account") or "unknown",

@@ -1,10 +1,26 @@
 """Filters of a query, for decoded entries and for undecoded lines of an archive."""
 
+from collections.abc import Collection, Mapping
 from functools import cached_property
+from typing import Any, Final
 
 import msgspec
 
-from otp_service.core.log_entry import MAX_JSON_BRACKETS, Entry, create_bounded_decoder
+from otp_service.audit.query.client_ip_filter import ClientIpFilter, parse_client_ip_filter
+from otp_service.audit.query.criteria import EventCriteria
+from otp_service.core.log_entry import (
+    MAX_JSON_BRACKETS,
+    Entry,
+    create_bounded_decoder,
+    decode_stamp,
+)
+
+
+EQUAL_FIELDS: Final = ("challenge", "provider", "country", "tenant")
+"""Fields of a filter that have the name of the member of the event that they must equal."""
+
+
+CRITERIA_NAMES: Final = frozenset(EventCriteria.__struct_fields__) - {"since", "until"}
 
 
 class EventFilter(msgspec.Struct, frozen=True, kw_only=True, dict=True):
@@ -15,9 +31,16 @@ class EventFilter(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """The pseudonyms of one number, one under each key."""
     account_pseudonyms: frozenset[str] | None = None
     """The pseudonyms of one account, likewise."""
+    pseudonym: str | None = None
+    """The pseudonym of a number, an account or a prefix."""
     type: str | None = None
+    """One type, or several with commas between them."""
+    event_reason: str | None = None
     challenge: str | None = None
-    address: str | None = None
+    country: str | None = None
+    provider: str | None = None
+    client_ip: ClientIpFilter | None = None
+    client_ip_changed: bool | None = None
 
     def matches(self, entry: Entry) -> bool:
         """Whether the event matches; an unreadable one matches only where no filter is set."""
@@ -25,16 +48,9 @@ class EventFilter(msgspec.Struct, frozen=True, kw_only=True, dict=True):
             return True
         try:
             fields = _decode_fields(entry.event)
+            return self._matches_fields(fields) and self._matches_reason(fields, entry.stamp)
         except msgspec.MsgspecError:
             return False
-        return (
-            self.tenant in {None, fields.tenant}
-            and self.type in {None, fields.type}
-            and self.challenge in {None, fields.challenge}
-            and self.address in {None, fields.client_address}
-            and (self.number_pseudonyms is None or fields.number in self.number_pseudonyms)
-            and (self.account_pseudonyms is None or fields.account in self.account_pseudonyms)
-        )
 
     def can_match(self, text: bytes) -> bool:
         """Whether one of these lines may match; ten times as quick as decoding them."""
@@ -46,28 +62,79 @@ class EventFilter(msgspec.Struct, frozen=True, kw_only=True, dict=True):
                 return False
         return True
 
+    def _matches_fields(self, fields: "FilterFields") -> bool:
+        return (
+            all(getattr(self, name) in {None, getattr(fields, name)} for name in EQUAL_FIELDS)
+            and (self._types is None or fields.type in self._types)
+            and self.client_ip_changed in {None, fields.client_ip_changed}
+            and (self.client_ip is None or self.client_ip.matches(fields.client_ip))
+            and self.pseudonym in {None, fields.number, fields.account, fields.prefix}
+            and (self.number_pseudonyms is None or fields.number in self.number_pseudonyms)
+            and (self.account_pseudonyms is None or fields.account in self.account_pseudonyms)
+        )
+
+    def _matches_reason(self, fields: "FilterFields", stamp: bytes) -> bool:
+        """Compare the reason that Redis has stamped on a refusal, or else that of the event."""
+        if self.event_reason is None:
+            return True
+        return bool(self.event_reason == decode_stamp(stamp).get("reason", fields.reason))
+
+    @cached_property
+    def _types(self) -> frozenset[str] | None:
+        return None if self.type is None else frozenset(self.type.split(","))
+
     @cached_property
     def _required_words(self) -> list[list[bytes]]:
         """The strings of a matching line: one of each list. The rarest come first."""
-        values = (self.challenge, self.address, self.type, self.tenant)
-        words = [[_encode_string(value)] for value in values if value is not None]
-        for pseudonyms in (self.account_pseudonyms, self.number_pseudonyms):
-            if pseudonyms is not None:
-                words.insert(0, [_encode_string(pseudonym) for pseudonym in pseudonyms])
-        return words
+        values = (self.number_pseudonyms, self.account_pseudonyms, self.pseudonym, self.challenge)
+        words = [_encode_strings(value) for value in values if value is not None]
+        if self.client_ip:
+            words.append(self.client_ip.required_words)
+        if self.client_ip_changed is not None:
+            words.append([b'"client_ip_changed":' + msgspec.json.encode(self.client_ip_changed)])
+        others = (self._types, self.event_reason, self.provider, self.country, self.tenant)
+        return words + [_encode_strings(value) for value in others if value is not None]
+
+
+def build_event_filter(
+    criteria: Mapping[str, Any],
+    *,
+    number_pseudonyms: frozenset[str] | None = None,
+    account_pseudonyms: frozenset[str] | None = None,
+) -> EventFilter:
+    """Return the filter of these criteria, without period.
+
+    Raises InvalidRequest for an invalid `client_ip`.
+    """
+    address = criteria.get("client_ip")
+    client_ip = None if address is None else parse_client_ip_filter(address)
+    return EventFilter(
+        number_pseudonyms=number_pseudonyms,
+        account_pseudonyms=account_pseudonyms,
+        **{**criteria, "client_ip": client_ip},
+    )
 
 
 class FilterFields(msgspec.Struct, frozen=True):
+    """The members of an event that filters compare."""
+
     type: str
     tenant: str | None = None
     number: str | None = None
     account: str | None = None
+    prefix: str | None = None
     challenge: str | None = None
-    client_address: str | None = None
+    country: str | None = None
+    provider: str | None = None
+    reason: str | None = None
+    client_ip: str | None = None
+    client_ip_changed: bool | None = None
 
 
-def _encode_string(value: str) -> bytes:
-    return msgspec.json.encode(value)[1:-1]
+def _encode_strings(values: str | Collection[str]) -> list[bytes]:
+    """Return the texts as they are inside a line."""
+    texts: Any = (values,) if isinstance(values, str) else values
+    return [msgspec.json.encode(text)[1:-1] for text in texts]
 
 
 _MATCH_ALL = EventFilter()

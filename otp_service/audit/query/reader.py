@@ -13,7 +13,7 @@ from otp_service.audit.archive_format.event_copies import mark_copies
 from otp_service.audit.event_decoder import DecodedEvent, decode_event
 from otp_service.audit.query import merged_scan
 from otp_service.audit.query.archive_scan import ArchivedEntry, ArchiveReader
-from otp_service.audit.query.filters import EventFilter
+from otp_service.audit.query.filters import CRITERIA_NAMES, EventFilter, build_event_filter
 from otp_service.audit.query.page_cursor import PageCursor, parse_cursor
 from otp_service.audit.query.read_pacer import ReadPacer, yield_after
 from otp_service.audit.query.stream_scan import MAX_POSITION, EventStreams, StreamScan
@@ -39,9 +39,16 @@ class EventQuery(TypedDict, total=False):
     until: int | None
     """Exclusive."""
     type: str | None
+    """One type, or several with commas between them."""
+    event_reason: str | None
     challenge: str | None
-    address: str | None
-    """`client_address`, as events hold it."""
+    pseudonym: str | None
+    """Of a number, an account or a prefix, under one key."""
+    country: str | None
+    provider: str | None
+    client_ip: str | None
+    """An address, which finds those of its /64 if it is IPv6, or that network."""
+    client_ip_changed: bool | None
 
 
 class EventReader:
@@ -78,7 +85,7 @@ class EventReader:
     ) -> EventPage:
         """Return events, newest first, and the cursor of the next page, None on the last page.
 
-        Raises InvalidRequest for an invalid cursor, and StoreUnavailable.
+        Raises InvalidRequest for an invalid cursor or `client_ip`, and StoreUnavailable.
         """
         loop = asyncio.get_running_loop()
         ends_at = loop.time() + self._budget.seconds
@@ -129,19 +136,12 @@ class EventReader:
 
     def _build_filter(self, query: EventQuery) -> EventFilter:
         number, account = query.get("number"), query.get("account")
-        return EventFilter(
-            tenant=query.get("tenant"),
-            number_pseudonyms=self._derive_pseudonyms(
-                "number", number.canonical if number else None
-            ),
-            account_pseudonyms=self._derive_pseudonyms("account", account),
-            type=query.get("type"),
-            challenge=query.get("challenge"),
-            address=query.get("address"),
+        derive = self._ring.derive_pseudonyms
+        return build_event_filter(
+            {name: value for name, value in query.items() if name in CRITERIA_NAMES},
+            number_pseudonyms=derive("number", number.canonical) if number else None,
+            account_pseudonyms=None if account is None else derive("account", account),
         )
-
-    def _derive_pseudonyms(self, label: str, value: str | None) -> frozenset[str] | None:
-        return None if value is None else self._ring.derive_pseudonyms(label, value)
 
     async def _create_scan(
         self,

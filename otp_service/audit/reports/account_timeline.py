@@ -15,9 +15,9 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from otp_service.audit.reports.copies import separate_copies
-from otp_service.audit.reports.event_record import SHORT_ID_CHARS, EventRecord
+from otp_service.audit.reports.event_record import SHORT_ID_CHARS, EventRecord, describe_reason
 from otp_service.audit.reports.factor_stats import FACTOR_NAMES, FactorCollector
-from otp_service.audit.reports.timeline import describe_event, describe_reason, escape_fields
+from otp_service.audit.reports.timeline import describe_event, escape_fields
 from otp_service.core.timestamps import format_rfc3339
 
 

@@ -1,168 +1,41 @@
-"""Anomalies of a period, compared with the period before it."""
-
-from collections.abc import Iterable, Iterator, Sequence
-from statistics import median
-from typing import Literal
+"""What an operator should look at in a period: by rules with and without a comparison."""
 
 import msgspec
 
-from otp_service.audit.reports.factor_stats import FACTOR_NAMES, FactorRow
-from otp_service.audit.reports.stats import StatsOverview, StatsRow, StatsRows
-from otp_service.core.timestamps import format_rfc3339
+from otp_service.audit.reports.absolute_rules import (
+    MIN_BASELINE_CHALLENGES,
+    find_absolute_anomalies,
+    has_baseline,
+)
+from otp_service.audit.reports.anomaly import Anomaly
+from otp_service.audit.reports.relative_rules import find_relative_anomalies
+from otp_service.audit.reports.stats import StatsOverview
 
 
-MIN_CONVERSION_SAMPLE = 20
-"""Challenges or messages that both periods need for their conversions to be compared."""
+class Baseline(msgspec.Struct, frozen=True):
+    """Whether the period before has enough data to compare with, and a sentence about it."""
 
-CONVERSION_DROP_RATIO = 0.7
-"""A conversion below this share of the earlier one is a drop."""
-
-MIN_FLOOD_REFUSALS, FLOOD_FACTOR = 100, 5
-"""A flood is at least that many refusals in an hour, and that multiple of the median hour."""
-
-
-MIN_GUESSED_ACCOUNTS, GUESS_RATIO = 20, 2
-"""Spraying: wrong codes alone at that many accounts of a tenant, and that many for each right one."""
-
-MIN_REPLAYS, REPLAY_RATIO = 10, 0.05
-"""Codes that were used before: at least that many, and that share of the right ones."""
-
-MIN_RECOVERIES, RECOVERY_FACTOR = 10, 5
-"""Logins with a recovery code: at least that many, and that multiple of the period before."""
-
-
-class Anomaly(msgspec.Struct, frozen=True):
-    """A change that an operator should look at."""
-
-    kind: Literal[
-        "conversion",
-        "refusals",
-        "locked",
-        "accepted",
-        "copies",
-        "guessing",
-        "replays",
-        "recoveries",
-    ]
-    dimension: Literal[
-        "country", "provider", "tenant", "hour", "number", "account", "challenge", "log"
-    ]
-    name: str
-    now: float
-    before: float
+    is_sufficient: bool
     sentence: str
 
 
 def find_anomalies(today: StatsOverview, before: StatsOverview) -> list[Anomaly]:
-    return [
-        *_find_repeats(today),
-        *_find_conversion_drops("tenant", today.tenants, before.tenants),
-        *_find_conversion_drops("country", today.countries, before.countries),
-        *_find_conversion_drops("provider", today.providers, before.providers),
-        *_find_refusal_floods(today, before),
-        *_find_guessing(today.factors),
-        *_find_replays(today.factors),
-        *_find_recoveries(today.factors, before.factors),
-        *_find_locked_numbers(today),
-        *_find_locked_accounts(today),
-    ]
+    """Return what to look at, alarms first. `before` is an equal period, or the day before."""
+    absolute = find_absolute_anomalies(today, before)
+    found = [*absolute, *find_relative_anomalies(today, before)]
+    return sorted(found, key=lambda anomaly: anomaly.weight != "alarm")
 
 
-def _find_repeats(today: StatsOverview) -> Iterator[Anomaly]:
-    for challenge in today.accepted_twice:
-        sentence = f"The code of {challenge} was accepted more than once."
-        yield Anomaly("accepted", "challenge", challenge, 2, 1, sentence)
-    if today.copies:
-        verb = "event occurs" if today.copies == 1 else "events occur"
-        sentence = (
-            f"{today.copies} {verb} a second time, and that is not counted: after a failover, or "
-            "copied by a client of Redis. 'otp-service audit verify' names them."
+def describe_baseline(before: StatsOverview) -> Baseline:
+    """Return what the rules that compare can tell. Without a baseline, "nothing" means nothing."""
+    count = before.total.issued
+    number = f"{count} challenge{'s' * (count != 1)}"
+    if has_baseline(before):
+        return Baseline(
+            is_sufficient=True, sentence=f"Compared with the period before, which has {number}."
         )
-        yield Anomaly("copies", "log", "", today.copies, 0, sentence)
-
-
-def _find_conversion_drops(
-    dimension: Literal["country", "provider", "tenant"], today: StatsRows, before: StatsRows
-) -> Iterator[Anomaly]:
-    earlier_rows = dict(before)
-    for name, row in today:
-        earlier = earlier_rows.get(name, StatsRow())
-        if min(row.issued or row.sent, earlier.issued or earlier.sent) < MIN_CONVERSION_SAMPLE:
-            continue
-        now, then = row.conversion or 0.0, earlier.conversion or 0.0
-        if now < CONVERSION_DROP_RATIO * then:
-            sentence = f"The conversion of {dimension} {name} fell from {then:.0%} to {now:.0%}."
-            yield Anomaly("conversion", dimension, name, now, then, sentence)
-
-
-def _find_refusal_floods(today: StatsOverview, before: StatsOverview) -> Iterator[Anomaly]:
-    sms = [[(at, row.refused) for at, row in overview.hours] for overview in (today, before)]
-    yield from _find_floods_of_factor("otp", *sms)
-    earlier_hours = {refusals.factor: refusals.hours for refusals in before.factor_refusals}
-    for refusals in today.factor_refusals:
-        earlier = earlier_hours.get(refusals.factor, ())
-        yield from _find_floods_of_factor(refusals.factor, refusals.hours, earlier)
-
-
-def _find_floods_of_factor(
-    factor: str, today: Sequence[tuple[int, int]], before: Sequence[tuple[int, int]]
-) -> Iterator[Anomaly]:
-    hours = [refused for _, refused in (*before, *today)]
-    for at, refused in today:
-        others = sorted(hours)
-        others.remove(refused)
-        usual = median(others) if others else 0.0
-        if refused >= max(MIN_FLOOD_REFUSALS, FLOOD_FACTOR * usual):
-            name = FACTOR_NAMES[factor]
-            sentence = f"{refused} calls for {name} were refused in an hour; {usual:.0f} are usual."
-            yield Anomaly("refusals", "hour", format_rfc3339(at), refused, usual, sentence)
-
-
-def _find_locked_numbers(today: StatsOverview) -> Iterator[Anomaly]:
-    for lock in today.locked:
-        suffix = lock.number_suffix
-        sentence = f"A number that ends in {suffix} is locked until an operator unlocks it."
-        yield Anomaly("locked", "number", lock.number, 1, 0, sentence)
-
-
-def _find_guessing(rows: Iterable[FactorRow]) -> Iterator[Anomaly]:
-    """Find attacks with few guesses at each of many accounts, which no limit of one detects."""
-    for row in rows:
-        wrong, right = row.rejected, row.verified
-        if row.wrong_accounts >= MIN_GUESSED_ACCOUNTS and wrong > GUESS_RATIO * right:
-            sentence = (
-                f"{wrong} codes of {FACTOR_NAMES[row.factor]} were wrong and {right} were right at"
-                f" {row.tenant}; {row.wrong_accounts} accounts had wrong ones only."
-            )
-            yield Anomaly("guessing", "tenant", row.tenant or "", wrong, right, sentence)
-
-
-def _find_replays(rows: Iterable[FactorRow]) -> Iterator[Anomaly]:
-    for row in rows:
-        if row.replayed >= max(MIN_REPLAYS, REPLAY_RATIO * row.verified):
-            sentence = (
-                f"{row.replayed} codes of {FACTOR_NAMES[row.factor]} at {row.tenant} were right,"
-                " and used before."
-            )
-            yield Anomaly("replays", "tenant", row.tenant or "", row.replayed, 0, sentence)
-
-
-def _find_recoveries(
-    today: tuple[FactorRow, ...], before: tuple[FactorRow, ...]
-) -> Iterator[Anomaly]:
-    earlier = {row.tenant: row.verified for row in before if row.factor == "recovery"}
-    for row in today:
-        usual = earlier.get(row.tenant, 0)
-        floor = max(MIN_RECOVERIES, RECOVERY_FACTOR * usual)
-        if row.factor == "recovery" and row.verified >= floor:
-            sentence = f"{row.verified} logins at {row.tenant} used a recovery code; in the period before, {usual} did."
-            yield Anomaly("recoveries", "tenant", row.tenant or "", row.verified, usual, sentence)
-
-
-def _find_locked_accounts(today: StatsOverview) -> Iterator[Anomaly]:
-    for lock in today.locked_accounts:
-        sentence = (
-            f"An account of {lock.tenant} is locked for {FACTOR_NAMES[lock.factor]} until an operator"
-            " unlocks it."
-        )
-        yield Anomaly("locked", "account", lock.account, 1, 0, sentence)
+    return Baseline(
+        is_sufficient=False,
+        sentence=f"No baseline yet: the period before has {number}, and {MIN_BASELINE_CHALLENGES} are needed to"
+        " compare conversion. The rules that need no comparison are in force.",
+    )

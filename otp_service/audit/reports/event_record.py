@@ -28,7 +28,8 @@ class EventRecord(msgspec.Struct, kw_only=True):
     """Milliseconds since 1970."""
     tenant: str | None = None
     key_id: str | None = None
-    client_address: str | None = None
+    client_ip: str | None = None
+    client_ip_changed: bool | None = None
     purpose: str | None = None
     challenge: str | None = None
     number: str | None = None
@@ -47,7 +48,9 @@ class EventRecord(msgspec.Struct, kw_only=True):
     send: int = 1
     trusted: bool = True
     repeated: bool = False
-    attempts_left: int = 0
+    attempts_left: int | None = None
+    expires_at: str | None = None
+    prefix: str | None = None
     limit: str | None = None
     quota: int | None = None
     period: int | None = None
@@ -64,6 +67,12 @@ def build_event_record(decoded: DecodedEvent) -> EventRecord | None:
         record.at = decoded.at
         record.place = EventPlace(decoded.sequence_id, decoded.at)
     return record
+
+
+def describe_reason(event: EventRecord) -> str:
+    """Return why an event happened, with the limit that refused; empty without a reason."""
+    limit = f" ({event.limit}: {event.quota} in {event.period} s)" if event.limit else ""
+    return f"{event.reason or ''}{limit}"
 
 
 def describe_person(event: Mapping[str, Any]) -> str:

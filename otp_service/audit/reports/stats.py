@@ -6,10 +6,12 @@ conversion, so in one row with SMS they would look like a failure of it.
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from contextlib import suppress
 
 import msgspec
 
+from otp_service.audit.reports.attack_stats import AttackCollector, AttackStats
+from otp_service.audit.reports.bounded_counter import BoundedCounter
 from otp_service.audit.reports.event_record import EventRecord
 from otp_service.audit.reports.factor_stats import (
     AccountLock,
@@ -18,18 +20,15 @@ from otp_service.audit.reports.factor_stats import (
     FactorRow,
 )
 from otp_service.core.conversion import ConversionMatcher
+from otp_service.core.errors import InvalidRequest
+from otp_service.core.ip_address import client_ip_limit_key, parse_client_ip
 from otp_service.core.timestamps import HOUR_MS
 
-
-MAX_TRACKED_OFFENDERS = 50_000
-"""Numbers or addresses that are counted; beyond that those with the fewest are dropped."""
 
 MAX_TRACKED_IDS = 1_000_000
 """Ids of events that are compared with each other: 60 MB."""
 
 TOP_OFFENDERS = 10
-
-T = TypeVar("T")
 
 
 class StatsRow(msgspec.Struct):
@@ -63,10 +62,10 @@ StatsRows = tuple[tuple[str, StatsRow], ...]
 
 
 class Offender(msgspec.Struct, frozen=True):
-    """A number, an account or an address with its count of refusals and wrong codes."""
+    """A number, an account or a client IP with its count of refusals and wrong codes."""
 
     name: str
-    """A pseudonym or an address."""
+    """A pseudonym, or a client IP as limits count it: IPv6 by its /64."""
     times: int
     number_suffix: str | None = None
     country: str | None = None
@@ -96,7 +95,7 @@ class StatsOverview(msgspec.Struct, frozen=True, kw_only=True):
     """Refusals by reason and limit, at every factor; so are the three lists of offenders."""
     numbers: tuple[Offender, ...]
     accounts: tuple[Offender, ...]
-    addresses: tuple[Offender, ...]
+    client_ips: tuple[Offender, ...]
     locked: tuple[NumberLock, ...]
     locked_accounts: tuple[AccountLock, ...]
     factors: tuple[FactorRow, ...]
@@ -110,17 +109,7 @@ class StatsOverview(msgspec.Struct, frozen=True, kw_only=True):
     """Events that occur a second time; in no row."""
     accepted_twice: tuple[str, ...]
     """Challenges whose code was accepted more than once; at most `TOP_OFFENDERS`."""
-
-
-class _BoundedCounter(Counter[T]):
-    """A counter that drops the items with the fewest when there are too many."""
-
-    def add_count(self, item: T, times: int) -> None:
-        self[item] += times
-        if len(self) > MAX_TRACKED_OFFENDERS:
-            top = dict(self.most_common(MAX_TRACKED_OFFENDERS // 2))
-            self.clear()
-            self.update(top)
+    attacks: AttackStats
 
 
 class StatsCollector:
@@ -137,9 +126,10 @@ class StatsCollector:
         self._providers: defaultdict[str, StatsRow] = defaultdict(StatsRow)
         self._tenants: defaultdict[str, StatsRow] = defaultdict(StatsRow)
         self._reasons: Counter[str] = Counter()
-        self._numbers = _BoundedCounter[tuple[str, str | None, str | None]]()
-        self._accounts = _BoundedCounter[str]()
-        self._addresses = _BoundedCounter[str]()
+        self._numbers = BoundedCounter[tuple[str, str | None, str | None]]()
+        self._accounts = BoundedCounter[str]()
+        self._client_ips = BoundedCounter[str]()
+        self._attacks = AttackCollector()
         self._factors = FactorCollector()
         self._locked_numbers: dict[str, NumberLock] = {}
         self._unlocked_numbers: set[str] = set()
@@ -181,6 +171,7 @@ class StatsCollector:
         if handler:
             handler(event)
         self._factors.add_event(event)
+        self._attacks.add_event(event)
 
     def build_overview(self) -> StatsOverview:
         return StatsOverview(
@@ -195,7 +186,9 @@ class StatsCollector:
                 for (number, suffix, country), times in self._numbers.most_common(TOP_OFFENDERS)
             ),
             accounts=tuple(Offender(*pair) for pair in self._accounts.most_common(TOP_OFFENDERS)),
-            addresses=tuple(Offender(*pair) for pair in self._addresses.most_common(TOP_OFFENDERS)),
+            client_ips=tuple(
+                Offender(*pair) for pair in self._client_ips.most_common(TOP_OFFENDERS)
+            ),
             locked=tuple(self._locked_numbers.values()),
             locked_accounts=self._factors.build_locks(),
             factors=self._factors.build_rows(),
@@ -204,11 +197,14 @@ class StatsCollector:
             without_key=self._without_key,
             copies=self._copies,
             accepted_twice=tuple(self._accepted_twice),
+            attacks=self._attacks.build_stats(),
         )
 
     def _count_issued(self, event: EventRecord) -> None:
-        if event.challenge in self._awaiting_issue:
-            self._awaiting_issue.remove(event.challenge)
+        is_verified = event.challenge in self._awaiting_issue
+        self._attacks.add_issue(event, is_verified=is_verified)
+        if is_verified:
+            self._awaiting_issue.discard(event.challenge or "")
             self._increment_rows(event, "verified", 1)
 
     def _count_sent(self, event: EventRecord) -> None:
@@ -234,8 +230,10 @@ class StatsCollector:
             self._numbers.add_count(number, event.folded)
         if event.account:
             self._accounts.add_count(event.account, event.folded)
-        if event.client_address:
-            self._addresses.add_count(event.client_address, event.folded)
+        if event.client_ip:
+            with suppress(InvalidRequest):
+                name = client_ip_limit_key(parse_client_ip(event.client_ip))
+                self._client_ips.add_count(name, event.folded)
 
     def _count_without_key(self, event: EventRecord) -> None:
         self._without_key += event.count

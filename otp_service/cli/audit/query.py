@@ -5,6 +5,7 @@ import asyncio
 from pathlib import Path
 from types import ModuleType
 
+from otp_service.cli.audit.criteria_options import add_criteria_options, add_time_options
 from otp_service.cli.command import Subparsers, add_command
 
 
@@ -22,7 +23,7 @@ def register_commands(subparsers: Subparsers) -> None:
     add("--last", type=int, default=10, metavar="N", help="start with N events (10)")
     add("--json", action="store_true", help="print JSON, one event a line")
     parser = add_command(subparsers, "stats", run_stats, takes_dev_folder=True)
-    _add_time_options(parser)
+    add_time_options(parser)
     groups = ("hour", "country", "provider", "tenant")
     parser.add_argument("--by", choices=groups, default="hour", help="rows of the table (hour)")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
@@ -34,14 +35,12 @@ def _register_search(subparsers: Subparsers) -> None:
     add = parser.add_argument
     add("--number", type=_require_dash, metavar="-", help="read one number from standard input")
     _add_account_option(parser)
-    add("--reason", help="reason for the search, recorded in the audit log")
-    _add_time_options(parser)
-    add("--type", help="type of event, like otp.verified")
-    add("--tenant", help="tenant of the events")
-    add("--challenge", help="id of the challenge")
-    add("--ip", metavar="ADDRESS", help="client address that the tenant sent")
+    add("--reason", help="reason for the search for a person, recorded in the audit log")
+    add_criteria_options(parser)
     add("--limit", type=int, default=1000, metavar="N", help="maximum of events (1000)")
-    add("--json", action="store_true", help="print JSON, one event a line")
+    add_format = parser.add_mutually_exclusive_group().add_argument
+    add_format("--json", action="store_true", help="print JSON, one event a line")
+    add_format("--csv", action="store_true", help="print CSV with a header, for spreadsheets")
     _add_archive_option(parser)
 
 
@@ -58,11 +57,6 @@ def _add_account_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--account", type=_require_dash, metavar="-", help=text)
 
 
-def _add_time_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--since", metavar="WHEN", help="start: an age like '24h', or an instant")
-    parser.add_argument("--until", metavar="WHEN", help="end: an age like '90m', or an instant")
-
-
 def _add_archive_option(parser: argparse.ArgumentParser) -> None:
     text = "the folder of the archive ([audit] archive)"
     parser.add_argument("--archive", type=Path, metavar="DIR", help=text)
@@ -75,13 +69,16 @@ def run_search(args: argparse.Namespace) -> int:
     from standard input, so that the shell's history and the list of processes do not show
     them; if both are asked for, the number is the first line, and events must match both.
     Each search for one is recorded as an event, with its reason. They are found under
-    every pseudonym key that the service still has. Times are in UTC.
+    every pseudonym key that the service still has. A pseudonym finds the events of one
+    number, account or prefix under one key, and needs no record. Times are in UTC.
 
     examples:
       otp-service audit search --since 24h --type otp.locked
       otp-service audit search --number - --reason INC-4711 --json
       otp-service audit search --account - --reason INC-4711 --tenant shop
-      otp-service audit search --ip 203.0.113.9 --until 2026-11-24T09:00:00Z
+      otp-service audit search --client-ip 203.0.113.9 --until 2026-11-24T09:00:00Z
+      otp-service audit search --type otp.verified --client-ip-changed --csv
+      otp-service audit search --pseudonym 1:6541e6d0e2b5f6a80c1d7e4f9a3b2c5d
     """
     return int(_import_query_runner().search_events(args))
 

@@ -4,21 +4,24 @@ import argparse
 import asyncio
 import functools
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 from otp_service.app import Application
+from otp_service.audit.exports.event_csv import format_csv
 from otp_service.audit.query.live_tail import follow_entries
 from otp_service.audit.query.merged_scan import sort_key
 from otp_service.audit.query.optional_streams import OptionalEventStreams
 from otp_service.audit.query.reader import EventQuery, EventReader
 from otp_service.audit.reports.account_timeline import render_account_timeline
-from otp_service.audit.reports.anomalies import find_anomalies
+from otp_service.audit.reports.anomalies import describe_baseline, find_anomalies
 from otp_service.audit.reports.event_record import build_event_record
 from otp_service.audit.reports.stats import StatsCollector
 from otp_service.audit.reports.timeline import render_timeline
 from otp_service.cli import tables
+from otp_service.cli.audit import triage
+from otp_service.cli.audit.criteria_options import parse_criteria
 from otp_service.cli.command import CommandError, format_json, parse_instant
 from otp_service.cli.common import (
     INVALID_ACCOUNT_REMEDY,
@@ -30,8 +33,7 @@ from otp_service.cli.common import (
 from otp_service.cli.numbers import CLI_CALLER, create_cli_app
 from otp_service.clock import now_ms
 from otp_service.core.challenge import parse_partition
-from otp_service.core.errors import InvalidRequest, StoreUnavailable
-from otp_service.core.ip_address import parse_client_ip
+from otp_service.core.errors import StoreUnavailable
 from otp_service.core.log_entry import Entry
 from otp_service.core.phone_number import PhoneNumber
 from otp_service.core.printable_text import format_value, has_phone_number, has_word
@@ -64,22 +66,7 @@ def search_events(args: argparse.Namespace) -> int:
 
 
 def _build_query(args: argparse.Namespace, now: int) -> EventQuery:
-    return {
-        "since": None if args.since is None else parse_instant(args.since, now),
-        "until": None if args.until is None else parse_instant(args.until, now),
-        "type": args.type,
-        "tenant": args.tenant,
-        "challenge": args.challenge,
-        "address": None if args.ip is None else _parse_ip_address(args.ip),
-        **_read_person(args),
-    }
-
-
-def _parse_ip_address(text: str) -> str:
-    try:
-        return str(parse_client_ip(text))
-    except InvalidRequest:
-        raise CommandError("--ip must be an address like 203.0.113.9 or 2001:db8::9.") from None
+    return cast("EventQuery", parse_criteria(args, now).to_filters() | _read_person(args))
 
 
 def _read_person(args: argparse.Namespace) -> EventQuery:
@@ -165,15 +152,21 @@ async def _print_events(args: argparse.Namespace, query: EventQuery) -> int:
             await _record_lookup(app, args, query, len(found))
         found.sort(key=sort_key, reverse=True)
         shown = [reader.decode_event(entry).to_public() for entry in found]
-    if args.json:
-        for event in shown:
-            print(format_json(event))
-    else:
-        rows = [tables.EVENT_HEADER, *map(tables.format_event, shown)]
-        print("\n".join(tables.format_table(rows)) if shown else "Nothing was found.")
+    _print_in_format(args, shown)
     if has_more:
         print(f"These are the newest {args.limit}: --limit or --until.", file=sys.stderr)
     return 0
+
+
+def _print_in_format(args: argparse.Namespace, events: Sequence[dict[str, Any]]) -> None:
+    if args.json:
+        for event in events:
+            print(format_json(event))
+    elif args.csv:
+        print(format_csv(events), end="")
+    else:
+        rows = [tables.EVENT_HEADER, *map(tables.format_event, events)]
+        print("\n".join(tables.format_table(rows)) if events else "Nothing was found.")
 
 
 async def _record_lookup(
@@ -247,15 +240,16 @@ async def print_stats(args: argparse.Namespace) -> int:
     now = now_ms()
     until = now if args.until is None else parse_instant(args.until, now)
     since = until - DAY_MS if args.since is None else parse_instant(args.since, now)
-    during, before = await _count_events(args, since, until)
-    overview = during.build_overview()
-    anomalies = find_anomalies(overview, before.build_overview())
+    during, before = (stats.build_overview() for stats in await _count_events(args, since, until))
+    anomalies, baseline = find_anomalies(during, before), describe_baseline(before)
     if args.json:
         period = {"since": format_rfc3339(since), "until": format_rfc3339(until)}
-        print(format_json(period | tables.to_json_members(overview) | {"anomalies": anomalies}))
+        found = triage.to_json_members(anomalies, baseline, since, until)
+        print(format_json(period | tables.to_json_members(during) | found))
     else:
         head = f"From {_format_minute(since)} until {_format_minute(until)} UTC:"
-        print("\n".join(tables.format_overview(overview, args.by, anomalies, head)))
+        lines = triage.format_triage(anomalies, baseline, since, until)
+        print("\n".join(tables.format_overview(during, args.by, head, lines)))
     return 0
 
 

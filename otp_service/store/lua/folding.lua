@@ -2,11 +2,11 @@
 -- nothing (core/events.py).
 --
 -- The first ten in a minute with one name are appended unchanged. The rest become one event with
--- their count, first and last instant, and the number of client addresses. While REFUSALS has no
+-- their count, first and last instant, and the number of client IPs. While REFUSALS has no
 -- space, which happens with an archive that cannot be written, all of them are folded, and the
 -- folds wait for space.
 
-local FOLD_AFTER_EVENTS, FOLD_SPAN_MS, MAX_FOLD_ADDRESSES = 10, 60000, 100
+local FOLD_AFTER_EVENTS, FOLD_SPAN_MS, MAX_FOLD_CLIENT_IPS = 10, 60000, 100
 local MAX_WAITING_FOLDS = 1000 -- of a partition; further events are only counted
 
 -- Append the event of a fold, if it has one. Deletes the fold from FOLDS and DUE.
@@ -14,7 +14,7 @@ local function flush_fold(name, fold)
   if fold.count > 0 then
     local stamp = fold.stamp
     stamp.folded, stamp.first, stamp.last = fold.count, fold.first, fold.last
-    stamp.addresses = fold.distinct
+    stamp.client_ips = fold.distinct
     append_refusal_event({ [EVENT_BODY] = fold.event, [EVENT_MAC] = fold.mac }, stamp)
   end
   redis.call('HDEL', keys[FOLDS], name)
@@ -54,7 +54,7 @@ end
 -- Append the event of a refusal, or count it in its fold. Reads and writes FOLDS and DUE.
 local function fold_or_append(event, stamp)
   local name = event[EVENT_FOLD_NAME] .. ':' .. (stamp.limit or stamp.reason or '')
-  local address = event[EVENT_CLIENT_ADDRESS]
+  local client_ip = event[EVENT_CLIENT_IP]
   local packed = redis.call('HGET', keys[FOLDS], name)
   local fold = packed and cmsgpack.unpack(packed)
   local has_room = make_room_for_refusal()
@@ -66,7 +66,7 @@ local function fold_or_append(event, stamp)
     log.unrecorded = log.unrecorded + 1
     return
   end
-  fold = fold or { due = now + FOLD_SPAN_MS, seen = 0, count = 0, addresses = {}, distinct = 0 }
+  fold = fold or { due = now + FOLD_SPAN_MS, seen = 0, count = 0, client_ips = {}, distinct = 0 }
   fold.seen = fold.seen + 1
   if fold.seen <= FOLD_AFTER_EVENTS and has_room then
     append_refusal_event(event, stamp)
@@ -76,8 +76,8 @@ local function fold_or_append(event, stamp)
       fold.stamp, fold.first = stamp, now
     end
     fold.count, fold.last = fold.count + 1, now
-    if address ~= '' and not fold.addresses[address] and fold.distinct < MAX_FOLD_ADDRESSES then
-      fold.addresses[address] = true
+    if client_ip ~= '' and not fold.client_ips[client_ip] and fold.distinct < MAX_FOLD_CLIENT_IPS then
+      fold.client_ips[client_ip] = true
       fold.distinct = fold.distinct + 1
     end
   end

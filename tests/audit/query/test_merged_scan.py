@@ -210,10 +210,19 @@ async def test_an_event_looks_the_same_wherever_it_stands(tmp_path):
         ({"type": "otp.sent"}, {2}),
         ({"tenant": "bank"}, {3}),
         ({"challenge": "c01-" + "0" * 32}, {4}),
-        ({"address": "203.0.113.9"}, {5}),
+        ({"client_ip": "203.0.113.9"}, {5}),
         ({"number": PHONE}, {6}),
-        ({"address": "203.0.113.9", "tenant": "bank"}, set()),
+        ({"client_ip": "203.0.113.9", "tenant": "bank"}, set()),
         ({"type": "otp.sen"}, set()),
+        ({"type": "otp.sent,otp.rejected"}, {2, 9}),
+        ({"pseudonym": pseudonym_of(PHONE)}, {6, 7}),
+        ({"pseudonym": "p1:prefix"}, {8}),
+        ({"client_ip_changed": True}, {9}),
+        ({"client_ip_changed": False}, {10}),
+        ({"event_reason": "mismatch"}, {9}),
+        ({"event_reason": "bank"}, {1}),
+        ({"country": "LT"}, {11}),
+        ({"provider": "otp.sent"}, {11}),
     ],
 )
 async def test_every_filter_finds_what_it_names_in_an_archive(archive, asked, expected):
@@ -223,9 +232,13 @@ async def test_every_filter_finds_what_it_names_in_an_archive(archive, asked, ex
         {"type": "otp.sent"},
         {"tenant": "bank"},
         {"challenge": "c01-" + "0" * 32},
-        {"client_address": "203.0.113.9"},
+        {"client_ip": "203.0.113.9"},
         {"number": pseudonym_of(PHONE)},
         {"account": pseudonym_of(PHONE), "request": "c01-" + "0" * 32},
+        {"prefix": "p1:prefix", "key_id": "LT"},
+        {"type": "otp.rejected", "client_ip_changed": True, "reason": "mismatch"},
+        {"client_ip_changed": False, "purpose": "mismatch"},
+        {"country": "LT", "provider": "otp.sent", "request": "p1:prefix"},
     ):
         archive.add_event(1, **fields)
     archive.append_seal()

@@ -26,7 +26,7 @@ def test_an_enrolment_and_logins_are_a_timeline() -> None:
             told("authenticator.confirmed", 2, authenticator=APP),
             told("authenticator.verified", 86_400, authenticator=APP),
             told("authenticator.verified", 86_401, authenticator=APP, repeated=True),
-            told("otp.issued", 86_402, challenge="c07-1", client_address="203.0.113.9"),
+            told("otp.issued", 86_402, challenge="c07-1", client_ip="203.0.113.9"),
             told("authenticator.denied", 86_403, reason="rate_limited", limit="L", quota=5, period=600, folded=3),
         ]
     )  # fmt: skip

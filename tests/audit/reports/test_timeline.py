@@ -29,7 +29,8 @@ def told(kind: str, after: int, **fields: Any) -> EventRecord:
     return EventRecord(type=f"otp.{kind}", at=BEGIN + after, **(known | fields))
 
 
-ISSUED = told("issued", 0, key_id="web", client_address="203.0.113.9")
+DEADLINE = "2026-11-24T09:35:00.123Z"
+ISSUED = told("issued", 0, key_id="web", client_ip="203.0.113.9", expires_at=DEADLINE)
 SENT = told("sent", 312, provider="east", milliseconds=300)
 
 
@@ -108,7 +109,7 @@ Locked: 2 codes were wrong, and no attempt is left.""",
    +31.201 s  superseded        the code of send 1 is no longer valid
    +33.000 s  delivery          north reports send 2: delivered
 
-Not verified yet: no code was tried. north reports its message as delivered.""",
+Not verified yet, open until 09:35:00 UTC: no code was tried. north reports its message as delivered.""",
             id="fallback",
         ),
         pytest.param(
@@ -174,7 +175,7 @@ EVIL = (
 def test_whatever_is_said_stays_on_its_line(evil):
     """R70: control and bidi characters are shown as what they are."""
     lines = render_timeline(
-        [told("issued", 0, key_id=evil, client_address=evil, country=evil, number_suffix=evil)], 0
+        [told("issued", 0, key_id=evil, client_ip=evil, country=evil, number_suffix=evil)], 0
     )
     lines += render_timeline([told("sent", 0, provider=evil, reason=evil)], 0)
     lines += render_timeline([told("delivery", 0, provider=evil, status=evil, reason=evil)], 0)
@@ -244,3 +245,61 @@ def test_a_code_that_was_accepted_twice_is_a_warning() -> None:
 
     assert "WARNING: its code was accepted 2 times" in render_timeline([ISSUED, *events], LATE)[-1]
     assert "WARNING" not in render_timeline([ISSUED, events[0], repeated], LATE)[-1]
+
+
+def test_a_success_from_another_client_ip_is_a_warning() -> None:
+    """F2: a phished code comes from the attacker, and the login was begun by the person."""
+    address = {"client_ip": "198.51.100.7", "client_ip_changed": True}
+    wrong = told("rejected", 1, reason="mismatch", attempts_left=4, **address)
+    same = told("verified", 2, client_ip="203.0.113.9", client_ip_changed=False)
+
+    lines = render_timeline([ISSUED, wrong, told("verified", 2, **address)], LATE)
+
+    assert lines[3].endswith("mismatch, 4 attempts left, from 198.51.100.7, another client IP")
+    assert lines[4].endswith("verified          from 198.51.100.7, another client IP")
+    assert lines[-1].endswith(
+        "WARNING: it was issued for 203.0.113.9 and verified from 198.51.100.7."
+    )
+    assert "WARNING" not in render_timeline([ISSUED, same], LATE)[-1]
+
+
+def test_a_refused_issue_is_not_a_challenge() -> None:
+    """F4: nothing was stored, so nothing can be verified, not even at once."""
+    denied = told(
+        "issue_denied", 0, reason="rate_limited", limit="SendsPerNumber", quota=5, period=600
+    )
+
+    head, *_, verdict = render_timeline([denied], BEGIN)
+
+    assert "refused 2026-11-24 09:30:00.123 UTC" in head
+    assert verdict == (
+        "Refused: rate_limited (SendsPerNumber: 5 in 600 s). No challenge was stored, and no message was"
+        " sent."
+    )
+
+
+@pytest.mark.parametrize(
+    ("after", "is_open"), [(299_999, True), (300_000, False), (300_001, False)]
+)
+def test_a_challenge_is_open_until_its_own_deadline(after: int, is_open: bool) -> None:  # noqa: FBT001
+    """F4: seen to fail where every challenge counted as open for ten minutes."""
+    verdict = render_timeline([ISSUED, SENT], BEGIN + after)[-1]
+
+    assert is_open == ("open until 09:35:00 UTC" in verdict)
+    assert is_open != ("Expired without being verified" in verdict)
+
+
+def test_a_lock_of_the_number_does_not_keep_a_challenge_open() -> None:
+    """F4: after the deadline it has expired, whatever refused it before."""
+    denied = told("verify_denied", 900, reason="number_locked")
+
+    assert render_timeline([ISSUED, denied], LATE)[-1].startswith("Expired")
+
+
+def test_the_last_attempt_locks_a_challenge_unless_it_was_refunded() -> None:
+    """A worker that stops after the charge records no outcome; a store that fails refunds it."""
+    charged = told("attempted", 1, attempts_left=0)
+    refunded = told("verify_denied", 2, reason="store_unavailable")
+
+    assert render_timeline([ISSUED, charged], SOON)[-1].startswith("Locked")
+    assert render_timeline([ISSUED, charged, refunded], SOON)[-1].startswith("Not verified yet")

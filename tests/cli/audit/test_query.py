@@ -35,7 +35,7 @@ def archive(tmp_path, config) -> archive_builder.ArchiveBuilder:
         "country": "GB",
         "number_suffix": "56",
     }
-    archive.add_event(7, **about, client_address="203.0.113.9")
+    archive.add_event(7, **about, client_ip="203.0.113.9")
     archive.add_event(7, type="otp.sent", provider="east", milliseconds=12, **about)
     archive.add_event(7, type="otp.attempted", attempts_left=4, **about)
     archive.add_event(7, type="otp.verified", **about)
@@ -92,7 +92,12 @@ def test_redis_and_the_archive_are_searched_together(search, issued):
         (("--type", "otp.rejected"), [(8, 1)]),
         (("--tenant", "bank"), [(8, 1)]),
         (("--challenge", OLD), [(7, 4), (7, 3), (7, 2), (7, 1)]),
-        (("--ip", "203.0.113.9"), [(7, 1)]),
+        (("--client-ip", "203.0.113.9"), [(7, 1)]),
+        (("--type", "otp.sent,otp.rejected"), [(8, 1), (7, 2)]),
+        (("--provider", "east"), [(7, 2)]),
+        (("--country", "GB", "--type", "otp.issued"), [(7, 1)]),
+        (("--client-ip-changed",), []),
+        (("--pseudonym", "p1:unknown"), []),
         (("--until", "2025-11-24T10:00:03Z"), [(7, 2), (7, 1)]),
         (("--since", "2025-11-24T10:00:04+00:00", "--tenant", "shop"), [(7, 4)]),
         (("--since", "1h", "--tenant", "bank"), []),
@@ -285,7 +290,7 @@ def test_nothing_is_shown_of_a_number_when_redis_is_away(run_otp, config, archiv
 @pytest.mark.parametrize("evil", EVIL)
 def test_every_event_is_one_line_whatever_is_in_it(run_otp, config, archive, evil):
     """R70: text like another event, ANSI, bidi, and what some readers take for a line end."""
-    archive.add_event(9, reason=evil, client_address=evil, challenge=evil, number=evil, country=evil,
+    archive.add_event(9, reason=evil, client_ip=evil, challenge=evil, number=evil, country=evil,
                  type=evil, provider=evil)  # fmt: skip
     archive.append_seal()
 
@@ -340,7 +345,7 @@ Verified 3.000 s after it was issued, at the first attempt; the last message was
 """
         == show(OLD).out
     )
-    assert "Not verified yet: no code was tried." in show(live).out
+    assert "Not verified yet, open until" in show(live).out
     assert "by key web" in show(live).out
     assert (1, "otp-service: this challenge has no events.\n") == show(OLD[:-1] + "1")[::2]
     assert 1 == show("c99-x").exit_code

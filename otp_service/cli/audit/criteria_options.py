@@ -1,0 +1,66 @@
+"""The filters of `audit search` and `audit export`: the options, and what they select.
+
+The names are those of `EventCriteria`, with hyphens.
+"""
+
+import argparse
+
+from otp_service.audit.query.client_ip_filter import parse_client_ip_filter
+from otp_service.audit.query.criteria import EventCriteria
+from otp_service.cli.command import CommandError, parse_instant
+from otp_service.core.challenge import parse_partition
+from otp_service.core.errors import InvalidRequest
+
+
+def add_criteria_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of every filter that needs neither the service nor its keys."""
+    add = parser.add_argument
+    add_time_options(parser)
+    add("--type", help="type of event, like otp.verified, or several with commas between them")
+    add("--event-reason", metavar="REASON", help="reason of the event, like attempts_exhausted")
+    add("--tenant", help="tenant of the events")
+    add("--challenge", metavar="ID", help="id of the challenge")
+    text = "pseudonym of a number, an account or a prefix, as events have it"
+    add("--pseudonym", metavar="NAME", help=text)
+    add("--country", help="region of the number, like GB")
+    add("--provider", help="provider of the message, receipt or callback")
+    text = "address that the tenant sent for the user's device; IPv6 finds its /64"
+    add("--client-ip", metavar="ADDRESS", help=text)
+    text = "codes that came from another client IP than the challenge was issued for"
+    add("--client-ip-changed", action="store_true", default=None, help=text)
+
+
+def add_time_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--since", metavar="WHEN", help="start: an age like '24h', or an instant")
+    parser.add_argument("--until", metavar="WHEN", help="end: an age like '90m', or an instant")
+
+
+def parse_criteria(args: argparse.Namespace, now: int) -> EventCriteria:
+    """Return what the options select; `now` is in milliseconds since 1970. Raises CommandError."""
+    if args.challenge is not None and parse_partition(args.challenge) is None:
+        raise CommandError("--challenge must be the id of a challenge, like c07-5d41….")
+    if args.client_ip is not None:
+        _check_client_ip(args.client_ip)
+    return EventCriteria(
+        type=args.type,
+        event_reason=args.event_reason,
+        tenant=args.tenant,
+        challenge=args.challenge,
+        pseudonym=args.pseudonym,
+        country=args.country,
+        provider=args.provider,
+        client_ip=args.client_ip,
+        client_ip_changed=args.client_ip_changed,
+        since=None if args.since is None else parse_instant(args.since, now),
+        until=None if args.until is None else parse_instant(args.until, now),
+    )
+
+
+def _check_client_ip(text: str) -> None:
+    try:
+        parse_client_ip_filter(text)
+    except InvalidRequest:
+        raise CommandError(
+            "--client-ip must be an address like 203.0.113.9 or 2001:db8::9, or an IPv6 network of"
+            " 64 bits like 2001:db8::/64."
+        ) from None

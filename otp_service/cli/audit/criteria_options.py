@@ -8,7 +8,6 @@ import argparse
 from otp_service.audit.query.client_ip_filter import parse_client_ip_filter
 from otp_service.audit.query.criteria import EventCriteria
 from otp_service.cli.command import CommandError, parse_instant
-from otp_service.core.challenge import parse_partition
 from otp_service.core.errors import InvalidRequest
 
 
@@ -37,8 +36,6 @@ def add_time_options(parser: argparse.ArgumentParser) -> None:
 
 def parse_criteria(args: argparse.Namespace, now: int) -> EventCriteria:
     """Return what the options select; `now` is in milliseconds since 1970. Raises CommandError."""
-    if args.challenge is not None and parse_partition(args.challenge) is None:
-        raise CommandError("--challenge must be the id of a challenge, like c07-5d41….")
     if args.client_ip is not None:
         _check_client_ip(args.client_ip)
     return EventCriteria(

@@ -29,6 +29,20 @@ def add_criteria_options(parser: argparse.ArgumentParser) -> None:
     add("--client-ip-changed", action="store_true", default=None, help=text)
 
 
+def add_person_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the person in a search, and of its reason."""
+    text = "read one number from standard input"
+    parser.add_argument("--number", type=_require_dash, metavar="-", help=text)
+    add_account_option(parser)
+    text = "reason for the search for a person, recorded in the audit log"
+    parser.add_argument("--reason", help=text)
+
+
+def add_account_option(parser: argparse.ArgumentParser) -> None:
+    text = "read one account from standard input"
+    parser.add_argument("--account", type=_require_dash, metavar="-", help=text)
+
+
 def add_time_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--since", metavar="WHEN", help="start: an age like '24h', or an instant")
     parser.add_argument("--until", metavar="WHEN", help="end: an age like '90m', or an instant")
@@ -51,6 +65,14 @@ def parse_criteria(args: argparse.Namespace, now: int) -> EventCriteria:
         since=None if args.since is None else parse_instant(args.since, now),
         until=None if args.until is None else parse_instant(args.until, now),
     )
+
+
+def _require_dash(text: str) -> str:
+    if text != "-":
+        raise argparse.ArgumentTypeError(
+            "numbers and accounts are read from standard input only: write '-'"
+        )
+    return text
 
 
 def _check_client_ip(text: str) -> None:

@@ -5,7 +5,12 @@ import asyncio
 from pathlib import Path
 from types import ModuleType
 
-from otp_service.cli.audit.criteria_options import add_criteria_options, add_time_options
+from otp_service.cli.audit.criteria_options import (
+    add_account_option,
+    add_criteria_options,
+    add_person_options,
+    add_time_options,
+)
 from otp_service.cli.command import Subparsers, add_command
 
 
@@ -13,7 +18,7 @@ def register_commands(subparsers: Subparsers) -> None:
     _register_search(subparsers)
     parser = add_command(subparsers, "show", run_show, takes_dev_folder=True)
     parser.add_argument("challenge", nargs="?", metavar="CHALLENGE", help="id of the challenge")
-    _add_account_option(parser)
+    add_account_option(parser)
     parser.add_argument("--tenant", help="only the account's events at this tenant")
     parser.add_argument(
         "--reason", help="reason for the search for an account, recorded in the log"
@@ -32,29 +37,14 @@ def register_commands(subparsers: Subparsers) -> None:
 
 def _register_search(subparsers: Subparsers) -> None:
     parser = add_command(subparsers, "search", run_search, takes_dev_folder=True)
-    add = parser.add_argument
-    add("--number", type=_require_dash, metavar="-", help="read one number from standard input")
-    _add_account_option(parser)
-    add("--reason", help="reason for the search for a person, recorded in the audit log")
+    add_person_options(parser)
     add_criteria_options(parser)
+    add = parser.add_argument
     add("--limit", type=int, default=1000, metavar="N", help="maximum of events (1000)")
     add_format = parser.add_mutually_exclusive_group().add_argument
     add_format("--json", action="store_true", help="print JSON, one event a line")
     add_format("--csv", action="store_true", help="print CSV with a header, for spreadsheets")
     _add_archive_option(parser)
-
-
-def _require_dash(text: str) -> str:
-    if text != "-":
-        raise argparse.ArgumentTypeError(
-            "numbers and accounts are read from standard input only: write '-'"
-        )
-    return text
-
-
-def _add_account_option(parser: argparse.ArgumentParser) -> None:
-    text = "read one account from standard input"
-    parser.add_argument("--account", type=_require_dash, metavar="-", help=text)
 
 
 def _add_archive_option(parser: argparse.ArgumentParser) -> None:

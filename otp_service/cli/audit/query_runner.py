@@ -4,7 +4,7 @@ import argparse
 import asyncio
 import functools
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, cast
 
@@ -22,21 +22,15 @@ from otp_service.audit.reports.timeline import render_timeline
 from otp_service.cli import tables
 from otp_service.cli.audit import triage
 from otp_service.cli.audit.criteria_options import parse_criteria
+from otp_service.cli.audit.person_search import read_person, record_lookup
 from otp_service.cli.command import CommandError, format_json, parse_instant
 from otp_service.cli.common import (
-    INVALID_ACCOUNT_REMEDY,
-    is_valid_account,
-    parse_typed_number,
     read_running_settings,
-    read_stdin_lines,
 )
-from otp_service.cli.numbers import CLI_CALLER, create_cli_app
+from otp_service.cli.numbers import create_cli_app
 from otp_service.clock import now_ms
 from otp_service.core.challenge import parse_partition
-from otp_service.core.errors import StoreUnavailable
 from otp_service.core.log_entry import Entry
-from otp_service.core.phone_number import PhoneNumber
-from otp_service.core.printable_text import format_value, has_phone_number, has_word
 from otp_service.core.timestamps import DAY_MS, format_rfc3339
 from otp_service.store.event_streams import RedisEventStreams
 
@@ -49,16 +43,6 @@ The newest events are missing, because they are only in Redis: {}."""
 UNKNOWN_TENANT_REMARK = """\
 Note: no tenant is called {!r}: the settings have {}. Events of a removed tenant are searched."""
 
-LOOKUP_UNRECORDED_MESSAGE = """\
-a search for a number or an account is recorded in the audit log, which needs Redis: {}."""
-
-STDIN_REMEDIES = {
-    ("number",): "write one number to standard input, like +447400123456.",
-    ("account",): "write one account to standard input, as its tenant names it.",
-    ("number", "account"): "write a number and then an account to standard input, each on a line.",
-}
-"""What to do if standard input has another number of lines than options that read from it."""
-
 
 def search_events(args: argparse.Namespace) -> int:
     # Reads standard input before the event loop runs, in which Ctrl-C would not interrupt the read.
@@ -66,39 +50,7 @@ def search_events(args: argparse.Namespace) -> int:
 
 
 def _build_query(args: argparse.Namespace, now: int) -> EventQuery:
-    return cast("EventQuery", parse_criteria(args, now).to_filters() | _read_person(args))
-
-
-def _read_person(args: argparse.Namespace) -> EventQuery:
-    """Return the number and the account on standard input, as far as options ask for them."""
-    if args.reason is not None and has_phone_number(args.reason):
-        raise CommandError("the reason may contain a number, which the audit log must not contain.")
-    options = vars(args)
-    wanted = tuple(name for name in ("number", "account") if options.get(name) is not None)
-    if not wanted:
-        return {}
-    remedy = STDIN_REMEDIES[wanted]
-    lines = [text for _, text in read_stdin_lines(f"{remedy.capitalize()} Ctrl-D ends the input.")]
-    if len(lines) != len(wanted):
-        raise CommandError(remedy)
-    texts = dict(zip(wanted, lines, strict=True))
-    return {"number": _parse_number(texts), "account": _parse_account(texts, args.reason or "")}
-
-
-def _parse_number(texts: Mapping[str, str]) -> PhoneNumber | None:
-    return parse_typed_number(texts["number"], allow_fictitious=True) if "number" in texts else None
-
-
-def _parse_account(texts: Mapping[str, str], reason: str) -> str | None:
-    """Return the account. Raises CommandError if it is invalid, or if the reason names it."""
-    account = texts.get("account")
-    if account is None:
-        return None
-    if not is_valid_account(account):
-        raise CommandError(f"{INVALID_ACCOUNT_REMEDY}.")
-    if has_word(reason, account):
-        raise CommandError("the reason names the account, which the audit log must not contain.")
-    return account
+    return cast("EventQuery", parse_criteria(args, now).to_filters() | read_person(args))
 
 
 class QuerySession(NamedTuple):
@@ -149,7 +101,7 @@ async def _print_events(args: argparse.Namespace, query: EventQuery) -> int:
                 break
             found.append(entry)
         if query.get("number") or query.get("account"):
-            await _record_lookup(app, args, query, len(found))
+            await record_lookup(app, args, query, len(found))
         found.sort(key=sort_key, reverse=True)
         shown = [reader.decode_event(entry).to_public() for entry in found]
     _print_in_format(args, shown)
@@ -169,30 +121,11 @@ def _print_in_format(args: argparse.Namespace, events: Sequence[dict[str, Any]])
         print("\n".join(tables.format_table(rows)) if events else "Nothing was found.")
 
 
-async def _record_lookup(
-    app: Application, args: argparse.Namespace, query: EventQuery, found: int
-) -> None:
-    """Record a search for a person, before anything is shown. Raises CommandError without Redis."""
-    try:
-        await app.system_events.record_lookup(
-            query.get("number"),
-            query.get("account"),
-            found,
-            tenant=query.get("tenant"),
-            key_id=CLI_CALLER.key_id,
-            request=CLI_CALLER.request_id,
-            by=CLI_CALLER.machine_user,
-            reason=args.reason and format_value(args.reason),
-        )
-    except StoreUnavailable as error:
-        raise CommandError(LOOKUP_UNRECORDED_MESSAGE.format(error.cause or error)) from error
-
-
 def show_timeline(args: argparse.Namespace) -> int:
     if (args.challenge is None) == (args.account is None):
         raise CommandError("name one challenge, like c07-5d41…, or write --account -.")
     if args.account is not None:
-        query: EventQuery = {"tenant": args.tenant, **_read_person(args)}
+        query: EventQuery = {"tenant": args.tenant, **read_person(args)}
     elif parse_partition(args.challenge) is None:
         raise CommandError("invalid challenge id: write one like c07-5d41….")
     else:
@@ -210,7 +143,7 @@ async def _print_timeline(args: argparse.Namespace, query: EventQuery) -> int:
                 continue
             found.append(record)  # also after otp.issued, which may be a copy of an older one
         if args.account is not None:
-            await _record_lookup(app, args, query, len(found))
+            await record_lookup(app, args, query, len(found))
     if not found:
         kind = "challenge" if args.challenge else "account"
         raise CommandError(f"this {kind} has no events.")

@@ -10,8 +10,9 @@ import pytest
 
 from otp_service.audit.archive_format.entries import Gap, encode_entry, encode_gap
 from otp_service.audit.archive_format.seals import Seal, SigningKey
-from otp_service.audit.exports import EXPORT_FORMATS, export_line
+from otp_service.audit.exports import EXPORT_FORMATS, ExportSelection, export_line
 from otp_service.audit.exports.taxonomy import TAXONOMY_ENTRIES
+from otp_service.audit.query.filters import EventFilter
 from otp_service.core.events import EVENT_TYPES, DeliveryUpdated, Sent
 from otp_service.core.timestamps import format_rfc3339
 from tests.audit.archive_lines import (
@@ -228,9 +229,24 @@ def test_what_was_before_is_left_out_but_never_a_gap() -> None:
     )
     write = EXPORT_FORMATS["ecs"]
 
-    assert export_line(event, write, EVENT_TIME_MS)
-    assert export_line(event, write, EVENT_TIME_MS + 1) is None
-    assert export_line(gap, write, EVENT_TIME_MS + 1)
+    assert export_line(event, write, ExportSelection(since=EVENT_TIME_MS))
+    assert export_line(event, write, ExportSelection(since=EVENT_TIME_MS + 1)) is None
+    assert export_line(event, write, ExportSelection(until=EVENT_TIME_MS + 1))
+    assert export_line(event, write, ExportSelection(until=EVENT_TIME_MS)) is None
+    assert export_line(gap, write, ExportSelection(since=EVENT_TIME_MS + 1))
+
+
+@FORMS
+def test_a_filter_selects_events_and_leaves_out_no_gap(form: str) -> None:
+    """An event that is missing may be one of those that are asked for; a forged one is as it claims."""
+    write = EXPORT_FORMATS[form]
+    rejected = ExportSelection(event_filter=EventFilter(type="otp.rejected"))
+    forged = build_line(build_full_event("otp.rejected"), is_ours=False)
+    gap = encode_gap(Gap(7, 5, 1, 2))
+
+    assert export_line(build_line(build_full_event("otp.rejected")), write, rejected)
+    assert export_line(build_line(build_full_event("otp.verified")), write, rejected) is None
+    assert [1, 1, 1] == [bool(export_line(x, write, rejected)) for x in (forged, gap, b"torn")]
 
 
 BROKEN: dict[str, list[tuple[tuple[str, ...], Any]]] = {

@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 
@@ -188,6 +189,46 @@ def test_a_proof_proves_one_event(run_otp, archive, keys, tmp_path):
     assert 2 == find_anchors(ended.out)[0].number
     assert 1 == forged.exit_code
     assert "It proves nothing: its line is not among those that were sealed." in forged.out
+
+
+def test_the_events_of_a_challenge_are_proved_in_one_file(run_otp, archive, keys, tmp_path):
+    """For a court or a partner: they need the public key alone, and see no other event."""
+    challenge = "c01-" + "5" * 32
+    events = [archive.add_event(1, challenge=challenge) for _ in range(2)]
+    archive.append_seal()
+    events.append(archive.add_event(1, challenge=challenge, type="otp.verified"))
+    archive.append_seal()
+    archive.add_event(1, challenge=challenge, type="otp.verify_denied")
+    proof = tmp_path / "proof.json"
+
+    made = run_otp("audit", "prove", archive.folder, "--challenge", challenge)
+    proof.write_text(made.out)
+    ended = run_otp("audit", "verify-proof", proof, "--public-key", keys)
+    proof.write_text(made.out.replace("otp.verified", "otp.rejected"))
+    forged = run_otp("audit", "verify-proof", proof, "--public-key", keys)
+
+    assert "1 events are left out: no seal covers them yet. Repeat it in a minute.\n" == made.err
+    assert (0, 0, 1) == (made.exit_code, ended.exit_code, forged.exit_code)
+    assert events == re.findall(r"^event   (\S+)", ended.out, re.MULTILINE)
+    assert f"result  3 events of {challenge} under 2 seals of the key" in ended.out
+    assert "It proves nothing: its line is not among those that were sealed.\n" == forged.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (("--challenge", "c01-" + "6" * 32), "has no event of c01-66"),
+        (("--challenge", "7"), "has no event of 7 that is sealed"),
+        ((EVENT, "--challenge", "c01-" + "6" * 32), "not allowed with"),
+        ((), "one of the arguments"),
+    ],
+)
+def test_a_proof_of_nothing_is_a_wrong_call(run_otp, archive, arguments, why):
+    """Exit code 2, and the message says what was missing."""
+    ended = run_otp("audit", "prove", archive.folder, *arguments)
+
+    assert (2, "") == (ended.exit_code, ended.out)
+    assert why in ended.err
 
 
 def test_a_proof_says_that_a_mac_was_wrong(run_otp, archive, keys, tmp_path):

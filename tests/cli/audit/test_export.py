@@ -80,3 +80,32 @@ def test_a_line_that_is_far_too_long_is_told_as_a_finding(archive: Path, capsys)
 
     actions = [one["event"]["action"] for one in told]
     assert ["log.unreadable", "log.unreadable", "otp.issued", "otp.verified"] == actions
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("--type", "otp.verified"), ["otp.verified"]),
+        (("--type", "otp.issued,otp.sent"), ["otp.issued"]),
+        (("--client-ip", "203.0.113.9"), ["otp.issued", "otp.verified"]),
+        (("--client-ip", "203.0.113.8"), []),
+        (("--client-ip-changed",), ["otp.verified"]),
+        (("--pseudonym", "number-of-it", "--type", "otp.issued"), ["otp.issued"]),
+        (("--event-reason", "why", "--tenant", "tenant-of-it"), ["otp.issued", "otp.verified"]),
+        (("--until", "2025-11-26T00:00:00Z"), ["otp.issued"]),
+        (("--since", "2025-11-25T00:00:00Z", "--until", "2025-11-27T00:00:00Z"), ["otp.verified"]),
+    ],
+)
+def test_it_takes_the_filters_of_a_search(archive: Path, capsys, arguments, expected) -> None:
+    """One who found something exports the same."""
+    told = exported(capsys, "--format", "ecs", *arguments, archive)
+
+    assert expected == [event["event"]["action"] for event in told]
+
+
+def test_an_address_that_is_none_exports_nothing(archive: Path, capsys) -> None:
+    """A filter that matches nothing would look like a clean archive."""
+    call = ["audit", "export", "--format", "ecs", "--client-ip", "203.0.113", str(archive)]
+
+    assert 1 == main(call)
+    assert "--client-ip must be an address" in capsys.readouterr().err

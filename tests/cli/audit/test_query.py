@@ -494,3 +494,32 @@ def test_without_an_archive_a_search_needs_redis(run_otp, config):
 
     assert 1 == ended.exit_code
     assert "Redis does not answer as it should: the connection to 127.0.0.1" in ended.err
+
+
+def test_the_events_of_a_person_are_exported_and_that_is_recorded(
+    run_otp, config, archive, read_events
+) -> None:
+    """The export of a number needs its keys, and is a search for a person like any other."""
+    call = ("audit", "export", "--config", config, "--format", "ecs", "--number", "-")
+    ended = run_otp(*call, "--reason", "INC-4712", archive.folder, stdin=f"{NUMBER}\n")
+    narrowed = run_otp(*call, "--type", "otp.sent", archive.folder, stdin=NUMBER)
+
+    types = [json.loads(line)["event"]["action"] for line in ended.out.splitlines()]
+    assert [*reversed(OLD_TYPES)] == types
+    assert 1 == len(narrowed.out.splitlines())
+    told = [
+        (e["found"], e.get("reason")) for e in read_events(NUMBER) if e["type"] == "audit.lookup"
+    ]
+    assert [(4, "INC-4712"), (1, None)] == told
+
+
+@pytest.mark.usefixtures("without_redis")
+def test_an_export_of_a_person_needs_redis(run_otp, config, archive):
+    """R66: seen to fail where the events are written before the record."""
+    ended = run_otp(
+        "audit", "export", "--config", config, "--format", "ecs", "--number", "-", archive.folder,
+        stdin=NUMBER,
+    )  # fmt: skip
+
+    assert (1, "") == (ended.exit_code, ended.out)
+    assert "recorded in the audit log, which needs Redis" in ended.err

@@ -21,7 +21,7 @@ from otp_service.schemas import AuditPage, AuditQuery, AuditSearch, EmptyBody
 SEARCH_FILTERS: Final = (
     *("pseudonym", "client_ip", "client_ip_changed", "event_reason", "country", "provider"),
 )
-"""The members of a search, beside the person, that a query in a URL does not have."""
+"""The members of a search, besides the person, that a query in a URL does not have."""
 
 AUDIT_SCOPES: Final = {Scope.AUDIT, Scope.AUDIT_ALL}
 

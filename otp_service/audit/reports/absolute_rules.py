@@ -123,7 +123,7 @@ def _find_client_ip_changes(today: StatsOverview, before: StatsOverview) -> Iter
 
 
 def _find_pumping(today: StatsOverview) -> Iterator[Anomaly]:
-    """Find prefixes, and countries with too few codes that came back beside these prefixes."""
+    """Find prefixes, and countries with too few codes that came back outside these prefixes."""
     issued, verified = Counter[str](), Counter[str]()
     for prefix in filter(_is_pumped, today.attacks.prefixes):
         issued[prefix.country or ""] += prefix.issued
@@ -136,7 +136,7 @@ def _find_pumping(today: StatsOverview) -> Iterator[Anomaly]:
             country, country, row.issued - issued[country], row.verified - verified[country]
         )
         if _is_pumped(rest):
-            others = " beside these" if issued[country] else ""
+            others = " outside these" if issued[country] else ""
             criteria = EventCriteria(type="otp.issued", country=country)
             yield _build_pumping("country", rest, f"{country}{others}", criteria)
 

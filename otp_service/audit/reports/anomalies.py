@@ -27,7 +27,7 @@ def find_anomalies(today: StatsOverview, before: StatsOverview) -> list[Anomaly]
 
 
 def describe_baseline(before: StatsOverview) -> Baseline:
-    """Return what the rules that compare can tell. Without a baseline, "nothing" means nothing."""
+    """Return whether the rules that compare are in force, and a sentence about it."""
     count = before.total.issued
     number = f"{count} challenge{'s' * (count != 1)}"
     if has_baseline(before):

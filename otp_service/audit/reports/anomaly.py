@@ -101,7 +101,7 @@ ANOMALY_GUIDES: Final[Mapping[AnomalyKind, AnomalyGuide]] = {
     ),
     "locked": AnomalyGuide(
         "alarm",
-        "Too many failures in a row: nobody can log in with it until an operator unlocks it.",
+        "Too many failures in a row: no login with it is possible until an operator unlocks it.",
         "Talk to the person, read the events, and then unlock: 'otp-service unlock', or 'accounts unlock'.",
     ),
     "guessing": AnomalyGuide(
@@ -118,7 +118,7 @@ ANOMALY_GUIDES: Final[Mapping[AnomalyKind, AnomalyGuide]] = {
     "copies": AnomalyGuide(
         "alarm",
         "Events occur twice: calls were repeated after a failover, or a client of Redis has copied them.",
-        "Run 'otp-service audit verify', which tells the two apart and names each of them.",
+        "Run 'otp-service audit verify', which distinguishes the two and names each of them.",
     ),
     "conversion": AnomalyGuide(
         "alarm",

@@ -1,4 +1,4 @@
-"""Rules that compare a period with the one before it, and those about factors beside SMS."""
+"""Rules that compare a period with the one before it, and those about factors other than SMS."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from statistics import median

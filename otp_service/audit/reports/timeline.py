@@ -25,7 +25,7 @@ from otp_service.core.printable_text import format_value
 from otp_service.core.timestamps import format_rfc3339
 
 
-BEGINNINGS = {"otp.issued": "issued", "otp.issue_denied": "refused"}
+FIRST_EVENT_TITLES = {"otp.issued": "issued", "otp.issue_denied": "refused"}
 """What the header says about the first event."""
 
 
@@ -49,7 +49,7 @@ def escape_fields(event: EventRecord) -> EventRecord:
 
 
 def _render_header(first: EventRecord) -> str:
-    begun = BEGINNINGS.get(first.type, "first event")
+    begun = FIRST_EVENT_TITLES.get(first.type, "first event")
     at = format_rfc3339(first.at).replace("T", " ").replace("Z", " UTC")
     return (
         f"Challenge {first.challenge} of {first.tenant or 'no tenant'}, for"

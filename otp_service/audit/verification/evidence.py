@@ -87,7 +87,7 @@ def verify_evidence(
     """Return what the bundle proves, oldest first.
 
     `keys` and `anchors` are as in `verify_proof`, for each seal. Raises ValueError with the reason if a
-    proof is invalid, is about another challenge or is given twice, or if there is none.
+    proof is invalid, is about another challenge or is given twice, or if no event is given.
     """
     proven = list[ProvenEntry]()
     for entry in bundle.entries:

@@ -32,7 +32,6 @@ from otp_service.schemas import ServiceStatus
 
 
 def create_public_api(context: ApiContext) -> Litestar:
-    api_keys = ApiKeyRegistry(context.api_keys, context.tenants, context.count_denied_access)
     handlers = [
         *challenges.CHALLENGE_HANDLERS,
         *challenges.OPERATOR_HANDLERS,
@@ -42,7 +41,7 @@ def create_public_api(context: ApiContext) -> Litestar:
     ]
     calls = Router("/", before_request=authenticate_request, route_handlers=handlers)
     app = _create_litestar(context, [calls, *callbacks.CALLBACK_HANDLERS, *ops.HEALTH_HANDLERS])
-    app.state.api_keys = api_keys
+    app.state.api_keys = _create_registry(context)
     return app
 
 
@@ -55,9 +54,14 @@ def create_admin_api(
     pages = (*docs.DOCS_HANDLERS, audit_ui.AUDIT_ROUTER)
     handlers = [ops.get_metrics, ops.get_status, *pages, *context.admin_handlers]
     app = _create_litestar(context, handlers)
+    app.state.api_keys = _create_registry(context)
     app.state.read_status = read_status
     app.state.ui_dependencies = ui_dependencies
     return app
+
+
+def _create_registry(context: ApiContext) -> ApiKeyRegistry:
+    return ApiKeyRegistry(context.api_keys, context.tenants, context.count_denied_access)
 
 
 def _create_litestar(context: ApiContext, handlers: Sequence[ControllerRouterHandler]) -> Litestar:

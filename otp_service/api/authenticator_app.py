@@ -16,6 +16,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.response.base import ASGIResponse
 from msgspec.structs import replace
 
+from otp_service.api.inbox_access import InboxAccess
 from otp_service.api.qr_code import render_qr_svg
 from otp_service.api.request_body import parse_body
 from otp_service.api.request_context import AnonymousRequest
@@ -27,10 +28,13 @@ from otp_service.core.authenticator import (
 )
 from otp_service.core.errors import InvalidRequest
 from otp_service.core.otpauth_uri import parse_otpauth_uri
+from otp_service.core.tenant import Scope
 from otp_service.core.timestamps import SECOND_MS
 from otp_service.schemas import Account
 from otp_service.service.authenticator_service import NewAuthenticator
 
+
+APP_SCOPES: Final = {Scope.CHALLENGES}
 
 MAX_ENTRIES: Final = 8
 """The oldest is dropped. The page gets all of them each second."""
@@ -120,7 +124,11 @@ def _add_codes(authenticator: Authenticator, entry: AppEntry, now: int) -> AppEn
 
 
 def create_authenticator_app_handlers(
-    enroll: Enroll, now: Callable[[], int], *, service_url: str = "http://127.0.0.1:8000"
+    enroll: Enroll,
+    now: Callable[[], int],
+    access: InboxAccess,
+    *,
+    service_url: str = "http://127.0.0.1:8000",
 ) -> list[HTTPRouteHandler]:
     """Return the handlers of the page and its data, for the admin listener in development.
 
@@ -141,11 +149,11 @@ def create_authenticator_app_handlers(
     async def show_authenticator_app() -> ASGIResponse:
         return build_html_response(filled)
 
-    @get("/authenticator.json")
+    @get("/authenticator.json", scopes=APP_SCOPES, before_request=access.before_request)
     async def list_authenticators() -> ASGIResponse:
         return build_list(200)
 
-    @post("/authenticator.json")
+    @post("/authenticator.json", scopes=APP_SCOPES, before_request=access.before_request)
     async def add_authenticator(request: AnonymousRequest) -> ASGIResponse:
         # Its type must be JSON, so that a page of another origin cannot send it.
         wanted = await parse_body(request, AddEntryRequest)

@@ -1,26 +1,69 @@
-"""The development inbox: the messages that phones would receive, as a page and as JSON.
+"""The inbox of a service for tests: the messages that phones would receive, as a page and as JSON.
 
 The page is one file that loads nothing, and message texts never become markup.
 """
 
+import asyncio
 import html
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from importlib.resources import files
+from typing import Annotated, Final
 
 import msgspec
-from litestar import get
+from litestar import get, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.response.base import ASGIResponse
 
+from otp_service.api.inbox_access import InboxAccess
+from otp_service.api.request_body import parse_body, parse_query
+from otp_service.api.request_context import AnonymousRequest
 from otp_service.api.responses import ISOLATION_HEADERS, build_html_response
+from otp_service.core.errors import InvalidRequest, OtpError
+from otp_service.core.phone_number import classify_number
+from otp_service.core.ports import InboxMessage
+from otp_service.core.tenant import Scope
+from otp_service.core.timestamps import format_rfc3339, to_epoch_ms
+from otp_service.schemas import Timestamp
+
+
+MAX_WAIT_SECONDS: Final = 30
+POLL_SECONDS: Final = 0.1
+"""Between two looks at the messages, which another process may have stored."""
+
+PLUS_REMEDY: Final = "must begin with a plus: write it as %2B in a URL, where + means a space"
+FICTITIOUS_REMEDY: Final = (
+    "must be a fictitious number, like %2B447700900123: a real one must not be in a URL"
+)
+
+ListMessages = Callable[[], Awaitable[list[InboxMessage]]]
+
+
+class InboxQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The filters of a list of messages. Messages that match all of them are listed."""
+
+    to: str | None = None
+    """A fictitious number."""
+    since: Timestamp | None = None
+    """Messages of this instant and later ones."""
+    limit: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 10_000
+    wait: Annotated[int, msgspec.Meta(ge=0, le=MAX_WAIT_SECONDS)] = 0
+    """Seconds to wait for a message if none matches."""
+
+
+class ResetRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """No fields. It must not be missing: a page of another origin can send no body, and no JSON."""
 
 
 def create_inbox_handlers(
-    messages: Callable[[], list[dict[str, str]]], *, service_url: str = "http://127.0.0.1:8000"
+    list_messages: ListMessages,
+    reset_data: Callable[[], Awaitable[None]],
+    access: InboxAccess,
+    *,
+    service_url: str = "http://127.0.0.1:8000",
 ) -> list[HTTPRouteHandler]:
-    """Return the handlers of the page and its data, for the admin listener in development.
+    """Return the handlers of the page, its data and the reset, for the admin listener.
 
-    `messages` returns them newest first; `service_url` is in the page's example.
+    `list_messages` returns them newest first; `service_url` is in the page's example.
     """
     text = files(__package__).joinpath("inbox.html").read_text("utf-8")
     filled = text.replace("{{service}}", html.escape(service_url))
@@ -29,9 +72,74 @@ def create_inbox_handlers(
     async def show_inbox() -> ASGIResponse:
         return build_html_response(filled)
 
-    @get("/inbox.json")
-    async def list_messages() -> ASGIResponse:
-        body = msgspec.json.encode(messages())
+    @get("/inbox.json", scopes={Scope.CHALLENGES}, before_request=access.before_request)
+    async def show_messages(request: AnonymousRequest) -> ASGIResponse:
+        query = _parse_inbox_query(request)
+        tenant = access.get_visible_tenant(request)
+        messages = await wait_for_messages(list_messages, query, tenant)
+        body = msgspec.json.encode([_format_message(message) for message in messages])
         return ASGIResponse(body=body, headers=ISOLATION_HEADERS, media_type="application/json")
 
-    return [show_inbox, list_messages]
+    @post("/reset", scopes={Scope.OPERATOR}, before_request=access.before_request)
+    async def reset(request: AnonymousRequest) -> ASGIResponse:
+        await parse_body(request, ResetRequest)
+        await reset_data()
+        return ASGIResponse(status_code=204)
+
+    return [show_inbox, show_messages, reset]
+
+
+def _parse_inbox_query(request: AnonymousRequest) -> InboxQuery:
+    """Return the filters. Raises InvalidRequest with the invalid ones."""
+    query = parse_query(request, InboxQuery)
+    if query.to is not None:
+        _check_number(query.to)
+    return query
+
+
+def _check_number(text: str) -> None:
+    if not text.startswith("+"):
+        raise InvalidRequest(("to", PLUS_REMEDY))
+    try:
+        phone, _ = classify_number(text)
+    except OtpError:
+        raise InvalidRequest(("to", FICTITIOUS_REMEDY)) from None
+    if not phone.is_fictitious:
+        raise InvalidRequest(("to", FICTITIOUS_REMEDY))
+
+
+async def wait_for_messages(
+    list_messages: ListMessages, query: InboxQuery, tenant: str | None
+) -> list[InboxMessage]:
+    """Return the messages that match, newest first; without one, look again until the wait ends."""
+    clock = asyncio.get_running_loop().time
+    give_up_at = clock() + query.wait
+    while True:
+        found = select_messages(await list_messages(), query, tenant)
+        if found or clock() >= give_up_at:
+            return found
+        await asyncio.sleep(POLL_SECONDS)
+
+
+def select_messages(
+    messages: list[InboxMessage], query: InboxQuery, tenant: str | None
+) -> list[InboxMessage]:
+    """Return the messages that match, of one tenant or of all, newest first."""
+    since = to_epoch_ms(query.since) if query.since else 0
+    found = [
+        message
+        for message in messages
+        if query.to in {None, message.to}
+        and tenant in {None, message.tenant}
+        and message.at >= since
+    ]
+    return found[: query.limit]
+
+
+def _format_message(message: InboxMessage) -> dict[str, str]:
+    return {
+        "to": message.to,
+        "text": message.text,
+        "provider": message.provider,
+        "at": format_rfc3339(message.at),
+    }

@@ -6,13 +6,13 @@ could read differently, and some that name one resource in several ways. Those a
 
 import re
 from collections.abc import Iterable
-from ipaddress import ip_address
 from typing import Any, Final
 
 import msgspec
 from litestar.exceptions import HTTPException, NotFoundException
 
 from otp_service.core.errors import InvalidRequest
+from otp_service.core.ip_address import is_ip_address
 
 
 MAX_TARGET_BYTES: Final = 8192
@@ -59,7 +59,7 @@ class HostAllowlist(msgspec.Struct, frozen=True):
         return cls(LOOPBACK_HOSTS | {host.lower() for host in hosts}, allows_addresses)
 
     def allows_host(self, host: str) -> bool:
-        return host.lower() in self.hosts or (self.allows_addresses and _is_address(host))
+        return host.lower() in self.hosts or (self.allows_addresses and is_ip_address(host))
 
 
 LOOPBACK_ONLY: Final = HostAllowlist(LOOPBACK_HOSTS, remedy="must be localhost, 127.0.0.1 or [::1]")
@@ -95,11 +95,3 @@ def _find_host_error(scope: Any, allowlist: HostAllowlist | None) -> InvalidRequ
         return None if match else InvalidRequest(("Host", remedy))
     is_allowed = match and allowlist.allows_host((match[1] or match[2]).decode("ascii"))
     return None if is_allowed else InvalidRequest(("Host", allowlist.remedy))
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True

@@ -33,7 +33,6 @@ from otp_service.service import Caller, Dependencies, OtpService
 from otp_service.settings import Settings
 from otp_service.sms.http_provider import create_transport
 from otp_service.sms.provider_status import list_provider_statuses
-from otp_service.sms.providers.inbox import InboxProvider
 from otp_service.sms.receipt_callbacks import CallbackUrls
 from otp_service.sms.router import (
     LocalProviderHealth,
@@ -41,9 +40,12 @@ from otp_service.sms.router import (
     ProviderRouter,
     SmsProvider,
 )
+from otp_service.store.data_reset import DataReset
 from otp_service.store.event_streams import RedisEventStreams
 from otp_service.store.health import is_ready as is_store_ready
 from otp_service.store.message_id_index import RedisMessageIdIndex
+from otp_service.store.message_inbox import RedisInbox
+from otp_service.store.mode_mark import claim_mode
 from otp_service.store.number_admin import NumberAdmin
 
 
@@ -106,6 +108,7 @@ class Application:
             self._choose_hash_engine(), settings.hash.profile, settings.hash.workers
         )
         self.transport = create_transport()
+        self.inbox = RedisInbox(self.store) if settings.accepts_fictitious else None
         self.providers = self._create_providers()
         self.callback_urls = CallbackUrls(settings.service.public_url or "", settings.keys.state)
         self.provider_health = health = LocalProviderHealth()
@@ -121,10 +124,6 @@ class Application:
         self.service = OtpService(self._create_dependencies())
         self.background_verifier = create_background_verifier(settings.audit)
         self._background_tasks = BackgroundTasks()
-
-    @property
-    def inboxes(self) -> list[InboxProvider]:
-        return [p for p in self.providers.values() if isinstance(p, InboxProvider)]
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -201,6 +200,21 @@ class Application:
             for country in status.countries:
                 self.metrics.set_breaker_state(status.provider, country.country, country.state)
 
+    async def begin_development(self) -> None:
+        """Mark the Redis of `dev`, and forget the limits and messages of the run before.
+
+        Raises StoreUnavailable.
+        """
+        await claim_mode(self.script_client, self.settings.mode)
+        reset = DataReset(self.store, self.settings.mode)
+        await reset.delete_limit_state(factories.RANDOM_SOURCE.generate_operation_id())
+
+    async def reset_data(self) -> None:
+        """Delete what calls have stored, outside of live mode. Raises StoreUnavailable."""
+        reset = DataReset(self.store, self.settings.mode)
+        count = await reset.delete_all(factories.RANDOM_SOURCE.generate_operation_id())
+        logger.warning("challenges, limits and messages were deleted: %d keys", count)
+
     async def is_ready(self) -> bool:
         """Whether Redis is usable and its log has space for the events of new requests."""
         if not await is_store_ready(self.script_client):
@@ -247,6 +261,7 @@ class Application:
             now_ms,
             on_receipt,
             RedisMessageIdIndex(self.store),
+            inbox=self.inbox,
             count_skipped_event=self.access_counter.count_callback,
         )
         return factories.create_providers(self.settings, dependencies)

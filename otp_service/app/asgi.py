@@ -14,14 +14,15 @@ from otp_service.api.audit_admission import AuditAdmission
 from otp_service.api.audit_ui import AuditUiDependencies
 from otp_service.api.audit_ui.sessions import SessionStore
 from otp_service.api.auth import ApiKeyRegistry
-from otp_service.api.authenticator_app import create_authenticator_app_handlers
+from otp_service.api.authenticator_app import Enroll, create_authenticator_app_handlers
 from otp_service.api.inbox import create_inbox_handlers
+from otp_service.api.inbox_access import InboxAccess
 from otp_service.api.request_context import ApiContext, RequestSummary
 from otp_service.api.request_head import LOOPBACK_ONLY, HostAllowlist
 from otp_service.app.application import Application
 from otp_service.audit.reports.daily_stats import DayStatsCache
 from otp_service.clock import now_ms
-from otp_service.core.ip_address import is_wildcard
+from otp_service.core.ip_address import is_loopback, is_wildcard
 from otp_service.schemas import CreateAuthenticatorRequest, ServiceStatus
 from otp_service.service import Caller
 from otp_service.service.authenticator_service import NewAuthenticator
@@ -31,13 +32,13 @@ from otp_service.sms.aws.certificates import CertificateCache
 from otp_service.sms.provider_settings import HttpSettings
 
 
-DEV_ROUTES: Final = ("/inbox", "/authenticator")
-"""The pages of `dev`; no route of the API begins like them."""
+POLLED_ROUTES: Final = ("/inbox", "/authenticator")
+"""The pages of a service for tests, which poll; no route of the API begins like them."""
 
 
 def create_public_app(app: Application) -> Litestar:
     """Return the application for login back ends, traced if a collector is configured."""
-    allowlist = LOOPBACK_ONLY if app.is_dev else None
+    allowlist = _find_dev_allowlist(app)
     public = create_public_api(_create_api_context(app, allowlist))
     if app.tracing:
         public.asgi_handler = app.tracing.trace_requests(public.asgi_handler)
@@ -60,8 +61,14 @@ def create_admin_app(app: Application, read_status: Callable[[], ServiceStatus])
         background_verifier=app.background_verifier,
         now=now_ms,
     )
-    allowlist = LOOPBACK_ONLY if app.is_dev else build_admin_allowlist(app.settings.service)
+    allowlist = _find_dev_allowlist(app) or build_admin_allowlist(app.settings.service)
     return create_admin_api(_create_api_context(app, allowlist), dependencies, read_status)
+
+
+def _find_dev_allowlist(app: Application) -> HostAllowlist | None:
+    """Return the hosts of both listeners of `dev` on loopback; None elsewhere."""
+    is_local = is_loopback(app.settings.service.host)
+    return LOOPBACK_ONLY if app.is_dev and is_local else None
 
 
 def build_admin_allowlist(service: ServiceSettings) -> HostAllowlist:
@@ -74,8 +81,8 @@ def _create_api_context(app: Application, allowlist: HostAllowlist | None) -> Ap
     providers = app.settings.providers
 
     def record_request(summary: RequestSummary) -> None:
-        if app.is_dev and summary.route.startswith(DEV_ROUTES):
-            return  # the pages poll every second
+        if summary.route.startswith(POLLED_ROUTES):
+            return  # every second
         fields = msgspec.structs.asdict(summary)
         app.request_log.log_request(**fields)
         if app.tracing:
@@ -103,21 +110,38 @@ def _create_api_context(app: Application, allowlist: HostAllowlist | None) -> Ap
         receipt_dialects={n: p for n, p in providers.items() if isinstance(p, HttpSettings)},
         mode=app.settings.mode,
         host_allowlist=allowlist,
-        admin_handlers=_create_dev_handlers(app) if app.is_dev else (),
+        admin_handlers=_create_test_handlers(app),
     )
 
 
-def _create_dev_handlers(app: Application) -> list[HTTPRouteHandler]:
-    """Return what a phone would be: its messages, and its authenticator app."""
-    service, tenant = app.settings.service, app.settings.build_tenants()[DEV_TENANT]
+def _create_test_handlers(app: Application) -> list[HTTPRouteHandler]:
+    """Return what a phone would be: its messages, and in `dev` its authenticator app.
+
+    A live service has none of it (R38).
+    """
+    service, inbox = app.settings.service, app.inbox
+    if inbox is None:
+        return []
     service_url = f"http://{service.host}:{service.port}"
+    access = InboxAccess(requires_key=not is_loopback(service.admin_host))
+    handlers = create_inbox_handlers(
+        inbox.list_messages, app.reset_data, access, service_url=service_url
+    )
+    if not app.is_dev:
+        return handlers
+    enroll = _create_enroll(app)
+    return [
+        *handlers,
+        *create_authenticator_app_handlers(enroll, now_ms, access, service_url=service_url),
+    ]
+
+
+def _create_enroll(app: Application) -> Enroll:
+    tenant = app.settings.build_tenants()[DEV_TENANT]
 
     async def enroll(account: str, state: Mapping[str, Any]) -> NewAuthenticator:
         caller = Caller(tenant, DEV_TENANT, state["request"], state["trace"])
         request = CreateAuthenticatorRequest(account=account)
         return await app.service.authenticators.create(caller, request)
 
-    return [
-        *create_inbox_handlers(app.inboxes[0].list_messages, service_url=service_url),
-        *create_authenticator_app_handlers(enroll, now_ms, service_url=service_url),
-    ]
+    return enroll

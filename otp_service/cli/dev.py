@@ -27,7 +27,7 @@ from otp_service.cli.http_server import ConnectionLimits, HttpServer
 from otp_service.cli.listeners import format_address, open_listener, raise_descriptor_limit
 from otp_service.cli.sealer_runner import require_usable_archive
 from otp_service.clock import now_ms
-from otp_service.core.ip_address import is_loopback
+from otp_service.core.ip_address import is_ip_address, is_loopback
 from otp_service.core.policy import Policy
 from otp_service.core.timestamps import format_rfc3339
 from otp_service.schemas import ProcessStatus, ServiceStatus
@@ -38,6 +38,9 @@ from otp_service.store.embedded import EmbeddedServer, EmbeddedServerError
 
 API_KEY_VARIABLE = "OTP_DEV_API_KEY"
 API_KEY_PATTERN = re.compile(r"[!-~]+")
+
+MIN_EXPOSED_KEY_CHARS = 32
+"""Of the API key where others reach `dev`: 128 bits in hexadecimal digits."""
 
 PORT_ADVICE = "Choose another address with --host and --port (or --admin-port)."
 
@@ -69,7 +72,10 @@ Stop this with Ctrl-C. Challenges survive a restart."""
 def register_commands(subparsers: Subparsers) -> None:
     parser = add_command(subparsers, "dev", run_dev, takes_config=False)
     add = parser.add_argument
-    add("--host", default="127.0.0.1", help="a loopback address (127.0.0.1)")
+    text = "address of both listeners; off loopback OTP_DEV_API_KEY is needed (127.0.0.1)"
+    add("--host", default="127.0.0.1", help=text)
+    text = "a name by which others call it, like a container's (repeatable)"
+    add("--name", action="append", default=[], metavar="NAME", help=text)
     add("--port", type=int, default=8000, help="port of the service (8000)")
     add(
         "--admin-port", type=int, default=8001, help="port of inbox, app, audit log and docs (8001)"
@@ -85,13 +91,17 @@ def register_commands(subparsers: Subparsers) -> None:
 def run_dev(args: argparse.Namespace) -> int:
     """Run everything for development, with an inbox instead of a phone.
 
-    Starts the service with an embedded Redis on loopback only, prints its addresses and
-    an API key, and runs until SIGINT or SIGTERM. Nothing leaves this machine. The
-    environment variable OTP_DEV_API_KEY sets the API key of the tenant 'dev'; without
-    it a key is generated and stored in the data folder.
+    Starts the service with an embedded Redis, prints its addresses and an API key, and
+    runs until SIGINT or SIGTERM. No message is sent. The environment variable
+    OTP_DEV_API_KEY sets the API key of the tenant 'dev'; without it a key is generated
+    and stored in the data folder.
+
+    It listens on loopback. With --host, as in a container, others reach it: then
+    OTP_DEV_API_KEY must have 32 characters or more, and the inbox needs it too.
 
     For fictitious numbers, like +447700900123, every limit but the cooldown admits a
-    thousand times as much as in production, so that tests are not refused.
+    thousand times as much as in production, so that tests are not refused. A start
+    empties the limits, the cooldown excepted, and the inbox; challenges survive it.
 
     Exit code 1 if it cannot start, for example because a port is in use.
 
@@ -100,15 +110,9 @@ def run_dev(args: argparse.Namespace) -> int:
       otp-service dev --port 9000 --admin-port 9001
       OTP_DEV_API_KEY=secret otp-service dev --data /tmp/otp
     """
-    policy = Policy(cooldown=args.cooldown)
-    for _, remedy in policy.find_errors():
-        raise CommandError(f"--cooldown {remedy}.")
-    if not is_loopback(args.host):
-        text = f"dev listens on a loopback address only, not on {args.host}. Use 'serve'."
-        raise CommandError(text)
     api_key = os.environ.get(API_KEY_VARIABLE)
-    if api_key is not None and not API_KEY_PATTERN.fullmatch(api_key):
-        raise CommandError(f"{API_KEY_VARIABLE} must be one or more visible ASCII characters.")
+    if remedy := find_option_error(args.host, args.cooldown, api_key):
+        raise CommandError(remedy)
     telemetry.configure_logging("info", sys.stderr)
     raise_descriptor_limit()
     if args.data.exists() and not args.data.is_dir():
@@ -120,6 +124,27 @@ def run_dev(args: argparse.Namespace) -> int:
     except EmbeddedServerError as error:
         raise CommandError(str(error)) from error
     return 0
+
+
+def find_option_error(host: str, cooldown: int, api_key: str | None) -> str | None:
+    """Return why `dev` cannot run with these options, with the remedy."""
+    if errors := Policy(cooldown=cooldown).find_errors():
+        return f"--cooldown {errors[0][1]}."
+    if api_key is not None and not API_KEY_PATTERN.fullmatch(api_key):
+        return f"{API_KEY_VARIABLE} must be one or more visible ASCII characters."
+    if is_loopback(host):
+        return None
+    if not is_ip_address(host):
+        return (
+            f"dev listens on a loopback address only, or on an address like 0.0.0.0, not on {host}."
+        )
+    if api_key is None or len(api_key) < MIN_EXPOSED_KEY_CHARS:
+        return (
+            f"dev listens on a loopback address only, not on {host}, unless {API_KEY_VARIABLE} has "
+            f"{MIN_EXPOSED_KEY_CHARS} characters or more, like those of 'openssl rand -hex 16': others "
+            "could read every code."
+        )
+    return None
 
 
 def _describe_program() -> str:
@@ -138,7 +163,13 @@ def _prepare_folder(folder: Path, redis_url: str) -> None:
 async def _serve_applications(args: argparse.Namespace, redis_url: str, key: str | None) -> None:
     generate_token = functools.partial(secrets.token_urlsafe, 32)
     secret_values = development.ensure_dev_secrets(args.data, key, generate_token)
-    service = ServiceSettings(host=args.host, port=args.port, admin_port=args.admin_port)
+    service = ServiceSettings(
+        host=args.host,
+        port=args.port,
+        admin_host=args.host,
+        admin_port=args.admin_port,
+        admin_hosts=tuple(args.name),
+    )
     audit = development.create_dev_audit(args.data)
     settings = development.create_dev_settings(
         service,
@@ -154,6 +185,7 @@ async def _serve_applications(args: argparse.Namespace, redis_url: str, key: str
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with Application(settings) as app:
+        await app.begin_development()
         read_status = functools.partial(build_dev_status, settings, args.data, now_ms())
         servers = (
             HttpServer(

@@ -30,6 +30,7 @@ from otp_service.core.errors import StoreUnavailable
 from otp_service.schemas import ServiceStatus
 from otp_service.settings import Settings, find_ignored_variables, find_tolerated_errors
 from otp_service.store import health
+from otp_service.store.mode_mark import claim_mode, find_mode_issues
 
 
 logger = logging.getLogger(__name__)
@@ -106,6 +107,8 @@ async def find_redis_errors(settings: Settings) -> list[str]:
     """Return what makes the live Redis unsafe. Raises StoreUnavailable."""
     async with create_client(settings) as client:
         issues = await health.find_issues(client, max_stream_entries=settings.events.maximum)
+        if not issues:
+            issues = await find_mode_issues(client, settings.mode)
     return [f"{setting}: {remedy}" for setting, remedy in issues]
 
 
@@ -127,3 +130,10 @@ def _require_safe_redis(settings: Settings) -> None:
     else:
         if errors:
             raise CommandError(f"Redis is not safe to run with:\n{format_list(errors)}")
+        asyncio.run(mark_redis(settings))
+
+
+async def mark_redis(settings: Settings) -> None:
+    """Mark the Redis with the mode, so that no service of another mode uses it."""
+    async with create_client(settings) as client:
+        await claim_mode(client, settings.mode)

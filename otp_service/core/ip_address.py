@@ -46,6 +46,15 @@ def parse_client_ip(text: str) -> IPv4Address | IPv6Address:
     return address
 
 
+def is_ip_address(text: str) -> bool:
+    """Whether the text is an address, and not a name."""
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
 def client_ip_limit_key(address: IPv4Address | IPv6Address) -> str:
     """Return the subject of limits: IPv4, or the /64 that one IPv6 customer can rotate through (R56).
 

@@ -319,6 +319,31 @@ class MessageIdIndex(Protocol):
         """Return the record of each id. Raises StoreUnavailable and StoreTampered."""
 
 
+class InboxMessage(msgspec.Struct, frozen=True, array_like=True):
+    """A message of a service for tests. Its text holds a code: never log it."""
+
+    # Stored by position: never reorder the fields (tests/golden/test_stored_bytes.py).
+    to: str
+    text: str
+    provider: str
+    tenant: str
+    at: int
+    """Milliseconds since 1970."""
+
+    def __repr__(self) -> str:
+        return f"InboxMessage(at={self.at})"
+
+
+class MessageInbox(Protocol):
+    """The messages of a service for tests, shared by all processes."""
+
+    def add(self, message: InboxMessage, *, max_messages: int) -> Awaitable[None]:
+        """Store a message, and delete the oldest beyond that many. Raises StoreUnavailable."""
+
+    def list_messages(self) -> Awaitable[list[InboxMessage]]:
+        """Return the messages of the last hour, newest first. Raises StoreUnavailable."""
+
+
 class Router(Protocol):
     """The chain of providers."""
 

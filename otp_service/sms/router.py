@@ -25,7 +25,7 @@ from otp_service.core.delivery import (
     Reply,
     Submission,
 )
-from otp_service.core.ports import MessageIdIndex
+from otp_service.core.ports import MessageIdIndex, MessageInbox
 from otp_service.sms.provider_health import (
     LATE_DELIVERY_MS,
     HealthEvent,
@@ -77,6 +77,8 @@ class ProviderDependencies(msgspec.Struct, frozen=True):
     """Handles a trusted receipt that came over the connection of the provider of this name."""
     message_ids: MessageIdIndex | None = None
     """For such a provider, whose receipts have only its own ids; None where receipts are ignored."""
+    inbox: MessageInbox | None = None
+    """For the provider `inbox`; None in live mode, and where messages are dropped (`send-test`)."""
     count_skipped_event: Callable[[str, str], None] = lambda *_: None
     """Counts what came over it instead of a receipt; see `telemetry.labels.CALLBACK_REASONS`."""
 

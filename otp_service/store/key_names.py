@@ -114,6 +114,16 @@ class KeyNames:
     def sealer_key(self) -> str:
         return f"{_tag(0)}:sealer"
 
+    @staticmethod
+    def mode_key() -> str:
+        """The mode of the service that this Redis belongs to."""
+        return f"{_tag(0)}:mode"
+
+    @staticmethod
+    def inbox_key() -> str:
+        """The messages of a service for tests."""
+        return f"{_tag(0)}:inbox"
+
     def operation_key(self, partition: int, operation: str) -> str:
         """Reply of a commit, for a caller that lost it."""
         return f"{_tag(partition)}:operation:{operation}"
@@ -141,6 +151,11 @@ def _tag(partition: int) -> str:
 
 def parse_key_partition(key: str) -> int:
     return int(key[1:3])
+
+
+def parse_kind(key: str) -> str:
+    """Return the word after the tag, which says what the key stores."""
+    return key.split(":", 2)[1]
 
 
 def parse_bucket_tenant(bucket_key: str) -> str:

@@ -1,10 +1,9 @@
 """The numbers in Redis: the do-not-send list, locked numbers, and erasing a number.
 
-A change and its event are one commit. Keys are found by SCAN on all masters, which loads Redis little
-and takes long.
+A change and its event are one commit.
 """
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
 
 import msgspec
@@ -17,24 +16,17 @@ from otp_service.core.limits import MAX_CONSECUTIVE_FAILURES, NUMBER_LIMITS, Buc
 from otp_service.core.phone_number import PhoneNumber
 from otp_service.core.ports import ErasedCounts, LockedNumber, ProgressCallback
 from otp_service.core.tenant import Tenant
-from otp_service.store.client import Master
 from otp_service.store.key_names import (
     build_key_pattern,
     derive_secret_key,
     parse_bucket_tenant,
     parse_key_partition,
 )
+from otp_service.store.key_scan import find_keys, ignore_progress
 from otp_service.store.redis_store import RedisStore
 
 
-SCAN_BATCH_KEYS = 1000
-"""Keys that one SCAN reads, which blocks other commands for well under a millisecond."""
-
 _decode_challenge = msgspec.msgpack.Decoder(Challenge).decode
-
-
-def ignore_progress(done: int, total: int) -> None:
-    """Do nothing: the default of scans that take no callback."""
 
 
 class NumberAdmin:
@@ -60,7 +52,9 @@ class NumberAdmin:
     async def list_blocked_numbers(self, progress: ProgressCallback = ignore_progress) -> list[str]:
         """Return the numbers on the do-not-send list, masked."""
         pattern = build_key_pattern(self._key_names.blocklist_key(0, ""))
-        entries = await self._client.read_each(await self._find_keys(pattern, progress), "GET")
+        entries = await self._client.read_each(
+            await find_keys(self._client, pattern, progress), "GET"
+        )
         return sorted(entry.decode(errors="replace") for entry in entries if entry is not None)
 
     async def list_locked_numbers(
@@ -70,7 +64,7 @@ class NumberAdmin:
         limit = Limit.CONSECUTIVE_FAILURES
         max_failures = {name: tenant.limits[limit][0].count for name, tenant in tenants.items()}
         key = self._key_names.bucket_key(0, Bucket(limit, "*"))
-        keys = await self._find_keys(build_key_pattern(key), progress)
+        keys = await find_keys(self._client, build_key_pattern(key), progress)
         buckets = await self._client.read_each(keys, "HMGET", "count", "last", "masked_number")
         names = map(parse_bucket_tenant, keys)
         locked = [
@@ -139,7 +133,7 @@ class NumberAdmin:
         keys: list[str] = []
         for partition in self._store.list_number_partitions(phone.canonical):
             pattern = self._key_names.challenge_record_key(partition, "*", "*")
-            keys += await self._find_keys(pattern, progress, only_master_of=pattern)
+            keys += await find_keys(self._client, pattern, progress, only_master_of=pattern)
         records = await self._client.read_each(keys, "GET")
         return [
             (key, derive_secret_key(key))
@@ -152,27 +146,3 @@ class NumberAdmin:
             return _decode_challenge(self._cipher.open_record(key, record)[1]).number_pseudonym
         except (StoreTampered, StoreKeyUnknown, msgspec.MsgspecError):
             return None  # of no number; reading it raises the error
-
-    async def _find_keys(
-        self, pattern: str, progress: ProgressCallback, *, only_master_of: str = ""
-    ) -> list[str]:
-        """Return the keys that match a pattern, on the master of a key or on all masters."""
-        client, key = self._client, only_master_of
-        masters = [await client.find_master(key)] if key else await client.list_masters()
-        found: set[str] = set()  # SCAN may return a key twice
-        done, total = 0, sum([await client.read_from(master, "DBSIZE") for master in masters])
-        for master in masters:
-            async for names in self._scan_keys(master, pattern):
-                found.update(names)
-                done += SCAN_BATCH_KEYS
-                progress(min(done, total), total)
-        return sorted(found)
-
-    async def _scan_keys(self, master: Master, pattern: str) -> AsyncIterator[list[str]]:
-        cursor = b"0"
-        while True:
-            command = ("SCAN", cursor, "MATCH", pattern, "COUNT", SCAN_BATCH_KEYS)
-            cursor, names = await self._client.read_from(master, *command)
-            yield [name.decode() for name in names]
-            if cursor == b"0":
-                return

@@ -6,6 +6,7 @@ import pyotp
 import pytest
 
 from otp_service.api.authenticator_app import MAX_ENTRIES, create_authenticator_app_handlers
+from otp_service.api.inbox_access import InboxAccess
 from otp_service.core.errors import InvalidRequest
 from otp_service.service.authenticator_service import NewAuthenticator
 from tests.api.fakes import NOW_MS, ApiHarness
@@ -27,7 +28,10 @@ class App:
         self.now = NOW_MS
         self.enrolled = []
         handlers = create_authenticator_app_handlers(
-            self.enroll, lambda: self.now, service_url="http://127.0.0.1:9000/<b>"
+            self.enroll,
+            lambda: self.now,
+            InboxAccess(requires_key=False),
+            service_url="http://127.0.0.1:9000/<b>",
         )
         self.api = ApiHarness(admin_handlers=handlers)
 

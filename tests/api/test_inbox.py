@@ -1,5 +1,6 @@
 """The development inbox as it is served; its behavior in a browser is tested in tests/browser."""
 
+import asyncio
 import base64
 import hashlib
 import re
@@ -8,22 +9,52 @@ from html.parser import HTMLParser
 import pytest
 
 from otp_service.api.inbox import create_inbox_handlers
-from tests.api.fakes import ApiHarness
+from otp_service.api.inbox_access import InboxAccess
+from otp_service.core.ports import InboxMessage
+from tests.api.fakes import ApiHarness, build_auth_header
+from tests.fake_inbox import FakeInbox
 
 
-NEWEST = {
-    "to": "+447700900123",
-    "text": "Your Example code is 123456. It is valid for 5 min. Do not share it.",
-    "provider": "inbox",
-    "at": "2026-01-01T00:00:02.000Z",
-}
-OLDEST = NEWEST | {"text": "<script>alert(1)</script>", "at": "2026-01-01T00:00:01.000Z"}
+NUMBER, OTHER_NUMBER = "+447700900123", "+12025550123"
+TEXT = "Your Example code is 123456. It is valid for 5 min. Do not share it."
+NEWEST_MS = 1_767_225_602_000  # 2026-01-01T00:00:02Z
+NEWEST = InboxMessage(NUMBER, TEXT, "inbox", "shop", NEWEST_MS)
+MIDDLE = InboxMessage(OTHER_NUMBER, TEXT, "inbox", "bank", NEWEST_MS - 500)
+OLDEST = InboxMessage(NUMBER, "<script>alert(1)</script>", "inbox", "shop", NEWEST_MS - 1000)
+
+
+class InboxApi(ApiHarness):
+    """Both applications, with the inbox on the admin listener."""
+
+    def __init__(self, *, requires_key=False, **options):
+        self.inbox = FakeInbox(NEWEST, MIDDLE, OLDEST)
+        self.reset_count = 0
+        access = InboxAccess(requires_key=requires_key)
+        super().__init__(
+            admin_handlers=create_inbox_handlers(
+                self.inbox.list_messages, self.count_reset, access, **options
+            )
+        )
+
+    async def count_reset(self):
+        self.reset_count += 1
+
+    async def list_numbers(self, query="", **headers):
+        answer = await self.get_admin(f"/inbox.json{query}", headers=headers)
+        assert 200 == answer.status_code, answer.text
+        return [message["to"] for message in answer.json()]
+
+    async def find_error(self, query):
+        answer = await self.get_admin(f"/inbox.json{query}")
+        assert 400 == answer.status_code
+        (error,) = answer.json()["errors"]
+        return error
 
 
 @pytest.fixture
 def api():
-    """Both applications, and the inbox on the admin listener."""
-    return ApiHarness(admin_handlers=create_inbox_handlers(lambda: [NEWEST, OLDEST]))
+    """The inbox as on a loopback address."""
+    return InboxApi()
 
 
 class Elements(HTMLParser):
@@ -44,7 +75,125 @@ async def test_messages_are_json_newest_first(api):
 
     assert 200 == answer.status_code
     assert "application/json" == answer.headers["content-type"]
-    assert [NEWEST, OLDEST] == answer.json()
+    assert {
+        "to": NUMBER,
+        "text": TEXT,
+        "provider": "inbox",
+        "at": "2026-01-01T00:00:02.000Z",
+    } == answer.json()[0]
+    assert [NEWEST.text, MIDDLE.text, OLDEST.text] == [one["text"] for one in answer.json()]
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("?to=%2B447700900123", [NUMBER, NUMBER]),
+        ("?to=%2B12025550123", [OTHER_NUMBER]),
+        ("?to=%2B12025550199", []),
+        ("?since=2026-01-01T00:00:01.500Z", [NUMBER, OTHER_NUMBER]),
+        ("?since=2026-01-01T01:00:02%2B01:00", [NUMBER]),
+        ("?limit=1", [NUMBER]),
+        ("?to=%2B447700900123&since=2026-01-01T00:00:02Z&limit=5", [NUMBER]),
+    ],
+)
+async def test_a_filter_finds_the_messages_of_one_test(api, query, expected):
+    """Tests that run at the same time share the inbox; the newest message is first."""
+    assert expected == await api.list_numbers(query)
+
+
+@pytest.mark.parametrize(
+    ("query", "path", "words"),
+    [
+        ("?to=+447700900123", "to", "%2B"),
+        ("?to=447700900123", "to", "plus"),
+        ("?to=%2B447400123456", "to", "fictitious"),
+        ("?to=%2B44", "to", "fictitious"),
+        ("?since=yesterday", "since", ""),
+        ("?limit=0", "limit", ""),
+        ("?limit=many", "limit", ""),
+        ("?wait=31", "wait", "30"),
+        ("?wait=-1", "wait", ""),
+        ("?From=%2B447700900123", "From", "not a field"),
+        ("?to=%2B447700900123&to=%2B447700900123", "to", "more than once"),
+    ],
+)
+async def test_an_invalid_filter_is_refused_by_name(api, query, path, words):
+    """An ignored filter would return the code of another test."""
+    error = await api.find_error(query)
+
+    assert path == error["path"]
+    assert words in error["message"]
+
+
+async def test_a_call_can_wait_for_its_message(api):
+    """A test needs no loop: the call returns as soon as a message matches."""
+    later = InboxMessage(NUMBER, TEXT, "inbox", "shop", NEWEST_MS + 60_000)
+    query = "?since=2026-01-01T00:01:00Z&wait=30"
+    waiting = asyncio.create_task(api.list_numbers(query))
+    await asyncio.sleep(0.05)
+    assert not waiting.done()
+
+    await api.inbox.add(later, max_messages=9)
+
+    assert [NUMBER] == await asyncio.wait_for(waiting, 20)
+
+
+async def test_a_wait_ends_without_a_message(api):
+    """The answer is an empty list, and not an error."""
+    assert [] == await api.list_numbers("?to=%2B12025550199&wait=1")
+
+
+async def test_a_reset_needs_a_json_body(api):
+    """A page of another origin can send a form to loopback, and no JSON (R60)."""
+    refused = await api.call_admin("POST", "/reset", content=b"", headers={})
+    form = {"Content-Type": "text/plain"}
+    disguised = await api.call_admin("POST", "/reset", content=b"{}", headers=form)
+    done = await api.call_admin("POST", "/reset", json={})
+
+    assert [415, 415, 204] == [one.status_code for one in (refused, disguised, done)]
+    assert 1 == api.reset_count
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
+async def test_a_reset_is_a_post(api, method):
+    """A link or an image never deletes anything."""
+    answer = await api.call_admin(method, "/reset")
+
+    assert 405 == answer.status_code
+    assert 0 == api.reset_count
+
+
+async def test_off_loopback_the_messages_need_an_api_key():
+    """A25: others can reach the listener, and messages contain codes."""
+    api = InboxApi(requires_key=True)
+
+    for key, status in (("", 401), ("nonsense", 401), ("expired", 401), ("operator", 403)):
+        headers = build_auth_header(key) if key else {}
+        answer = await api.get_admin("/inbox.json", headers=headers)
+        assert status == answer.status_code, key
+        assert "123456" not in answer.text
+    for key, status in (("", 401), ("shop", 403)):
+        headers = build_auth_header(key) if key else {}
+        answer = await api.call_admin("POST", "/reset", json={}, headers=headers)
+        assert status == answer.status_code, key
+    assert 0 == api.reset_count
+
+
+async def test_off_loopback_a_key_reads_the_messages_of_its_tenant():
+    """A team in the same test service reads no code of another one."""
+    api = InboxApi(requires_key=True)
+
+    assert [NUMBER, NUMBER] == await api.list_numbers(**build_auth_header("shop"))
+
+
+async def test_off_loopback_an_operator_resets():
+    """The key needs the scope."""
+    api = InboxApi(requires_key=True)
+
+    answer = await api.call_admin("POST", "/reset", json={}, headers=build_auth_header("operator"))
+
+    assert 204 == answer.status_code
+    assert 1 == api.reset_count
 
 
 @pytest.mark.parametrize("path", ["/inbox", "/inbox.json"])
@@ -121,9 +270,7 @@ async def test_page_has_what_screen_readers_look_for(api):
 
 async def test_examples_call_the_address_that_is_given():
     """A hostile address cannot break out of the example."""
-    api = ApiHarness(
-        admin_handlers=create_inbox_handlers(list, service_url="http://127.0.0.1:9000/<b>")
-    )
+    api = InboxApi(service_url="http://127.0.0.1:9000/<b>")
     page = (await api.get_admin("/inbox")).text
 
     assert "curl -s http://127.0.0.1:9000/&lt;b&gt;/v1/challenges \\" in page

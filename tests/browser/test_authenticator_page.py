@@ -10,6 +10,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 from otp_service.api.authenticator_app import create_authenticator_app_handlers
+from otp_service.api.inbox_access import InboxAccess
 from otp_service.service.authenticator_service import NewAuthenticator
 from tests.browser.page_server import PageServer
 
@@ -25,7 +26,8 @@ class AppServer(PageServer):
 
     def __init__(self):
         self.now = 1_795_512_600_123
-        super().__init__(create_authenticator_app_handlers(self._enroll, lambda: self.now))
+        access = InboxAccess(requires_key=False)
+        super().__init__(create_authenticator_app_handlers(self._enroll, lambda: self.now, access))
 
     @property
     def code(self):

@@ -4,7 +4,6 @@ import json
 import re
 import struct
 import time
-from datetime import UTC, datetime
 
 import pytest
 from litestar.exceptions import ServiceUnavailableException
@@ -14,6 +13,9 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 from otp_service.api.inbox import create_inbox_handlers
+from otp_service.api.inbox_access import InboxAccess
+from otp_service.clock import now_ms
+from otp_service.core.ports import InboxMessage
 from tests.browser.page_server import PageServer
 
 
@@ -28,13 +30,13 @@ class InboxServer(PageServer):
     def __init__(self):
         self.messages = []
         self.is_unavailable = False
-        super().__init__(create_inbox_handlers(self._read))
+        access = InboxAccess(requires_key=False)
+        super().__init__(create_inbox_handlers(self._read, self._read, access))
 
     def receive(self, text, to="+447700900123"):
-        at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        self.messages.insert(0, {"to": to, "text": text, "provider": "inbox", "at": at})
+        self.messages.insert(0, InboxMessage(to, text, "inbox", "shop", now_ms()))
 
-    def _read(self):
+    async def _read(self):
         if self.is_unavailable:
             raise ServiceUnavailableException
         return list(self.messages)

@@ -50,6 +50,7 @@ def list_key_names(names: Any) -> list[tuple[str, object]]:
         ("partition of two words", names.compute_partition("one", "two")),
         ("challenge", names.challenge_record_key(7, "shop", CHALLENGE_ID)),
         ("secret of a challenge", names.secret_record_key(7, "shop", CHALLENGE_ID)),
+        ("both of a challenge", names.challenge_keys(7, "shop", CHALLENGE_ID)),
         ("do-not-send entry", names.blocklist_key(7, NUMBER)),
         ("partition of an account", names.compute_account_partition("shop", "account-1")),
         *(
@@ -64,6 +65,8 @@ def list_key_names(names: Any) -> list[tuple[str, object]]:
         ("message id of a provider", names.message_id_key("smsc", "id-1")),
         ("provider memory", names.locate_provider_health()),
         ("lease of the sealer", names.sealer_key()),
+        ("mode of the service", names.mode_key()),
+        ("inbox of tests", names.inbox_key()),
         ("operation", names.operation_key(63, "0f" * 16)),
         ("log of partition 0", names.event_log_keys(0)),
         ("log of partition 63", names.event_log_keys(63)),

@@ -19,7 +19,7 @@ from otp_service.core.challenge import (
 from otp_service.core.delivery import Fault, RefusalScope, Submission
 from otp_service.core.known_addresses import KnownAddress, KnownAddresses
 from otp_service.core.limits import Window
-from otp_service.core.ports import IdempotencyRecord, MessageIdRecord
+from otp_service.core.ports import IdempotencyRecord, InboxMessage, MessageIdRecord
 from otp_service.core.recovery_codes import RecoverySet
 from otp_service.core.recovery_marks import RecoveryMarks, UsedCode
 from otp_service.service.answer_slot import KeyRecord
@@ -280,6 +280,9 @@ SAMPLES: dict[str, msgspec.Struct] = {
         challenge_id=CHALLENGE_ID,
         lease_until=NOW_MS,
         finished=True,
+    ),
+    "inbox message": InboxMessage(
+        to="+447700900123", text="Your code is 123456.", provider="inbox", tenant="shop", at=NOW_MS
     ),
     "message-id record": MessageIdRecord(
         reference=f"shop.{CHALLENGE_ID}.1.2", number_suffix="3456"

@@ -39,6 +39,8 @@ class Traced:
 
     def __init__(self, app, key, memory):
         self.app, self.memory = app, memory
+        self.messages = []
+        app.inbox.add = self.receive
         headers = {"Authorization": f"Bearer {key}"}
         transport = httpx.ASGITransport(app=create_public_app(app))
         self.client = httpx.AsyncClient(
@@ -49,10 +51,14 @@ class Traced:
         """Send a request."""
         return await self.client.post(path, json=body, headers=headers)
 
+    async def receive(self, message, **_):
+        """Store a message, as the inbox does."""
+        self.messages.append(message.text)
+
     @property
     def code(self):
         """The newest code."""
-        return re.search(r"\d{6}", self.app.inboxes[0].list_messages()[0]["text"])[0]
+        return re.search(r"\d{6}", self.messages[-1])[0]
 
     def spans(self):
         """Return every ended span, in order of their start."""
@@ -218,7 +224,7 @@ async def test_a_provider_that_refuses_or_hangs_is_a_span_with_the_reason(server
     (inbox,) = settings.providers.values()
     settings = replace(settings, providers={"first": inbox, "second": inbox}, routing=routing)
     async with Application(settings) as app:
-        refusing, hanging = app.inboxes
+        refusing, hanging = app.providers.values()
         refusing.send = answering(Refused(Fault.PROVIDER, "no-credit", scope=RefusalScope.ACCOUNT))
         hanging.send = never
         traced = Traced(app, kept(tmp_path)["api_key"], memory)

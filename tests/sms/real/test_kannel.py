@@ -18,6 +18,7 @@ from otp_service.sms.router import (
     RouterEnvironment,
 )
 from otp_service.sms.routes import Routes
+from tests.fake_inbox import FakeInbox
 from tests.sms.real.kannel import (
     DENIED_PREFIX,
     PASSWORD,
@@ -113,7 +114,9 @@ async def test_refusals_are_understood(kannel, transport, message):
 
 async def test_next_provider_takes_over(closed, transport, message):
     """Kannel keeps a message while its network is closed; once it has stopped, no send waits."""
-    inbox = Inbox().build_provider("inbox", ProviderDependencies(transport, now=lambda: 0))
+    received = FakeInbox()
+    tools = ProviderDependencies(transport, now=lambda: 0, inbox=received)
+    inbox = Inbox().build_provider("inbox", tools)
     kannel = HttpProvider("kannel", dialect(closed), transport)
     moment = [0]
     clock = asyncio.get_running_loop().time
@@ -131,4 +134,4 @@ async def test_next_provider_takes_over(closed, transport, message):
     assert ["queued", None] == [each.reason for each in kept]
     assert "inbox" == gone[-1].provider
     assert "accepted" != gone[0].outcome
-    assert 2 == len(inbox.list_messages())
+    assert 2 == len(received.messages)

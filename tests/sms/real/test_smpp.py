@@ -18,6 +18,7 @@ from otp_service.sms.router import (
     RouterEnvironment,
 )
 from otp_service.sms.routes import Routes
+from tests.fake_inbox import FakeInbox
 from tests.sms.real.smpp.node_smsc import (
     PASSWORD,
     SYSTEM_ID,
@@ -172,7 +173,9 @@ async def test_asks_whether_the_centre_is_there_and_takes_leave(centre, made, me
 
 async def test_next_provider_takes_over_and_the_centre_comes_back(centre, made, message):
     """The centre is killed during a message: no send waits, and after its return it is used again."""
-    inbox = Inbox().build_provider("inbox", ProviderDependencies(None, lambda: 0))
+    received = FakeInbox()
+    tools = ProviderDependencies(None, lambda: 0, inbox=received)
+    inbox = Inbox().build_provider("inbox", tools)
     provider = made()
     moment = [0]
     clock = asyncio.get_running_loop().time
@@ -199,4 +202,4 @@ async def test_next_provider_takes_over_and_the_centre_comes_back(centre, made, 
     assert ["unknown", "accepted"] == [each.outcome for each in lost]
     assert "inbox" == gone[-1].provider
     assert ("centre", "accepted") == (back.provider, back.outcome)
-    assert 2 == len(inbox.list_messages())
+    assert 2 == len(received.messages)

@@ -59,7 +59,7 @@ async def show_today(request: AuthenticatedRequest) -> ASGIResponse:
         day, before = await dependencies.days.get_today_and_yesterday(tenant)
     if dependencies.background_verifier:
         dependencies.background_verifier.start_if_due()
-    anomalies = find_anomalies(day.overview, before.overview)
+    anomalies = find_anomalies(day.overview, before.overview, tenant)
     baseline = describe_baseline(before.overview)
     status = {"tenant": tenant, "archive": _build_archive_status(dependencies)}
     table = {"factors": sum_by_factor(day.overview.factors), "factor_columns": FACTOR_COLUMNS}

@@ -16,10 +16,6 @@ from otp_service.core.log_entry import (
 )
 
 
-EQUAL_FIELDS: Final = ("challenge", "provider", "country", "tenant")
-"""Fields of a filter that have the name of the member of the event that they must equal."""
-
-
 CRITERIA_NAMES: Final = frozenset(EventCriteria.__struct_fields__) - {"since", "until"}
 
 
@@ -64,8 +60,11 @@ class EventFilter(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     def _matches_fields(self, fields: "FilterFields") -> bool:
         return (
-            all(getattr(self, name) in {None, getattr(fields, name)} for name in EQUAL_FIELDS)
-            and (self._types is None or fields.type in self._types)
+            (self._types is None or fields.type in self._types)
+            and self.tenant in {None, fields.tenant}
+            and self.challenge in {None, fields.challenge}
+            and self.country in {None, fields.country}
+            and self.provider in {None, fields.provider}
             and self.client_ip_changed in {None, fields.client_ip_changed}
             and (self.client_ip is None or self.client_ip.matches(fields.client_ip))
             and self.pseudonym in {None, fields.number, fields.account, fields.prefix}

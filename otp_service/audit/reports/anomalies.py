@@ -1,13 +1,14 @@
 """What an operator should look at in a period: by rules with and without a comparison."""
 
 import msgspec
+from msgspec.structs import replace
 
 from otp_service.audit.reports.absolute_rules import (
     MIN_BASELINE_CHALLENGES,
     find_absolute_anomalies,
     has_baseline,
 )
-from otp_service.audit.reports.anomaly import Anomaly
+from otp_service.audit.reports.anomaly import NO_EVENTS, Anomaly
 from otp_service.audit.reports.relative_rules import find_relative_anomalies
 from otp_service.audit.reports.stats import StatsOverview
 
@@ -19,11 +20,24 @@ class Baseline(msgspec.Struct, frozen=True):
     sentence: str
 
 
-def find_anomalies(today: StatsOverview, before: StatsOverview) -> list[Anomaly]:
-    """Return what to look at, alarms first. `before` is an equal period, or the day before."""
+def find_anomalies(
+    today: StatsOverview, before: StatsOverview, tenant: str | None = None
+) -> list[Anomaly]:
+    """Return what to look at, alarms first. `before` is an equal period, or the day before.
+
+    Where both count the events of one `tenant`, so do the filters.
+    """
     absolute = find_absolute_anomalies(today, before)
     found = [*absolute, *find_relative_anomalies(today, before)]
+    if tenant is not None:
+        found = [_limit_to_tenant(anomaly, tenant) for anomaly in found]
     return sorted(found, key=lambda anomaly: anomaly.weight != "alarm")
+
+
+def _limit_to_tenant(anomaly: Anomaly, tenant: str) -> Anomaly:
+    if anomaly.criteria == NO_EVENTS:
+        return anomaly
+    return replace(anomaly, criteria=replace(anomaly.criteria, tenant=tenant))
 
 
 def describe_baseline(before: StatsOverview) -> Baseline:

@@ -7,7 +7,7 @@ import pytest
 from otp_service.audit.query.criteria import EventCriteria
 from otp_service.audit.reports import attack_stats
 from otp_service.audit.reports.anomalies import describe_baseline, find_anomalies
-from otp_service.audit.reports.anomaly import ANOMALY_GUIDES, Anomaly
+from otp_service.audit.reports.anomaly import ANOMALY_GUIDES, NO_EVENTS, Anomaly
 from otp_service.audit.reports.event_record import EventRecord
 from otp_service.audit.reports.stats import StatsCollector, StatsOverview
 
@@ -182,6 +182,19 @@ def test_what_was_as_frequent_the_day_before_is_a_notice() -> None:
     assert "alarm" == find_anomalies(
         count_events(*usual[:100], *[usual[100]] * 3), before
     )[0].weight  # fmt: skip
+
+
+def test_the_filters_of_one_tenant_find_no_event_of_another() -> None:
+    """The page of one tenant counts its events alone, and a finding leads to these."""
+    events = count_events(build_event("otp.locked", reason="attempts_exhausted"))
+    copied = build_event("otp.sent", id="a" * 32)
+    copies = count_events(copied, copied)
+
+    (one,) = find_anomalies(events, NOTHING, "shop")
+    (log,) = find_anomalies(copies, NOTHING, "shop")
+
+    assert "shop" == one.criteria.tenant
+    assert NO_EVENTS == log.criteria
 
 
 def test_alarms_come_before_notices() -> None:

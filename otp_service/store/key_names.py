@@ -21,6 +21,7 @@ class KeyNames:
     def __init__(self, limit_key: Key) -> None:
         self._limit_key = limit_key
         self._last_subject_digest = ("", "")
+        self._tenant_partitions: dict[str, int] = {}
 
     def compute_partition(self, *subject: str) -> int:
         """Return the partition of a subject, from 0 to 63."""
@@ -42,9 +43,11 @@ class KeyNames:
         """
         if bucket.limit in ACCOUNT_RECORD_LIMITS:
             return self.compute_account_partition(bucket.tenant, bucket.subject)
-        if bucket.tenant:
-            return self.compute_partition("tenant", bucket.tenant)
-        return self.compute_partition("shared")
+        partition = self._tenant_partitions.get(bucket.tenant)
+        if partition is None:
+            subject = ("tenant", bucket.tenant) if bucket.tenant else ("shared",)
+            partition = self._tenant_partitions[bucket.tenant] = self.compute_partition(*subject)
+        return partition
 
     @staticmethod
     def compute_account_partition(tenant: str, account: str) -> int:

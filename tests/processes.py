@@ -564,7 +564,9 @@ def run_dev(data: Path, **environment: str) -> Iterator[RunningService]:
     """Run `otp-service dev` on free ports; its log is the output that a user sees."""
     command = ["dev", "--port", "0", "--admin-port", "0", "--data", str(data)]
     with _start_command(command, data.with_suffix(".log"), environment) as (process, log):
-        _wait_until(lambda: "Then read the code in the inbox" in log.read_text(), process, log)
+        _wait_until(
+            lambda: "Then read its events in the audit log" in log.read_text(), process, log
+        )
         output = log.read_text()
         port, admin_port = (
             int(port_text) for port_text in re.findall(r"//127\.0\.0\.1:(\d+)\b", output)[:2]

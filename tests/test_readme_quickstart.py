@@ -1,10 +1,10 @@
-"""The README's first call and login flow work as printed, against `otp-service dev`."""
+"""The first login of `make run` and the README's login flow work as printed.
 
-import itertools
+The shell needs curl and sed, and nothing else.
+"""
+
 import json
 import re
-import shlex
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,56 +26,56 @@ def service(tmp_path) -> Iterator[RunningService]:
         yield service
 
 
-def run_pasted_line(line: str, port: int) -> dict[str, str]:
-    """Run the line in a shell; without curl, send the same request."""
-    if shutil.which("curl"):
-        process = subprocess.run(
-            ["sh", "-c", line], capture_output=True, text=True, timeout=30, check=True
-        )
-        reply = process.stdout
-    else:
-        words = shlex.split(line)
-        headers = dict(h.split(": ", 1) for w, h in itertools.pairwise(words) if w == "-H")
-        body = words[words.index("-d") + 1].encode()
-        reply = send_request(
-            port, "POST", "/v1/challenges", body=body, headers=headers
-        ).body.decode()
-    challenge: dict[str, str] = json.loads(reply)
-    return challenge
+def list_pasted_lines(service: RunningService) -> list[str]:
+    """Return the lines of the greeting that a developer pastes into a shell."""
+    log = service.log.read_text()
+    return re.findall(r"^ {2}((?:issued=|id=|curl ).*)$", log, re.MULTILINE)
 
 
-def test_the_pasted_line_leads_to_a_code_that_verifies_once(service: RunningService) -> None:
-    """ "Done when": the line works as printed, verify is 200, and a second verify is 410."""
-    (line,) = re.findall(r"^ *(curl .*)$", service.log.read_text(), re.MULTILINE)
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+def test_the_pasted_lines_issue_read_and_verify(service: RunningService, shell: str) -> None:
+    """ "Done when": the lines work as printed, one after another, in one shell."""
+    lines = list_pasted_lines(service)
 
-    challenge = run_pasted_line(line, service.port)
-    (message,) = service.fetch_inbox()
-    code = CODE_PATTERN.findall(message["text"])[0]
-    answers = [
-        service.send_request(
-            "POST", f"/v1/challenges/{challenge['id']}/verify", by="dev", body=body
-        )
-        for body in [{"code": code}] * 2
-    ]
+    pasted = subprocess.run(
+        [shell], input="\n".join(lines), capture_output=True, text=True, timeout=60, check=True
+    )
+    issued, between, verified = pasted.stdout.splitlines()
+    challenge, (message,) = json.loads(issued), service.fetch_inbox()
+    (code,) = CODE_PATTERN.findall(message["text"])
 
+    assert 3 == len(lines)
     assert "pending" == challenge["status"]
-    assert f'"phone_number": "{message["to"]}"' in line
-    assert code not in json.dumps(challenge)
-    assert [200, 410] == [answer.status for answer in answers]
-    assert "verified" == answers[0].json["status"]
-    assert "challenge-already-verified" == answers[1].problem_type
+    assert [challenge["id"], code] == between.split()
+    assert "verified" == json.loads(verified)["status"]
+    assert "" == pasted.stderr
+
+
+def test_a_pasted_line_shows_why_it_was_refused(service: RunningService) -> None:
+    """The cooldown: a developer who pastes the first line twice reads the problem."""
+    issue, *_ = list_pasted_lines(service)
+
+    pasted = subprocess.run(
+        ["sh"], input=f"{issue}\n{issue}", capture_output=True, text=True, timeout=60, check=True
+    )
+
+    _, refused = pasted.stdout.splitlines()
+    assert "/problems/rate-limited" == json.loads(refused)["type"]
 
 
 def test_every_address_of_the_greeting_exists(service: RunningService) -> None:
-    """The address of the pasted line accepts only POST."""
+    """The addresses of the pasted lines that issue and verify accept only POST."""
     addresses = re.findall(r"http://127\.0\.0\.1:(\d+)(/\S*)?\s", service.log.read_text())
 
     statuses = {
-        path: send_request(int(port), "GET", path).status for port, path in addresses if path
+        path: send_request(int(port), "GET", path).status
+        for port, path in addresses
+        if path and "$" not in path
     }
 
     assert {
         "/inbox": 200,
+        "/inbox.json": 200,
         "/authenticator": 200,
         "/audit": 303,
         "/docs": 200,
@@ -90,7 +90,7 @@ def test_login_flow_of_the_readme_accepts_only_the_right_code(service: RunningSe
     flow: dict[str, Any] = {}
     exec(compile(program, "README.md", "exec"), flow)  # noqa: S102  # our own example
     session: dict[str, str] = {}
-    (line,) = re.findall(r"^ *(curl .*)$", service.log.read_text(), re.MULTILINE)
+    _, _, line = list_pasted_lines(service)
     (key,) = re.findall(r"Authorization: (Bearer \S+?)'", line)
 
     with httpx.Client(

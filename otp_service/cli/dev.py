@@ -56,12 +56,18 @@ otp-service is ready for development. Nothing leaves this machine.
   archive  {archive}     every event, signed
   API key  {key}
 
-Issue a first challenge (paste this into another terminal):
+A first login, in three lines to paste into another terminal: issue, read the inbox, verify.
 
-  curl -s http://{public}/v1/challenges -H 'Authorization: Bearer {key}' \
--H 'Content-Type: application/json' -d '{{"phone_number": "+447700900123"}}'
+  issued=$(curl -s http://{public}/v1/challenges -H 'Authorization: Bearer {key}' \
+-H 'Content-Type: application/json' -d '{{"phone_number": "+447700900123"}}'); printf '%s\\n' "$issued"
 
-Then read the code in the inbox, and the events in the audit log:
+  id=$(printf %s "$issued" | sed 's/^{{"id":"\\([^"]*\\)".*/\\1/'); code=$(curl -s http://{admin}/inbox.json \
+| sed 's/^[^}}]*"text":"[^0-9"]*\\([0-9]*\\).*/\\1/'); printf '%s\\n' "$id $code"
+
+  curl -s http://{public}/v1/challenges/$id/verify -H 'Authorization: Bearer {key}' \
+-H 'Content-Type: application/json' -d '{{"code": "'$code'"}}'; echo
+
+Then read its events in the audit log:
 
   {program} audit stats --config {data}
   {program} audit verify {archive} --public-key {public_key}

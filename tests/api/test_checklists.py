@@ -35,6 +35,17 @@ def test_each_problem_type_has_an_error_and_is_documented(problem_type: str) -> 
     assert re.search(rf"^\|.*`{problem_type}`", GUIDE, re.MULTILINE)
 
 
+def test_the_guide_says_what_to_show_for_each_problem_once() -> None:
+    """A developer finds every type in the table, with what the back end does."""
+    _, _, section = GUIDE.partition("## What to show to the person")
+    rows = [line.split("|")[1:4] for line in section.splitlines() if line.startswith("| `")]
+    shown = [slug for slugs, _, _ in rows for slug in re.findall(r"`([a-z-]+)`", slugs)]
+
+    assert sorted(PROBLEM_TYPES) == sorted(shown)
+    assert {"Code", "Number", "Wait", "Later", "nothing"} == {each.strip() for _, each, _ in rows}
+    assert all(action.strip() for _, _, action in rows)
+
+
 def test_each_problem_of_a_route_is_defined() -> None:
     """A misspelled type in `problems=` would be missing from the document."""
     listed = {slug for handler in DOCUMENTED_HANDLERS for slug in handler.opt.get("problems", ())}

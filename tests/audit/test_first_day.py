@@ -16,7 +16,7 @@ from otp_service.audit.reports.anomalies import describe_baseline, find_anomalie
 from otp_service.audit.reports.anomaly import Anomaly
 from otp_service.audit.reports.event_record import build_event_record
 from otp_service.audit.reports.stats import StatsCollector
-from otp_service.core.errors import ChallengeLocked, IncorrectCode
+from otp_service.core.errors import ChallengeLocked, IncorrectCode, InvalidRequest
 from otp_service.store.client import ScriptClient
 from otp_service.store.connect import create_redis_client
 from otp_service.store.embedded import EmbeddedServer
@@ -168,3 +168,12 @@ async def test_from_an_offender_to_its_events_and_back(first_day: FirstDay) -> N
     assert ids == {event["id"] for event in of_number if event.get("client_ip") == GUESSER}
     assert {victim} == {event["number"] for event in of_guesser}
     assert [] == of_both
+
+
+@pytest.mark.parametrize("address", ["", "203.0.113", "203.0.113.9:80", "2001:db8::/48"])
+async def test_an_invalid_client_ip_is_refused(first_day: FirstDay, address: str) -> None:
+    """R58: ignoring the filter would return too much, and matching nothing would look clean."""
+    with pytest.raises(InvalidRequest) as refusal:
+        await first_day.reader.read_page(client_ip=address)
+
+    assert "client_ip" == refusal.value.errors[0][0]

@@ -13,7 +13,7 @@ from otp_service.cli.common import count_cores, read_configuration, read_setting
 from otp_service.cli.path_permissions import find_path_errors
 from otp_service.cli.sealer_runner import find_sealer_errors
 from otp_service.cli.secret_files import find_exposed_files
-from otp_service.cli.serve import find_redis_errors
+from otp_service.cli.serve import find_dev_key_errors, find_redis_errors
 from otp_service.clock import now_ms
 from otp_service.core import argon2_profile
 from otp_service.core.argon2_profile import Argon2Profile
@@ -80,7 +80,7 @@ def run_check(args: argparse.Namespace) -> int:
     if not any(error.startswith("redis.") for error in errors):
         errors += _check_redis(settings)
     errors += [*find_exposed_files(args.config, settings), *find_sealer_errors(settings.audit)]
-    errors += find_path_errors(settings)
+    errors += [*find_path_errors(settings), *find_dev_key_errors()]
     if warnings:
         print(f"\nWorth a second look:\n{format_list(warnings)}")
     if errors:

@@ -3,11 +3,13 @@
 import argparse
 import asyncio
 import functools
+import logging
 import os
 import re
 import secrets
 import shlex
 import signal
+import socket
 import sys
 from pathlib import Path
 
@@ -35,6 +37,8 @@ from otp_service.settings import Settings, development
 from otp_service.settings.model import ServiceSettings
 from otp_service.store.embedded import EmbeddedServer, EmbeddedServerError
 
+
+logger = logging.getLogger(__name__)
 
 API_KEY_VARIABLE = "OTP_DEV_API_KEY"
 API_KEY_PATTERN = re.compile(r"[!-~]+")
@@ -211,6 +215,7 @@ async def _serve_applications(args: argparse.Namespace, redis_url: str, key: str
             program=_describe_program(),
             key=secret_values["api_key"],
         )
+        logger.info("starting", extra={"fields": describe_start(settings, public, admin)})
         for server in servers:
             server.start()
         print(greeting, flush=True)
@@ -221,6 +226,18 @@ async def _serve_applications(args: argparse.Namespace, redis_url: str, key: str
         await asyncio.gather(*(server.stop(service.drain_seconds) for server in servers))
     stop_sealer.set()  # after the application: its last events are written as it stops
     await sealer
+
+
+def describe_start(
+    settings: Settings, public: socket.socket, admin: socket.socket
+) -> dict[str, str]:
+    """Return the fields of the log line of a start: version, mode and addresses."""
+    return {
+        "version": __version__,
+        "mode": settings.mode,
+        "address": format_address(public),
+        "admin_address": format_address(admin),
+    }
 
 
 def build_dev_status(settings: Settings, folder: Path, started_at: int) -> ServiceStatus:

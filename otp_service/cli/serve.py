@@ -55,8 +55,7 @@ def run_serve(args: argparse.Namespace) -> int:
       otp-service serve
       otp-service serve --config /etc/otp/otp.toml
     """
-    if API_KEY_VARIABLE in os.environ:
-        text = f"{API_KEY_VARIABLE} is only for 'dev'. Unset it, and use [[tenants.NAME.keys]]."
+    for text in find_dev_key_errors():
         raise CommandError(text)
     configuration = read_safe_configuration(args.config.resolve())
     settings = configuration.settings
@@ -101,6 +100,13 @@ def _read_usable_configuration(path: Path) -> Configuration:
     require_usable_archive(configuration.settings)
     log_tolerated_issues(path, configuration.settings)
     return configuration
+
+
+def find_dev_key_errors() -> list[str]:
+    """Return an error if the environment has the API key of `dev`, which is no secret."""
+    if API_KEY_VARIABLE not in os.environ:
+        return []
+    return [f"{API_KEY_VARIABLE} is only for 'dev'. Unset it, and use [[tenants.NAME.keys]]."]
 
 
 async def find_redis_errors(settings: Settings) -> list[str]:

@@ -92,6 +92,17 @@ def test_another_mode_does_not_start_with_the_redis_of_tests(
         assert "is the Redis of a service in mode 'test', and this one is 'live'" in output
 
 
+def test_check_refuses_the_development_key_as_serve_does(service: RunningService) -> None:
+    """R38: it would pass what does not start."""
+    config = service.log.parent / "otp.toml"
+
+    code, output = run_command("check", "--config", str(config), OTP_DEV_API_KEY="sesame")
+
+    assert 1 == code
+    assert "OTP_DEV_API_KEY is only for 'dev'" in output
+    assert "sesame" not in output
+
+
 def test_the_redis_of_production_refuses_tests(service: RunningService) -> None:
     """A reset there would delete the limits that protect people."""
     config = service.log.parent / "otp.toml"

@@ -15,6 +15,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 from otp_service.api.inbox import create_inbox_handlers
 from otp_service.api.inbox_access import InboxAccess
 from otp_service.clock import now_ms
+from otp_service.core.errors import Unauthenticated
 from otp_service.core.ports import InboxMessage
 from tests.browser.page_server import PageServer
 
@@ -24,13 +25,29 @@ ENGLISH_MESSAGE = "Your Example code is {}. It is valid for 5 min. Do not share 
 pytestmark = pytest.mark.slow
 
 
+class KeyAccess(InboxAccess):
+    """Access with one API key, as off loopback."""
+
+    @property
+    def before_request(self):
+        return require_sesame
+
+    def get_visible_tenant(self, _):
+        return "shop"
+
+
+async def require_sesame(request):
+    if request.headers.get("authorization") != "Bearer sesame":
+        raise Unauthenticated
+
+
 class InboxServer(PageServer):
     """A server with only the inbox, and its messages."""
 
-    def __init__(self):
+    def __init__(self, access=None):
         self.messages = []
         self.is_unavailable = False
-        access = InboxAccess(requires_key=False)
+        access = access or InboxAccess(requires_key=False)
         super().__init__(create_inbox_handlers(self._read, self._read, access))
 
     def receive(self, text, to="+447700900123"):
@@ -273,3 +290,29 @@ def test_page_fits_every_screen(page, inbox, tmp_path, scheme, screen):
     assert screen == struct.unpack(">II", screenshot.read_bytes()[16:24])
     assert screen[0] >= width
     assert screen[1] > top
+
+
+def test_off_loopback_the_page_asks_for_the_key(driver):
+    """It keeps the key in memory only, says that a wrong one is wrong, and then shows messages."""
+    with InboxServer(KeyAccess()) as inbox:
+        inbox.receive(ENGLISH_MESSAGE.format("123456"))
+        driver.get(f"{inbox.origin}/inbox")
+        waiting = WebDriverWait(driver, 10, poll_frequency=0.05)
+
+        def give_key(key, expected):
+            waiting.until(lambda _: driver.find_element(By.ID, "key").is_displayed())
+            driver.find_element(By.ID, "key").send_keys(key, Keys.ENTER)
+            waiting.until(lambda _: driver.find_element(By.ID, "live").text == expected)
+
+        waiting.until(lambda _: driver.find_element(By.ID, "live").text == "An API key is needed.")
+        assert "123456" not in driver.page_source
+        give_key("guess", "This API key is not accepted.")
+        give_key("sesame", "Connected")
+
+        waiting.until(lambda _: driver.find_elements(By.CSS_SELECTOR, "#list > li"))
+        assert "123456" == driver.find_element(By.CSS_SELECTOR, ".code").text
+        assert not driver.find_element(By.ID, "access").is_displayed()
+        stored = driver.execute_script(
+            "return [localStorage.length, sessionStorage.length, document.cookie]"
+        )
+        assert [0, 0, ""] == stored

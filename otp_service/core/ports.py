@@ -131,8 +131,8 @@ class Committed(msgspec.Struct, frozen=True):
     consecutive_failures: int = 0
     """The count after this commit, if it charged one of CONSECUTIVE_LIMITS."""
     epoch: int = 0
-    """The instant at which the epoch of the partition began, which is when Redis may last have lost
-    records of it; 0 if the commit has neither reads nor events."""
+    """The instant at which Redis may last have lost records of the partition: its epoch began, or its
+    clock was set back. 0 if the commit has neither reads nor events."""
     records: tuple[StoredRecord | None, ...] = ()
     """One for each of `Commit.reads`, as it was before the commit; None if it is not stored."""
     known_addresses: KnownAddresses = KnownAddresses()

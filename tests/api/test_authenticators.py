@@ -1,5 +1,6 @@
 """The handlers of authenticators: views, what they pass on, and the slot of a QR code."""
 
+import asyncio
 from types import SimpleNamespace
 from typing import Any
 
@@ -68,6 +69,21 @@ async def test_the_qr_code_is_that_of_the_link(
     assert "no-store" == response.headers["cache-control"]
     assert "location" not in response.headers
     assert 0 == fake.slots.in_use
+
+
+async def test_the_qr_code_is_drawn_outside_of_the_event_loop(
+    harness: ApiHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes 20 ms of CPU, for which every other request would wait."""
+
+    def draw_outside(_uri: str) -> str:
+        with pytest.raises(RuntimeError, match="no running event loop"):
+            asyncio.get_running_loop()
+        return "<svg></svg>"
+
+    monkeypatch.setattr(authenticators, "render_qr_svg", draw_outside)
+
+    assert 201 == (await create(harness)).status_code
 
 
 async def test_without_a_slot_no_authenticator_is_created(

@@ -40,6 +40,25 @@ def hold_acceptances(count: int, *installations: Installation) -> None:
         hold(installation)
 
 
+async def empty(installation: Installation) -> None:
+    """Delete everything, as a Redis that was restarted without its files."""
+    for master in await installation.script_client.list_masters():
+        await installation.script_client.read_from(master, "FLUSHALL")
+
+
+async def pass_time(installation: Installation, milliseconds: int) -> None:
+    """Move the clock, and delete the records of accounts that Redis deletes meanwhile.
+
+    `advance_clock` moves the time that scripts read, and Redis deletes keys by its own clock.
+    """
+    for name in await installation.list_keys("*"):
+        key = name.decode()
+        (lifetime_ms,) = await installation.script_client.read_each([key], "PTTL")
+        if 0 <= lifetime_ms <= milliseconds and key.split(":")[1] in {"authenticator", "recovery"}:
+            await installation.store.client.run_pipeline(key, [("DEL", key)])
+    installation.advance_clock(milliseconds)
+
+
 class AppUser:
     """One account at one tenant; the app's clock is that of Redis."""
 

@@ -12,7 +12,7 @@ from otp_service.core import errors
 from otp_service.core.keys import Key, KeyRing
 from otp_service.core.limits import DEFAULT_LIMITS, Limit, Window
 from tests.installation import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, Installation, gather_results
-from tests.service.app_user import PERIOD_MS, AppUser, hold_acceptances
+from tests.service.app_user import PERIOD_MS, AppUser, empty, hold_acceptances
 
 
 RFC_SECRET = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"
@@ -281,12 +281,6 @@ async def test_one_unconfirmed_token_is_confirmed_once_by_one_code(user: AppUser
 
     with pytest.raises(errors.CodeAlreadyUsed):
         await user.confirm(code)
-
-
-async def empty(installation: Installation) -> None:
-    """Delete everything, as a Redis that was restarted without its files."""
-    for master in await installation.script_client.list_masters():
-        await installation.script_client.read_from(master, "FLUSHALL")
 
 
 async def test_what_an_emptied_redis_may_have_accepted_is_refused(

@@ -15,7 +15,7 @@ from otp_service.core.authenticator_transfer import (
 from otp_service.core.keys import Key, KeyRing
 from otp_service.core.sealed_token import TokenCipher
 from tests.installation import SECOND_MS, Installation
-from tests.service.app_user import PERIOD_MS, AppUser
+from tests.service.app_user import PERIOD_MS, AppUser, pass_time
 
 
 SECRET = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"
@@ -135,6 +135,24 @@ async def test_an_exported_authenticator_and_its_import_accept_no_code_twice(
 
     with pytest.raises(errors.CodeAlreadyUsed):
         await user.verify(code, token=imported.seal(cipher))
+
+
+@pytest.mark.parametrize("period", [10, 30, 120])
+async def test_a_used_code_is_refused_for_as_long_as_its_step_matches(
+    installation: Installation, period: int
+) -> None:
+    """RFC 6238 §5.2. It is used when it matches first, by a phone that is ahead, and sent again last."""
+    user = await import_user(installation, period=period)
+    period_ms = period * SECOND_MS
+    begin = (await user.read_time() // period_ms + 4) * period_ms
+    code = user.compute_code(begin // period_ms + 1)
+    installation.advance_clock(begin + SECOND_MS - await user.read_time())
+    await user.verify(code)
+    last_match = begin + 3 * period_ms - 5 * SECOND_MS
+    await pass_time(installation, last_match - await user.read_time())
+
+    with pytest.raises(errors.CodeAlreadyUsed):
+        await user.verify(code)
 
 
 async def test_an_import_of_eight_digits_takes_codes_of_eight(installation: Installation) -> None:

@@ -38,6 +38,7 @@ from tests.installation import (
     gather_results,
     generate_keys,
 )
+from tests.service.app_user import pass_time
 
 
 ACCOUNT = "u-81"
@@ -256,6 +257,18 @@ async def test_a_used_code_is_refused_for_as_long_as_a_token_is_valid(
 
     with pytest.raises(CodeAlreadyUsed):
         await verify(installation, created.token, created.codes[0])
+
+
+async def test_the_marks_outlive_the_token_of_the_last_use(installation: Installation) -> None:
+    """Each use seals a token that is valid for 400 days more, and the marks with it."""
+    created = await create(installation)
+    installation.advance_clock(200 * DAY_MS)
+    newest = await verify(installation, created.token, created.codes[0])
+    await verify(installation, newest.token, created.codes[1])
+    await pass_time(installation, RECOVERY_SET_TTL_MS - MINUTE_MS)
+
+    with pytest.raises(CodeAlreadyUsed):
+        await verify(installation, newest.token, created.codes[1])
 
 
 # --------------------------------------------------------------------------------------- failures

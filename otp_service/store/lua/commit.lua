@@ -20,7 +20,7 @@
 -- request names by their index. ARGV: for each commit the msgpack of `CommitRequest`
 -- (commit_request.py), then the values to write, because the msgpack of Redis has no type for bytes.
 -- Reply: a list with the reply of each commit that ran:
---        {'done', now, consecutive failures, epoch, value…}  (the keys to read; epoch 0: no log)
+--        {'done', now, consecutive failures, since, value…}  (the keys to read; since 0: no log)
 --        and at the end the value of `addresses_key`
 --        | {'conflict', now, value…} | {'late', now}
 --        | {'refused', now, charge, window, wait}  (indexes from 1)
@@ -226,7 +226,7 @@ local function apply(charges)
   end
   if uses_log then
     record_events(request.events, request.foldable_event, {})
-    reply[4] = log.epoch
+    reply[4] = log.since
   end
   return store_reply(reply)
 end

@@ -12,6 +12,10 @@ local OPERATION, LOG, EVENTS, REFUSALS, FOLDS, DUE = 1, 2, 3, 4, 5, 6 -- indexes
 local TRIM_INTERVAL_ENTRIES = 32 -- both streams are trimmed once in so many entries,
 local TRIM_INTERVAL_MS = 3600000 -- or with an entry after so long
 
+-- Far less than a record of a last time step outlives the last code of the step (STATE_TTL_MS in
+-- service/authenticator_check.py).
+local CLOCK_STEP_MS = 60000
+
 -- The commit that is decided now, its keys and its arguments: the request, then the values to write.
 -- commit.lua sets these for each commit of a call.
 local request, keys, arguments
@@ -24,8 +28,10 @@ local now
 -- epoch: `1763814000123-42`. `archived` is the id of the last entry that the archive has.
 -- `waiting` counts the events after that (mark_archived.lua); without it, all events may wait.
 -- `is_trim_due` is set by a new epoch and a new stream. `next_due` is when the next fold is due, or
--- earlier; nil without a fold.
-local log -- {server, epoch, seq, ms, unrecorded, waiting, archived, trimmed_at, is_trim_due, next_due}
+-- earlier; nil without a fold. `since` is the instant since which no record of this partition was lost,
+-- by a clock that was not set back after it.
+-- {server, epoch, seq, ms, unrecorded, waiting, archived, trimmed_at, is_trim_due, next_due, since}
+local log
 
 -- Append an event to a stream of this partition. Advances `log`.
 local function append_event(stream, event, stamp)
@@ -35,6 +41,16 @@ local function append_event(stream, event, stamp)
     'event', event[EVENT_BODY], 'mac', event[EVENT_MAC], 'epoch', log.epoch, 'stamp', stamp or '')
 end
 
+-- Return the instant since which no record was lost: the stored one, or now if the clock was set back.
+-- While it was ahead, records expired before their time, and an epoch that began then is in the future.
+local function find_since(stored_since, stored_clock, is_new_epoch)
+  local is_set_back = now + CLOCK_STEP_MS < tonumber(stored_clock or 0)
+  if is_new_epoch or is_set_back or not stored_since then
+    return now
+  end
+  return tonumber(stored_since)
+end
+
 -- Read LOG into `log`, and return whether the log is open. Begin an epoch, and append its event, if
 -- this server has not written here before: a restart or a failover may have lost the last entries, so
 -- the sequence must not continue as if it had not. The replication id of Redis is new in both cases.
@@ -42,7 +58,7 @@ end
 local function open_log()
   local server = string.match(redis.call('INFO', 'replication'), 'master_replid:(%w+)')
   local stored = redis.call('HMGET', keys[LOG], 'server', 'epoch', 'seq', 'ms', 'unrecorded',
-    'waiting', 'archived', 'trimmed_at', 'next_due')
+    'waiting', 'archived', 'trimmed_at', 'next_due', 'since', 'clock')
   local is_new_epoch = stored[1] ~= server
   if is_new_epoch and not request.epoch_event then
     return false
@@ -53,7 +69,8 @@ local function open_log()
     waiting = tonumber(stored[6] or '')
       or has_archive and redis.call('XLEN', keys[EVENTS]) or 0,
     archived = string.match(stored[7] or '0', '%d+'), trimmed_at = tonumber(stored[8] or 0),
-    is_trim_due = is_new_epoch, next_due = tonumber(stored[9] or '') }
+    is_trim_due = is_new_epoch, next_due = tonumber(stored[9] or ''),
+    since = find_since(stored[10], stored[11], is_new_epoch) }
   if is_new_epoch then
     log.ms = math.max(now, last_ms + 1)
     log.epoch, log.seq = log.ms, 0
@@ -98,7 +115,7 @@ local function close_log()
   end
   redis.call('HSET', keys[LOG], 'server', log.server, 'epoch', log.epoch, 'seq', log.seq,
     'ms', log.ms, 'unrecorded', log.unrecorded, 'waiting', has_archive and log.waiting or '',
-    'trimmed_at', log.trimmed_at, 'next_due', log.next_due or '')
+    'trimmed_at', log.trimmed_at, 'next_due', log.next_due or '', 'since', log.since, 'clock', now)
 end
 
 -- Return what may fill REFUSALS: the type and the tenant of an event. A worker wrote the body, in

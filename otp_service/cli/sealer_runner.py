@@ -75,9 +75,24 @@ def require_usable_archive(settings: Settings) -> None:
 def run_sealer_process(config: Path) -> int:
     """Seal until SIGTERM or SIGINT; SIGHUP reads the settings again."""
     telemetry.configure_logging("info", sys.stdout)
-    while asyncio.run(_seal_until_signal(_read_sealer_settings(config))):
+    settings = _read_sealer_settings(config)
+    while asyncio.run(_seal_until_signal(settings)):
         logger.info("reading the settings again")
+        settings = _read_changed_settings(config, settings)
     return 0
+
+
+def _read_changed_settings(config: Path, in_force: Settings) -> Settings:
+    """Return the settings for a reload; those in force, with a log line, if they cannot be used."""
+    try:
+        return _read_sealer_settings(config)
+    except CommandError as error:
+        for line in filter(None, map(str.strip, str(error).splitlines())):
+            logger.error(  # noqa: TRY400  # the reason is for operators
+                "the reload is refused: the sealer keeps its configuration",
+                extra={"fields": {"reason": line}},
+            )
+        return in_force
 
 
 def _read_sealer_settings(config: Path) -> Settings:

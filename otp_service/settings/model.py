@@ -277,7 +277,7 @@ class TestSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The whole configuration, which never changes while a process runs."""
 
-    mode: Mode = "live"
+    mode: Annotated[Mode, Meta(extra=build_rule("must be one of live, test"))] = "live"
     """The last one is that of `dev`: `mode_rules` refuses it in a configuration."""
     test: TestSettings = TestSettings()
     keys: ServiceKeys

@@ -43,7 +43,9 @@ def test_check_refuses_what_is_unsafe_and_names_setting_and_remedy(run_otp, conf
     ended = run_otp("check", "--config", config)
 
     assert 1 == ended.exit_code
-    assert re.search(r"^policy\.lifetime +900  \(from OTP_POLICY__LIFETIME\)$", ended.out, re.MULTILINE)
+    assert re.search(
+        r"^policy\.lifetime +900  \(from OTP_POLICY__LIFETIME\)$", ended.out, re.MULTILINE
+    )
     assert "policy.lifetime: must be from 60 to 600 seconds" in ended.err
     assert "policy.digits: must be from 6" in ended.err
 

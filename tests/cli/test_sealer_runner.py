@@ -1,12 +1,16 @@
 """What keeps a sealer from working is reported before it starts."""
 
+import json
+import secrets
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from otp_service.audit.archive_format.key_files import create_key_files
+from otp_service.cli import sealer_runner
 from otp_service.cli.sealer_runner import find_sealer_errors
+from otp_service.settings import render_config
 from otp_service.settings.model import AuditSettings
 from tests.audit import archive_builder
 
@@ -77,6 +81,41 @@ def test_an_archive_that_is_not_writable_is_refused(tmp_path: Path) -> None:
     (found,) = find_sealer_errors(settings)
 
     assert "audit.archive" in found
+
+
+def test_a_sealer_keeps_its_settings_after_a_reload_that_cannot_be_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    """As `serve` does: before, the sealer of its own ended, with plain text among its JSON lines."""
+    text, _ = render_config(
+        tenant="shop",
+        brand="Shop",
+        countries=["GB"],
+        generate_token=lambda: secrets.token_urlsafe(32),
+        provider_url="https://sms.example/messages",
+        archive=str(tmp_path / "archive"),
+        signing_key=str(tmp_path / "audit.pem"),
+    )
+    create_key_files(tmp_path / "audit.pem")
+    config, used = tmp_path / "otp.toml", []
+    config.write_text(text)
+
+    async def seal_until_signal(settings):
+        used.append(settings)
+        config.write_text(
+            text.replace("segment_mib = 64", "x = ").replace('mode = "live"', "mode = 7")
+        )
+        return len(used) < 3
+
+    monkeypatch.setattr(sealer_runner, "_seal_until_signal", seal_until_signal)
+
+    assert 0 == sealer_runner.run_sealer_process(config)
+
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    refusals = [line for line in lines if "the reload is refused" in line["event"]]
+    assert [used[0]] * 3 == used
+    assert any(line["reason"].startswith("mode: must be") for line in refusals)
+    assert {"error"} == {line["level"] for line in refusals}
 
 
 def test_the_public_key_is_written_next_to_the_key(tmp_path: Path) -> None:

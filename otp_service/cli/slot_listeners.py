@@ -12,8 +12,8 @@ from otp_service.cli.listeners import bind_listener
 
 
 PORT_ADVICE = (
-    "Or choose another one: service.host, port, admin_host and admin_port in the configuration, or "
-    "OTP_SERVICE__PORT and so on in the environment."
+    "Or choose another one: service.host and service.port, or service.admin_host and service.admin_port, in "
+    "the configuration; OTP_SERVICE__PORT and so on in the environment."
 )
 
 

@@ -33,5 +33,5 @@ def test_a_port_in_use_names_the_settings_and_no_flag():
         bind_listener("127.0.0.1", other.getsockname()[1], advice=PORT_ADVICE)
 
     assert "Another program uses it: stop that program." in str(refusal.value)
-    assert "service.host, port, admin_host and admin_port" in str(refusal.value)
+    assert "service.admin_host and service.admin_port" in str(refusal.value)
     assert "--" not in str(refusal.value)

@@ -1,9 +1,11 @@
 """`serve` in this process: what it refuses to start with, and what it advises."""
 
+import json
 import socket
 
 import pytest
 
+from otp_service import __version__
 from otp_service.cli import serve
 from otp_service.cli.common import read_safe_settings
 from otp_service.cli.slot_listeners import SlotListeners
@@ -33,6 +35,34 @@ def test_a_port_in_use_is_reported_with_settings_that_exist(
     assert "service.port" in result.err
     assert "OTP_SERVICE__PORT" in result.err
     assert "--" not in result.err
+
+
+def test_the_first_lines_say_what_runs_where_and_what_is_ignored(run_otp, config, monkeypatch):
+    """An operator with the log alone sees version, addresses, mode and the file."""
+
+    async def return_at_once(_):
+        """Supervise nothing."""
+
+    monkeypatch.setattr(serve.Supervisor, "run", return_at_once)
+    monkeypatch.setenv("OTP_VERSION", "27.1")
+    ports = [redis_servers.find_free_port() for _ in range(2)]
+    monkeypatch.setenv("OTP_SERVICE__PORT", str(ports[0]))
+    monkeypatch.setenv("OTP_SERVICE__ADMIN_PORT", str(ports[1]))
+
+    lines = [json.loads(line) for line in run_otp("serve", "--config", config).out.splitlines()]
+
+    (start,) = [line for line in lines if line["event"] == "starting"]
+    assert (
+        start.items()
+        >= {
+            "version": __version__,
+            "address": f"127.0.0.1:{ports[0]}",
+            "admin_address": f"127.0.0.1:{ports[1]}",
+            "configuration_file": str(config),
+            "mode": "live",
+        }.items()
+    )
+    assert any("environment: has OTP_VERSION: ignored" in line["event"] for line in lines)
 
 
 def test_a_second_service_cannot_share_the_address():

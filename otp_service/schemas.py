@@ -4,6 +4,7 @@ Patterns end in `\\Z`, because `$` matches before a trailing newline. The OpenAP
 patterns are JavaScript, has `$` instead. Docstrings and descriptions are part of that document.
 """
 
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from functools import partial
 from typing import Annotated, Any, Final, Literal
@@ -16,7 +17,7 @@ from otp_service.core.challenge import CHALLENGE_ID, ChallengeStatus
 from otp_service.core.delivery import DeliveryStatus, Fault
 from otp_service.core.ip_address import CLIENT_IP_RULE, parse_client_ip
 from otp_service.core.language_tag import LOCALE_RULE, parse_locale
-from otp_service.core.otpauth_uri import check_label
+from otp_service.core.otpauth_uri import check_label, choose_label
 from otp_service.core.value_rule import build_rule
 
 
@@ -236,6 +237,16 @@ class CreateAuthenticatorRequest(msgspec.Struct, frozen=True, forbid_unknown_fie
         ]
         | None
     ) = None
+
+    @staticmethod
+    def find_member_errors(fields: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        """Yield the error of a missing name whose place the account cannot take."""
+        account = fields.get("account")
+        if fields.get("name") is None and isinstance(account, str) and account:
+            try:
+                choose_label(None, account)
+            except ValueError as error:
+                yield "name", str(error)
 
 
 class ConfirmAuthenticatorRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -57,7 +57,8 @@ def find_field_errors(
 ) -> Iterator[FieldErrorPair]:
     """Yield the errors of known fields, then repeated names at any depth, then unknown names.
 
-    An optional field that is null counts as missing.
+    An optional field that is null counts as missing. `find_member_errors` of a kind adds errors of several
+    fields together.
     """
     rules = list_rules(kind)
     for name, rule in rules.items():
@@ -67,6 +68,8 @@ def find_field_errors(
             message = "" if name == CODE_FIELD else _find_value_error(fields[name], rule)
         if message:
             yield name, message
+    if find_member_errors := getattr(kind, "find_member_errors", None):
+        yield from find_member_errors(fields)
     yield from _find_repeated_names(fields)
     for name in fields:
         if name not in rules:

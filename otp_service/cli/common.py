@@ -75,9 +75,7 @@ def read_configuration(path: Path, remedy: str = WRITE_REMEDY) -> Configuration:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not text in UTF-8"
-        text = f"cannot read {path}: {reason}. {remedy}"
-        raise CommandError(text) from error
+        raise CommandError(f"cannot read {path}: {_describe_read_error(error, remedy)}") from error
     try:
         source, settings = load_source(
             text, os.environ, lambda name: Path(name).read_text("utf-8"), cores=count_cores()
@@ -85,6 +83,22 @@ def read_configuration(path: Path, remedy: str = WRITE_REMEDY) -> Configuration:
     except SettingsError as error:
         raise CommandError(f"{path} cannot be used:\n{format_list(error.issues)}") from error
     return Configuration(path, source, settings)
+
+
+def _describe_read_error(error: OSError | UnicodeDecodeError, remedy: str) -> str:
+    """Return why a configuration cannot be read. `remedy` is that of a missing file."""
+    match error:
+        case FileNotFoundError():
+            return f"{error.strerror}. {remedy}"
+        case PermissionError():
+            user = find_machine_user()
+            return f"{error.strerror}. Let the user {user} read it, and no other: chown {user}"
+        case IsADirectoryError():
+            return f"{error.strerror}. Name the file in it with --config"
+        case OSError():
+            return f"{error.strerror}"
+        case _:
+            return "it is not text in UTF-8"
 
 
 def read_running_settings(path: Path, *, must_be_safe: bool = True) -> Settings:

@@ -60,6 +60,20 @@ def check_label(text: str) -> None:
         raise ValueError("must not contain control characters, line breaks or invisible characters")
 
 
+def choose_label(name: str | None, account: str) -> str:
+    """Return the name that the app shows, which is the account without one. Raises ValueError."""
+    if name is not None:
+        check_label(name)
+        return name
+    label = account[:MAX_LABEL_CHARS]
+    try:
+        check_label(label)
+    except ValueError as error:
+        text = f"is missing, and the account cannot take its place: it {error}"
+        raise ValueError(text) from None
+    return label
+
+
 def format_issuer(brand: str) -> str:
     """Return the issuer for the brand of a tenant: without colons, and at most 64 characters."""
     return " ".join(brand.replace(":", " ").split())[:MAX_LABEL_CHARS]

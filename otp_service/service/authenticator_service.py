@@ -18,12 +18,7 @@ from otp_service.core.authenticator import (
     open_authenticator,
     parse_base32_secret,
 )
-from otp_service.core.otpauth_uri import (
-    MAX_LABEL_CHARS,
-    build_otpauth_uri,
-    check_label,
-    format_issuer,
-)
+from otp_service.core.otpauth_uri import build_otpauth_uri, choose_label, format_issuer
 from otp_service.core.sealed_token import TokenCipher
 from otp_service.core.timestamps import DAY_MS
 from otp_service.core.verify_replay import REPLAY_WINDOW_MS
@@ -177,14 +172,10 @@ class AuthenticatorService:
 
 def _choose_name(request: CreateAuthenticatorRequest) -> str:
     """Return the name that the app shows. Raises InvalidRequest."""
-    is_account = request.name is None
-    name = request.account[:MAX_LABEL_CHARS] if request.name is None else request.name
     try:
-        check_label(name)
+        return choose_label(request.name, request.account)
     except ValueError as error:
-        reason = "is missing, and the account cannot take its place: it " if is_account else ""
-        raise errors.InvalidRequest(("name", f"{reason}{error}")) from None
-    return name
+        raise errors.InvalidRequest(("name", str(error))) from None
 
 
 def _parse_secret(request: CreateAuthenticatorRequest) -> bytes | None:

@@ -88,6 +88,21 @@ async def test_all_errors_of_a_body_and_its_header_are_listed_at_once(api: ApiHa
             ],
         ),
         (
+            "/v1/authenticators",
+            "shop",
+            {"account": "a:b", "secret": "GEZDGNBV"},
+            [
+                ("secret", "must have at least 128 bits, and has 40"),
+                (
+                    "name",
+                    (
+                        "is missing, and the account cannot take its place: it must not contain a colon: it"
+                        " separates issuer and name in the app"
+                    ),
+                ),
+            ],
+        ),
+        (
             "/v1/authenticators/confirm",
             "shop",
             {"authenticator": 1},

@@ -288,3 +288,31 @@ def test_check_names_each_path_that_is_missing(run_otp, config) -> None:
 
     assert 1 == ended.exit_code
     assert "redis.tls_ca: /etc/otp/redis-ca.pem: No such file or directory" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (PermissionError(13, "Permission denied"), "Permission denied. Let the user "),
+        (
+            IsADirectoryError(21, "Is a directory"),
+            "Is a directory. Name the file in it with --config",
+        ),
+        (OSError(5, "Input/output error"), "Input/output error"),
+    ],
+)
+def test_a_configuration_that_exists_is_not_to_be_written_with_init(
+    run_otp, config, monkeypatch, error, words
+) -> None:
+    """`init` would refuse it, or write other keys next to it."""
+
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(Path, "read_text", fail)
+
+    ended = run_otp("check", "--config", config)
+
+    assert 1 == ended.exit_code
+    assert f"cannot read {config}: {words}" in ended.err
+    assert "init" not in ended.err

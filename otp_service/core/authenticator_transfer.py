@@ -10,7 +10,7 @@ be a secret.
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
 import msgspec
@@ -33,6 +33,7 @@ from otp_service.core.otpauth_uri import (
 )
 from otp_service.core.sealed_token import InvalidToken, OpenedToken, TokenCipher, TokenKind
 from otp_service.core.timestamps import format_rfc3339
+from otp_service.core.value_rule import describe_json_type, describe_rule, is_text
 
 
 MAX_ACCOUNT_CHARS = 128
@@ -119,10 +120,25 @@ def _convert_members(members: Members) -> ImportLine:
     known = ImportLine.__struct_fields__
     if members.keys() - set(known):
         raise InvalidLine(f"has an unknown member; those known are {', '.join(known)}")
+    fields = msgspec.structs.fields(ImportLine)
+    if issues := [issue for field in fields for issue in _find_member_issue(field, members)]:
+        raise InvalidLine(", and ".join(issues))
+    return msgspec.convert(members, ImportLine)
+
+
+def _find_member_issue(field: msgspec.structs.FieldInfo, members: Members) -> Iterator[str]:
+    """Yield that a member is missing or of another type, without its value."""
+    if field.name not in members:
+        if field.required:
+            yield f"{field.name} is missing"
+        return
     try:
-        return msgspec.convert(members, ImportLine)
-    except msgspec.ValidationError as error:
-        raise InvalidLine(f"has a member of another type, or lacks one: {error}") from None
+        msgspec.convert(members[field.name], field.type)
+    except msgspec.ValidationError:
+        given = describe_json_type(members[field.name])
+        is_number = given == "a number"  # like 6.5, where the rule says which numbers
+        other = "" if is_number and not is_text(field.type) else f", not {given}"
+        yield f"{field.name} {describe_rule(field.type)}{other}"
 
 
 def _parse_parameters(line: ImportLine, *, is_hex: bool) -> AuthenticatorParameters:

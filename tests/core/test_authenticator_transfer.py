@@ -113,16 +113,25 @@ def test_a_uri_is_read_also_where_other_secrets_are_hexadecimal():
             ('"u-81"', "not a JSON object"),
             ('{"account": "a", "account": "b", "secret": "x"}', "a member twice"),
             ('{"account": "' + "a" * MAX_LINE_CHARS + '"}', "more than 65,536 characters"),
-            ("{}", "missing required field `account`"),
-            ('{"account": "u-81"}', "missing required field `secret`"),
+            ("{}", "account is missing, and secret is missing"),
+            ('{"account": "u-81"}', "secret is missing"),
             (
                 f'{{"account": 81, "secret": "{BASE32}"}}',
-                r"Expected `str`, got `int` - at `\$.account`",
+                "account must be text, not a number",
             ),
-            ('{"account": "u-81", "secret": 5}', r"at `\$.secret`"),
-            (f'{{"account": "u-81", "secret": "{BASE32}", "digits": "6"}}', r"at `\$.digits`"),
-            (f'{{"account": "u-81", "secret": "{BASE32}", "digits": true}}', r"at `\$.digits`"),
-            (f'{{"account": "u-81", "secret": "{BASE32}", "digits": 6.5}}', r"at `\$.digits`"),
+            ('{"account": "u-81", "secret": 5}', "secret must be text, not a number"),
+            (
+                f'{{"account": "u-81", "secret": "{BASE32}", "digits": "6"}}',
+                "digits must be a whole number, not text",
+            ),
+            (
+                f'{{"account": "u-81", "secret": "{BASE32}", "digits": true}}',
+                "digits must be a whole number, not true or false",
+            ),
+            (
+                f'{{"account": "u-81", "secret": "{BASE32}", "digits": 6.5}}',
+                "digits must be a whole number$",
+            ),
             (f'{{"account": "u-81", "secret": "{BASE32}", "digits": 5}}', "digits must be 6 to 8"),
             (
                 f'{{"account": "u-81", "secret": "{BASE32}", "period": 0}}',

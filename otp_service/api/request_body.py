@@ -30,10 +30,21 @@ from otp_service.api.field_errors import (
 from otp_service.api.request_context import AuthenticatedRequest, get_header_values
 from otp_service.core.errors import InvalidRequest
 from otp_service.core.tenant import Tenant
-from otp_service.schemas import EmptyBody
+from otp_service.schemas import (
+    EmptyBody,
+    IssueRequest,
+    VerifyAuthenticatorRequest,
+    VerifyRecoveryCodeRequest,
+    VerifyRequest,
+)
 
 
 T = TypeVar("T", bound=msgspec.Struct)
+
+LOGIN_KINDS: Final = frozenset(
+    {IssueRequest, VerifyRequest, VerifyAuthenticatorRequest, VerifyRecoveryCodeRequest}
+)
+"""Bodies with a client's address, to which `requires` of a tenant applies. It is no filter of events."""
 
 MAX_BODY_BYTES: Final = 16 * 1024
 MAX_FIELDS: Final = 100
@@ -125,7 +136,7 @@ def convert_fields(fields: Mapping[str, Any], kind: type[T], tenant: Tenant | No
     the caller's, whose `requires` applies.
     """
     rules = list_rules(kind)
-    missing = _find_missing_members(tenant, fields, rules) if tenant else ()
+    missing = _find_missing_members(tenant, fields, rules) if tenant and kind in LOGIN_KINDS else ()
     if errors := [*find_field_errors(fields, kind), *missing]:
         raise build_invalid_request(errors)
     given = {k: v for k, v in fields.items() if v is not None or rules[k].is_required}
@@ -137,9 +148,7 @@ def convert_fields(fields: Mapping[str, Any], kind: type[T], tenant: Tenant | No
 def _find_missing_members(
     tenant: Tenant, fields: Mapping[str, Any], rules: Mapping[str, FieldRule]
 ) -> Iterator[tuple[str, str]]:
-    """Yield the members that the tenant requires in a call about a user's device."""
-    if "client_ip" not in rules:
-        return
+    """Yield the members that the tenant requires in a call for a login."""
     for name, message in tenant.find_missing_members(fields):
         if not rules[name].is_required:  # else it is reported for every tenant
             yield name, message

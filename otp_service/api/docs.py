@@ -1,44 +1,22 @@
 """/openapi.yaml and /docs: the OpenAPI document for programs, and as an HTML page.
 
-The page has no script and loads nothing. It shows one part of the document under each heading, and
-every `$ref` is a link.
+The page is rendered here, once. It has no script and loads nothing, as the page of the security team
+(decision 26): a browser's viewer of OpenAPI documents would be a megabyte of scripts on a listener
+that also shows events.
 """
 
-import re
-from collections.abc import Iterator
+import functools
+import json
 from functools import cache
-from html import escape
+from importlib.resources import files
 from typing import Any, Final
 
+import jinja2
 from litestar import get
 from litestar.response.base import ASGIResponse
 
 from otp_service.api import openapi
 from otp_service.api.responses import build_html_response
-
-
-_PAGE_TEMPLATE: Final = """\
-<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<title>{title}</title>
-<style>
-:root {{ color-scheme: light dark }}
-body {{ font: 1rem/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }}
-h2 {{ margin-top: 2.5rem; font-size: 1.1rem; overflow-wrap: anywhere }}
-pre {{ padding: 1rem; background: #8882; overflow: auto }}
-p {{ white-space: pre-line }}
-</style>
-<h1>{title}</h1>
-<p>{about}</p>
-<p>For programs: <a href="openapi.yaml">openapi.yaml</a></p>
-<ul>
-{calls}
-</ul>
-{parts}
-"""
-_REF_PATTERN: Final = re.compile(r"&#x27;#(/components/[\w/.-]+)&#x27;")
 
 
 @get("/openapi.yaml")
@@ -48,36 +26,40 @@ async def get_openapi_document() -> ASGIResponse:
 
 @get("/docs")
 async def show_docs() -> ASGIResponse:
-    return build_html_response(_render_docs())
+    return build_html_response(render_docs())
 
 
 @cache
-def _render_docs() -> str:
-    info = openapi.build_document()["info"]
-    parts = "\n".join(
-        f'<h2 id="{anchor}">{name}</h2>\n<pre>{escape(openapi.to_yaml(part))}</pre>'
-        for anchor, name, part in _iter_sections()
-    )
-    return _PAGE_TEMPLATE.format(
-        title=escape(info["title"]),
-        about=escape(info["description"]),
-        calls="\n".join(
-            f'<li><a href="#{part["operationId"]}">{name}</a> {escape(part["summary"])}'
-            for _, name, part in _iter_sections()
-            if "operationId" in part
-        ),
-        parts=_REF_PATTERN.sub(r'<a href="#\1">\1</a>', parts),
+def render_docs() -> str:
+    """Return the page: every call, parameter, body, example and problem of the document."""
+    text = files(__package__).joinpath("docs.html").read_text("utf-8")
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.ChainableUndefined)
+    environment.filters["json"] = functools.partial(json.dumps, indent=2, ensure_ascii=False)
+    template = environment.from_string(text)
+    return template.render(
+        document=openapi.build_document(), groups=_group_calls(), resolve=_resolve_reference
     )
 
 
-def _iter_sections() -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Yield anchor, name and content of each section."""
-    for path, methods in openapi.build_document()["paths"].items():
-        for method, operation in methods.items():
-            yield operation["operationId"], f"{method.upper()} {path}", operation
-    for kind in ("schemas", "responses", "examples"):
-        for name, part in openapi.build_document()["components"][kind].items():
-            yield f"/components/{kind}/{name}", name, part
+def _group_calls() -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:
+    """Return the tags, each with its calls in the order of the document."""
+    document = openapi.build_document()
+    calls = [
+        {**operation, "method": method.upper(), "path": path}
+        for path, operations in document["paths"].items()
+        for method, operation in operations.items()
+    ]
+    return [(tag, [c for c in calls if tag["name"] in c["tags"]]) for tag in document["tags"]]
+
+
+def _resolve_reference(part: dict[str, Any]) -> dict[str, Any]:
+    """Return the component to which a part refers, or the part itself."""
+    if "$ref" not in part:
+        return part
+    found = openapi.build_document()
+    for name in part["$ref"].removeprefix("#/").split("/"):
+        found = found[name]
+    return found
 
 
 DOCS_HANDLERS: Final = (get_openapi_document, show_docs)

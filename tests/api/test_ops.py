@@ -1,6 +1,7 @@
 """Health for load balancers; metrics and documentation for operators only."""
 
 import asyncio
+import html
 import re
 
 import pytest
@@ -8,9 +9,16 @@ from litestar import get
 from litestar.response.base import ASGIResponse
 
 from otp_service.api import ops
+from otp_service.api.problems import PROBLEM_TYPES
 from otp_service.api.request_head import LOOPBACK_ONLY
 from otp_service.core.errors import StoreUnavailable
 from tests.api.fakes import CHALLENGE_ID, ApiHarness, create_http_client
+from tests.api.test_openapi import COMPONENTS, OPERATIONS
+
+
+SCHEMAS = COMPONENTS["schemas"]
+HEAD_PROBLEM_TYPES = {"/problems/request-timeout", "/problems/not-implemented"}
+"""Answers to requests that no client library sends."""
 
 
 async def test_a_live_process_does_not_ask_redis(api: ApiHarness) -> None:
@@ -99,6 +107,21 @@ async def test_the_documentation_needs_nothing_from_elsewhere(api: ApiHarness) -
     assert not re.search("https?://(?!datatracker)", response.text)
     for word in ("/v1/challenges/{challenge_id}/verify", "rate-limited", "Idempotency-Key"):
         assert word in response.text
+
+
+async def test_the_documentation_shows_every_call_with_its_problems_and_examples(
+    api: ApiHarness,
+) -> None:
+    """Every parameter, member, example and problem type of the document is in the page."""
+    page = html.unescape((await api.get_admin("/docs")).text)
+    members = {name for schema in SCHEMAS.values() for name in schema.get("properties", {})}
+    types = {f"/problems/{slug}" for slug in PROBLEM_TYPES} - HEAD_PROBLEM_TYPES
+
+    assert not [name for name in OPERATIONS if f'id="{name}"' not in page]
+    assert not [name for name in SCHEMAS if f'id="{name}"' not in page]
+    assert not [name for name in members if f"<code>{name}</code>" not in page]
+    assert not [name for name in types if f'"{name}"' not in page]
+    assert '"phone_number": "+447400123456"' in page
 
 
 async def test_every_link_of_the_documentation_leads_somewhere(api: ApiHarness) -> None:

@@ -25,7 +25,7 @@ ENGLISH_MESSAGE = "Your Example code is {}. It is valid for 5 min. Do not share 
 pytestmark = pytest.mark.slow
 
 
-class KeyAccess(InboxAccess):
+class KeyAccess(InboxAccess, frozen=True):
     """Access with one API key, as off loopback."""
 
     @property

@@ -77,10 +77,13 @@ def _run_supervisor(configuration: Configuration) -> None:
     def read_status() -> ServiceStatus:
         return build_status(supervisor, helpers)
 
+    def read_next(path: Path) -> Configuration:
+        following = _read_usable_configuration(path)
+        require_same_mode(configuration.settings, following.settings)
+        return following
+
     helpers = HelperThreads(AdminThread(admin_listener, read_status))
-    supervisor = Supervisor(
-        configuration, listeners, helpers, read_configuration=_read_usable_configuration
-    )
+    supervisor = Supervisor(configuration, listeners, helpers, read_configuration=read_next)
     fields = {
         "version": __version__,
         "address": format_address(listeners[0]),
@@ -107,6 +110,15 @@ def find_dev_key_errors() -> list[str]:
     if API_KEY_VARIABLE not in os.environ:
         return []
     return [f"{API_KEY_VARIABLE} is only for 'dev'. Unset it, and use [[tenants.NAME.keys]]."]
+
+
+def require_same_mode(before: Settings, after: Settings) -> None:
+    """Raise CommandError if a reload would change the mode: the Redis belongs to one mode."""
+    if before.mode != after.mode:
+        raise CommandError(
+            f"mode: a reload cannot change it from '{before.mode}' to '{after.mode}': start another "
+            "service, with a Redis of its own"
+        )
 
 
 async def find_redis_errors(settings: Settings) -> list[str]:

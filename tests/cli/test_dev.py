@@ -1,8 +1,14 @@
 """Options of `dev` that would show codes to others, or that no policy allows."""
 
 import pytest
+from msgspec.structs import replace
 
+from otp_service.cli.command import CommandError
 from otp_service.cli.dev import MIN_EXPOSED_KEY_CHARS, find_option_error
+from otp_service.cli.serve import require_same_mode
+from otp_service.core.keys import KEY_RING_NAMES
+from otp_service.settings.development import create_dev_settings
+from otp_service.settings.model import ServiceSettings
 
 
 LONG_KEY = "0" * MIN_EXPOSED_KEY_CHARS
@@ -47,3 +53,15 @@ def test_a_cooldown_has_the_bounds_of_the_policy(cooldown: int) -> None:
 def test_a_key_with_a_space_is_refused() -> None:
     """No header could carry it."""
     assert "visible ASCII" in str(find_option_error("127.0.0.1", 30, "two words"))
+
+
+@pytest.mark.parametrize(("before", "after"), [("live", "test"), ("test", "live")])
+def test_a_reload_does_not_change_the_mode(before: str, after: str) -> None:
+    """A25: SIGHUP would show the codes of a live service, or accept those of tests in one."""
+    secrets = dict.fromkeys((*KEY_RING_NAMES, "api_key"), "0" * 43)
+    settings = create_dev_settings(ServiceSettings(), "redis://127.0.0.1", secrets)
+    first, second = (replace(settings, mode=mode) for mode in (before, after))
+
+    require_same_mode(first, first)
+    with pytest.raises(CommandError, match="a reload cannot change it"):
+        require_same_mode(first, second)

@@ -67,6 +67,7 @@ def test_check_accepts_the_configuration(example, deployment, tmp_path):
     variables = get_variables(example.find("Deployment", deployment))
     if deployment == "otp-service":
         variables["OTP_AUDIT__ARCHIVE"] = archive
+        variables["OTP_AUDIT__PUBLIC_KEYS"] = str(example.folder / "audit.pub")
     with EmbeddedServer(tmp_path / "redis") as redis:
         login = ("tls_ca", "username", "password_file")  # which this Redis has not
         lines = [line for line in text.splitlines() if not line.startswith(login)]

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -127,13 +126,3 @@ def test_the_images_of_both_are_pinned_in_the_same_way() -> None:
     default = re.findall(r"^ARG PYTHON_IMAGE=(\S+)$", PRODUCTION_IMAGE, re.MULTILINE)
     assert default == re.findall(r"^ARG PYTHON_IMAGE=(\S+)$", IMAGE, re.MULTILINE)
     assert f"${{PYTHON_IMAGE:-{default[0]}}}" == SERVICE["build"]["args"]["PYTHON_IMAGE"]
-
-
-def test_compose_accepts_the_file() -> None:
-    """Where Docker's compose is installed; it needs no engine for this."""
-    docker = shutil.which("docker")
-    if not docker or subprocess.run([docker, "compose", "version"], check=False).returncode:
-        pytest.skip("needs docker compose")
-    path = FOLDER / "compose.yaml"
-    environ = os.environ | {"OTP_DEV_API_KEY": "0" * MIN_EXPOSED_KEY_CHARS}
-    subprocess.run(["docker", "compose", "-f", path, "config", "-q"], env=environ, check=True)

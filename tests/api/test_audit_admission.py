@@ -11,7 +11,7 @@ from otp_service.api.audit_admission import (
 )
 from otp_service.core.errors import Overloaded, RateLimited
 from otp_service.core.tenant import ApiKey, Scope
-from tests.api.audit_ui.test_views import Browser, search_for
+from tests.api.audit_ui.page_client import Browser, search_for
 from tests.api.fakes import CHALLENGE_ID, NOW_MS, ApiHarness
 
 

@@ -6,7 +6,7 @@ import re
 import secrets
 import threading
 from base64 import b64encode, urlsafe_b64decode
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
@@ -149,6 +149,13 @@ def read_config(folder: Any) -> str:
     return str((folder / "otp.toml").read_text())
 
 
+def remove_typed(page: bytes, fields: Mapping[str, str]) -> bytes:
+    """Return a page without what was typed, in the input of its own field: a form keeps it (F5)."""
+    for name, text in fields.items():
+        page = page.replace(f'name="{name}" value="{text}"'.encode(), b"")
+    return page
+
+
 class ErrorScenario:
     """Causes every error, one after another."""
 
@@ -199,9 +206,11 @@ class ErrorScenario:
             "Cookie": cookie,
         }
         body = urlencode(fields).encode()
-        return self.service.send_request(
+        answer = self.service.send_request(
             method, path, by="", listener="admin_port", headers=headers, body=body
         )
+        self.service.responses[-1] = answer._replace(body=remove_typed(answer.body, fields))
+        return answer
 
     def authenticate_wrongly(self) -> None:
         """Send API keys that are wrong, in the wrong place, or not allowed for the endpoint."""

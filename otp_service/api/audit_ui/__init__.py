@@ -8,7 +8,7 @@ from typing import Final
 
 from litestar import Router
 
-from otp_service.api.audit_ui import login, views
+from otp_service.api.audit_ui import login, search_views, views
 from otp_service.api.audit_ui.deps import AuditUiDependencies
 from otp_service.api.audit_ui.guards import require_same_origin, require_session
 from otp_service.api.audit_ui.renderer import get_stylesheet, render_error_page
@@ -17,7 +17,13 @@ from otp_service.api.audit_ui.renderer import get_stylesheet, render_error_page
 __all__ = ["AUDIT_ROUTER", "AuditUiDependencies"]
 
 _SESSION_ROUTER: Final = Router(
-    "/", before_request=require_session, route_handlers=[*views.AUDIT_PAGE_HANDLERS, login.log_out]
+    "/",
+    before_request=require_session,
+    route_handlers=[
+        *views.AUDIT_PAGE_HANDLERS,
+        *search_views.SEARCH_HANDLERS,
+        login.log_out,
+    ],
 )
 _LOGIN_ROUTER: Final = Router(
     "/",

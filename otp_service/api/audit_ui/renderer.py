@@ -10,13 +10,17 @@ from litestar import MediaType, Request, Response, get
 from litestar.response.base import ASGIResponse
 from markupsafe import Markup
 
+from otp_service.api.audit import get_visible_tenant
 from otp_service.api.audit_ui.charts import build_chart
+from otp_service.api.audit_ui.event_rows import build_field
+from otp_service.api.audit_ui.search_period import format_instant
 from otp_service.api.problems import (
     PROBLEM_TYPES,
     build_problem,
     build_problem_headers,
     get_problem_type,
 )
+from otp_service.api.request_context import AuthenticatedRequest
 from otp_service.api.responses import ISOLATION_HEADERS
 from otp_service.core.printable_text import format_value
 from otp_service.core.timestamps import to_datetime
@@ -35,6 +39,12 @@ PAGE_HEADERS: Final = ISOLATION_HEADERS | {"Content-Security-Policy": CONTENT_SE
 def render_page(template: str, *, status: int = 200, **values: Any) -> ASGIResponse:
     html = _render_html(template, **values)
     return ASGIResponse(body=html, status_code=status, headers=PAGE_HEADERS, media_type="text/html")
+
+
+def render_view(request: AuthenticatedRequest, template: str, **values: Any) -> ASGIResponse:
+    """Return a page of a session, which shows its key and the tenant whose events it may see."""
+    sees, key = get_visible_tenant(request), f"{request.user.tenant}/{request.user.id}"
+    return render_page(template, sees=sees, key=key, **values)
 
 
 def redirect(path: str, headers: Mapping[str, str]) -> ASGIResponse:
@@ -100,6 +110,7 @@ _TEMPLATE_ENVIRONMENT.filters |= {
     "clock": _format_time,
     "percent": _format_percent,
     "count": "{:,}".format,
+    "instant": format_instant,
     "of": _format_quantity,
 }
-_TEMPLATE_ENVIRONMENT.globals |= {"plot": build_chart}
+_TEMPLATE_ENVIRONMENT.globals |= {"plot": build_chart, "member": build_field}

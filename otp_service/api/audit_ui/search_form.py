@@ -1,103 +1,79 @@
 """The fields of the search form, and the query that they become."""
 
-import re
-from typing import Any, Final, NamedTuple
+from collections.abc import Iterator
+from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
+from msgspec.structs import asdict
 
-from otp_service.audit.query.client_ip_filter import parse_client_ip_filter
+from otp_service.api.audit_ui import search_period
+from otp_service.api.audit_ui.filter_fields import is_client_ip, is_pseudonym
+from otp_service.api.audit_ui.searched_person import (
+    MAX_REASON_CHARS,
+    SearchedPerson,
+    parse_account,
+    parse_phone_number,
+    require_reason,
+)
+from otp_service.audit.query.reader import EventQuery
 from otp_service.core.challenge import parse_partition
-from otp_service.core.errors import InvalidRequest, OtpError
+from otp_service.core.errors import InvalidRequest
 from otp_service.core.events import EVENT_TYPES
-from otp_service.core.phone_number import PhoneNumber, classify_number
-from otp_service.core.printable_text import has_phone_number, has_word
-from otp_service.core.timestamps import HOUR_MS
-from otp_service.schemas import Account
 
-
-PERIOD_LABELS: Final = {
-    "1": "the last hour",
-    "24": "the last 24 hours",
-    "168": "the last 7 days",
-    "": "everything there is",
-}
 
 EVENT_TYPE_NAMES: Final = tuple(sorted(EVENT_TYPES))
 
-MAX_REASON_CHARS: Final = 200
+PLAIN_FILTERS: Final = ("type", "event_reason", "challenge", "pseudonym", "provider", "client_ip")
+"""Fields of the form that are filters as they are; empty ones are left out."""
 
-_MIN_REVEALING_DIGITS: Final = 6
-"""Consecutive digits of the number that a reason must not contain."""
-
-
-class SearchedPerson(NamedTuple):
-    """The number and the account that the form names; if it names both, events must match both."""
-
-    phone: PhoneNumber | None
-    account: str | None
+CLIENT_IP_CHANGES: Final = {"": None, "1": True, "0": False}
+"""The filter of each value of `client_ip_changed`."""
 
 
 class SearchForm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The fields of the form as they were sent; empty ones are left out."""
+    """The fields of the form as they were sent; empty ones are left out.
+
+    Every filter has the name of its member of `EventCriteria`.
+    """
 
     number: str = ""
     account: str = ""
     reason: str = ""
     challenge: str = ""
-    address: str = ""
+    pseudonym: str = ""
+    client_ip: str = ""
+    client_ip_changed: Literal["", "0", "1"] = ""
     type: str = ""
+    event_reason: str = ""
+    country: str = ""
+    provider: str = ""
     tenant: str = ""
     hours: str = "24"
+    since: str = ""
+    until: str = ""
     cursor: str = ""
 
     @property
     def is_challenge_alone(self) -> bool:
         """Whether only a challenge is given, which has a page of its own."""
-        others = self.number, self.account, self.address, self.type, self.tenant
-        return parse_partition(self.challenge) is not None and not any(others)
+        fields = asdict(self)
+        others = fields.keys() - {"challenge", "reason", "hours", "since", "until", "cursor"}
+        return parse_partition(self.challenge) is not None and not any(map(fields.get, others))
 
-    def check_client_ip(self) -> None:
-        """Raise InvalidRequest if the address is invalid."""
-        try:
-            if self.address:
-                parse_client_ip_filter(self.address)
-        except InvalidRequest:
-            raise InvalidRequest(("address", "This is not an address like 203.0.113.9.")) from None
-
-    def parse_person(self) -> SearchedPerson:
-        """Return the person that the form names; the reason for it names no person.
-
-        Raises InvalidPhoneNumber, and InvalidRequest for the other fields.
-        """
-        if self.challenge and parse_partition(self.challenge) is None:
-            raise InvalidRequest(("challenge", "This is not the id of a challenge."))
-        phone = None
-        if self.number:
-            phone, _ = classify_number(re.sub(r"[\s().-]", "", self.number))
-        person = SearchedPerson(phone, _parse_account(self.account) if self.account else None)
-        if any(person):
-            _check_reason(self.reason, person)
-        return person
-
-    def describe_error(self, error: OtpError) -> tuple[str, str]:
-        """Return the name of the invalid field, and the message for it."""
-        if isinstance(error, InvalidRequest):
-            return error.errors[0]
-        return "number", "This is not a number in the form +447400123456."
-
-    def to_event_query(
-        self, visible_tenant: str | None, now: int, person: SearchedPerson
-    ) -> dict[str, Any]:
-        """Return the query for the reader, limited to `visible_tenant` if there is one."""
+    @property
+    def filters(self) -> dict[str, str]:
+        """The fields of a form that does the same search again; empty hours have a meaning."""
+        fields = asdict(self).items()
         return {
-            "tenant": visible_tenant if visible_tenant is not None else self.tenant or None,
-            "number": person.phone,
-            "account": person.account,
-            "since": now - int(self.hours) * HOUR_MS if self.hours else None,
-            "type": self.type or None,
-            "challenge": self.challenge or None,
-            "client_ip": self.address or None,
+            name: text for name, text in fields if name == "hours" or (text and name != "cursor")
         }
+
+
+class SearchRequest(NamedTuple):
+    """What a valid form asks for."""
+
+    person: SearchedPerson
+    query: EventQuery
 
 
 def parse_search_form(fields: dict[str, str]) -> SearchForm:
@@ -106,29 +82,52 @@ def parse_search_form(fields: dict[str, str]) -> SearchForm:
         form = msgspec.convert({name: text.strip() for name, text in fields.items()}, SearchForm)
     except msgspec.ValidationError:
         raise InvalidRequest(("", "must be the form of the search")) from None
-    if form.hours not in PERIOD_LABELS or len(form.reason) > MAX_REASON_CHARS:
+    if form.hours not in search_period.PERIOD_LABELS or len(form.reason) > MAX_REASON_CHARS:
         raise InvalidRequest(("", "must be the form of the search"))
     return form
 
 
-def _parse_account(text: str) -> str:
-    try:
-        return msgspec.convert(text, Account)
-    except msgspec.ValidationError:
-        raise InvalidRequest(("account", "This is not the name of an account.")) from None
+def parse_search(form: SearchForm, visible_tenant: str | None, now: int) -> SearchRequest:
+    """Return the search, limited to `visible_tenant` if there is one.
+
+    `now` is in milliseconds since 1970. Raises InvalidRequest with all invalid fields.
+    """
+    collector = _ErrorCollector()
+    phone = collector.run(parse_phone_number, form.number)
+    person = SearchedPerson(phone, collector.run(parse_account, form.account))
+    if form.number or form.account:
+        collector.run(require_reason, form.reason, person)
+    period = collector.run(search_period.parse_period, form.hours, form.since, form.until, now)
+    collector.errors += _find_invalid_filters(form)
+    if collector.errors:
+        raise InvalidRequest(*collector.errors)
+    filters: dict[str, Any] = {name: getattr(form, name) or None for name in PLAIN_FILTERS}
+    tenant = visible_tenant if visible_tenant is not None else form.tenant or None
+    filters |= {"country": form.country.upper() or None, "tenant": tenant}
+    filters |= {"client_ip_changed": CLIENT_IP_CHANGES[form.client_ip_changed]}
+    query: Any = filters | (period or {}) | {"number": phone, "account": person.account}
+    return SearchRequest(person, query)
 
 
-def _check_reason(reason: str, person: SearchedPerson) -> None:
-    """Raise InvalidRequest without a reason, or if the reason names the person (R68)."""
-    if not reason:
-        raise InvalidRequest(("reason", "Say why you look up a person: the log records it."))
-    if has_phone_number(reason) or (person.phone and _has_number_digits(reason, person.phone)):
-        raise InvalidRequest(("reason", "The log keeps it, so it must not contain a number."))
-    if person.account is not None and has_word(reason, person.account):
-        raise InvalidRequest(("reason", "The log keeps it, so it must not contain the account."))
+class _ErrorCollector:
+    """Runs the parsers of all fields, so that one reply names every invalid field."""
+
+    def __init__(self) -> None:
+        self.errors: list[tuple[str, str]] = []
+
+    def run(self, parse: Any, *values: Any) -> Any:
+        """Return what the parser returns, or None if it raises InvalidRequest."""
+        try:
+            return parse(*values)
+        except InvalidRequest as error:
+            self.errors += error.errors
+            return None
 
 
-def _has_number_digits(reason: str, phone: PhoneNumber) -> bool:
-    digits = re.sub(r"\D", "", reason)
-    own, size = phone.e164[1:], _MIN_REVEALING_DIGITS
-    return any(own[i : i + size] in digits for i in range(len(own) - size + 1))
+def _find_invalid_filters(form: SearchForm) -> Iterator[tuple[str, str]]:
+    if form.challenge and parse_partition(form.challenge) is None:
+        yield "challenge", "This is not the id of a challenge."
+    if form.pseudonym and not is_pseudonym(form.pseudonym):
+        yield "pseudonym", "This is not a pseudonym like 1:7d793037a0760186574b0282f2f435e7."
+    if form.client_ip and not is_client_ip(form.client_ip):
+        yield "client_ip", "This is not a client IP like 203.0.113.9 or 2001:db8::/64."

@@ -1,19 +1,18 @@
-"""The handlers of the page: today, a search, the timeline of a challenge, and the archive."""
+"""The handlers of the page: today, the timeline of a challenge, and the archive."""
 
 import asyncio
-from contextlib import AbstractContextManager, aclosing
+from contextlib import aclosing
 from typing import Any, Final
 
 from litestar import get, post
 from litestar.response.base import ASGIResponse
-from msgspec.structs import replace
 
-from otp_service.api.audit import get_lookup_fields, get_visible_tenant
-from otp_service.api.audit_ui import search_form
-from otp_service.api.audit_ui.deps import AuditUiDependencies, get_dependencies
+from otp_service.api.audit import get_visible_tenant
+from otp_service.api.audit_ui.deps import AuditUiDependencies, admit_call, get_dependencies
 from otp_service.api.audit_ui.event_rows import build_event_row
-from otp_service.api.audit_ui.renderer import redirect, render_page
-from otp_service.api.request_body import parse_form_fields, parse_query_fields
+from otp_service.api.audit_ui.findings import build_finding
+from otp_service.api.audit_ui.renderer import redirect, render_view
+from otp_service.api.request_body import parse_query_fields
 from otp_service.api.request_context import AuthenticatedRequest, get_context
 from otp_service.audit.archive_format.event_copies import mark_copies
 from otp_service.audit.event_decoder import DecodedEvent
@@ -23,11 +22,9 @@ from otp_service.audit.reports.event_record import build_event_record
 from otp_service.audit.reports.factor_stats import FACTOR_COLUMNS, sum_by_factor
 from otp_service.audit.reports.timeline import render_timeline
 from otp_service.core.challenge import parse_partition
-from otp_service.core.errors import ChallengeNotFound, InvalidPhoneNumber, InvalidRequest
+from otp_service.core.errors import ChallengeNotFound, InvalidRequest
 from otp_service.core.events import Issued
 
-
-SEARCH_PAGE_EVENTS: Final = 100
 
 MAX_TIMELINE_EVENTS: Final = 500
 """Events of one challenge: it has some twenty, and refusals are folded."""
@@ -40,38 +37,29 @@ TIMELINE_TIMEOUT_SECONDS: Final = 10.0
 """The longest search for a challenge: some gigabytes of an archive."""
 
 
-def _admit_call(request: AuthenticatedRequest) -> AbstractContextManager[None]:
-    """Count a call that reads events. Raises RateLimited and Overloaded."""
-    return get_context(request).audit_admission.admit(request.user)
-
-
-def _render_view(request: AuthenticatedRequest, template: str, **values: Any) -> ASGIResponse:
-    sees, key = get_visible_tenant(request), f"{request.user.tenant}/{request.user.id}"
-    return render_page(template, sees=sees, key=key, **values)
-
-
 @get("/")
 async def show_today(request: AuthenticatedRequest) -> ASGIResponse:
     """Show the statistics of today and yesterday."""
     dependencies = get_dependencies(request)
     tenant = _get_requested_tenant(request)
-    with _admit_call(request):
+    with admit_call(request):
         day, before = await dependencies.days.get_today_and_yesterday(tenant)
     if dependencies.background_verifier:
         dependencies.background_verifier.start_if_due()
+    since = day.begins if day.since is None else day.since
     anomalies = find_anomalies(day.overview, before.overview, tenant)
-    baseline = describe_baseline(before.overview)
-    status = {"tenant": tenant, "archive": _build_archive_status(dependencies)}
-    table = {"factors": sum_by_factor(day.overview.factors), "factor_columns": FACTOR_COLUMNS}
-    return _render_view(
+    return render_view(
         request,
         "today.html",
         day=day,
         before=before,
-        anomalies=anomalies,
-        baseline=baseline,
-        **status,
-        **table,
+        since=since,
+        findings=[build_finding(anomaly, since) for anomaly in anomalies],
+        baseline=describe_baseline(before.overview),
+        tenant=tenant,
+        archive=_build_archive_status(dependencies),
+        factors=sum_by_factor(day.overview.factors),
+        factor_columns=FACTOR_COLUMNS,
     )
 
 
@@ -84,48 +72,6 @@ def _get_requested_tenant(request: AuthenticatedRequest) -> str | None:
     return named if own is None else own
 
 
-@get("/search")
-async def show_search_form(request: AuthenticatedRequest) -> ASGIResponse:
-    """Show the search form."""
-    return _render_search_page(request, search_form.SearchForm())
-
-
-@post("/search", status_code=200)
-async def show_search_results(request: AuthenticatedRequest) -> ASGIResponse:
-    """Show events, newest first. A person is named in the body, and the lookup is an event."""
-    form = search_form.parse_search_form(await parse_form_fields(request))
-    if form.is_challenge_alone:
-        return redirect(f"/audit/challenges/{form.challenge}", {})
-    try:
-        person = form.parse_person()
-        form.check_client_ip()
-    except (InvalidPhoneNumber, InvalidRequest) as error:
-        field, message = form.describe_error(error)
-        # The text in the invalid field may be a phone number, or the name of an account.
-        return _render_search_page(request, replace(form, **{field: ""}), error=(field, message))
-    dependencies, visible_tenant = get_dependencies(request), get_visible_tenant(request)
-    with _admit_call(request):
-        found, following = await get_context(request).reader.read_page(
-            limit=SEARCH_PAGE_EVENTS,
-            cursor=form.cursor or None,
-            **form.to_event_query(visible_tenant, dependencies.now(), person),
-        )
-    fields = get_lookup_fields(request) | {"reason": form.reason}
-    record = get_context(request).record_lookup  # before anything is shown
-    await record(*person, len(found), tenant=visible_tenant, **fields)
-    lines = [build_event_row(event) for event in found]
-    return _render_search_page(request, form, lines=lines, following=following)
-
-
-def _render_search_page(
-    request: AuthenticatedRequest, form: search_form.SearchForm, **values: Any
-) -> ASGIResponse:
-    given: dict[str, Any] = {"lines": None, "following": None, "error": None} | values
-    tenants = sorted(get_context(request).tenants) if get_visible_tenant(request) is None else []
-    choices = {"periods": search_form.PERIOD_LABELS, "types": search_form.EVENT_TYPE_NAMES}
-    return _render_view(request, "search.html", asked=form, tenants=tenants, **choices, **given)
-
-
 @get("/challenges/{challenge:str}")
 async def show_timeline(request: AuthenticatedRequest) -> ASGIResponse:
     """Show the timeline of a challenge, and each of its events."""
@@ -133,14 +79,14 @@ async def show_timeline(request: AuthenticatedRequest) -> ASGIResponse:
     if parse_partition(challenge) is None:
         raise ChallengeNotFound(_UNKNOWN_CHALLENGE_MESSAGE)
     reader = get_context(request).reader
-    with _admit_call(request):
+    with admit_call(request):
         events, is_cut = await _collect_events(reader, challenge, get_visible_tenant(request))
     if not events:
         raise ChallengeNotFound(_UNKNOWN_CHALLENGE_MESSAGE)
     records = [record for event in events if (record := build_event_record(event))]
     shown = [event.to_public() for event in events]
     mark_copies(shown[::-1])
-    return _render_view(
+    return render_view(
         request,
         "challenge.html",
         challenge=challenge,
@@ -188,7 +134,7 @@ async def show_archive(request: AuthenticatedRequest) -> ASGIResponse:
         dependencies.background_verifier.start_if_due()
         await _wait_for_verification(dependencies)
     archive, may_ask = _build_archive_status(dependencies), _may_see_findings(request)
-    return _render_view(request, "archive.html", archive=archive, may_ask=may_ask)
+    return render_view(request, "archive.html", archive=archive, may_ask=may_ask)
 
 
 @post("/archive", status_code=200)
@@ -221,7 +167,4 @@ def _build_archive_status(dependencies: AuditUiDependencies) -> dict[str, Any]:
     }
 
 
-AUDIT_PAGE_HANDLERS: Final = (
-    *(show_today, show_search_form, show_search_results, show_timeline),
-    *(show_archive, verify_archive),
-)
+AUDIT_PAGE_HANDLERS: Final = (*(show_today, show_timeline, show_archive, verify_archive),)

@@ -8,7 +8,7 @@ from typing import Final
 
 from litestar import Router
 
-from otp_service.api.audit_ui import login, search_views, views
+from otp_service.api.audit_ui import evidence_download, login, search_views, views
 from otp_service.api.audit_ui.deps import AuditUiDependencies
 from otp_service.api.audit_ui.guards import require_same_origin, require_session
 from otp_service.api.audit_ui.renderer import get_stylesheet, render_error_page
@@ -22,6 +22,7 @@ _SESSION_ROUTER: Final = Router(
     route_handlers=[
         *views.AUDIT_PAGE_HANDLERS,
         *search_views.SEARCH_HANDLERS,
+        evidence_download.download_evidence,
         login.log_out,
     ],
 )

@@ -10,7 +10,8 @@ from litestar.response.base import ASGIResponse
 from otp_service.api.audit import get_visible_tenant
 from otp_service.api.audit_ui.deps import AuditUiDependencies, admit_call, get_dependencies
 from otp_service.api.audit_ui.event_rows import build_event_row
-from otp_service.api.audit_ui.findings import build_finding
+from otp_service.api.audit_ui.evidence_download import can_prove
+from otp_service.api.audit_ui.finding_forms import build_finding
 from otp_service.api.audit_ui.renderer import redirect, render_view
 from otp_service.api.request_body import parse_query_fields
 from otp_service.api.request_context import AuthenticatedRequest, get_context
@@ -93,6 +94,7 @@ async def show_timeline(request: AuthenticatedRequest) -> ASGIResponse:
         story=render_timeline(records, get_dependencies(request).now()) if records else [],
         lines=[build_event_row(event) for event in shown],
         is_cut=is_cut,
+        can_prove=can_prove(request),
         forged=len(events) - len(records),
     )
 

@@ -49,7 +49,7 @@ class BackgroundVerifier:
         self, folder: Path, keys: Callable[[], Sequence[PublicKey]], now: Callable[[], int]
     ) -> None:
         self.last_run: VerificationRun | None = None
-        self._folder = folder
+        self.folder = folder
         self._keys = keys
         self._now = now
         self._anchor: Anchor | None = None
@@ -105,10 +105,10 @@ class BackgroundVerifier:
         )
 
     def _build_report(self) -> VerificationReport:
-        if not self._folder.is_dir():
-            raise ValueError(f"{self._folder} is not a folder")
+        if not self.folder.is_dir():
+            raise ValueError(f"{self.folder} is not a folder")
         anchors = [self._anchor] if self._anchor else []
-        return verify_folder(self._folder, self._keys(), anchors, wrap_lines=self._iterate_lines)
+        return verify_folder(self.folder, self._keys(), anchors, wrap_lines=self._iterate_lines)
 
     def _iterate_lines(self, lines: Iterable[bytes]) -> Iterator[bytes]:
         for line in lines:

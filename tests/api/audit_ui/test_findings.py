@@ -5,7 +5,7 @@ from html import unescape
 
 import pytest
 
-from otp_service.api.audit_ui.findings import build_finding
+from otp_service.api.audit_ui.finding_forms import build_finding
 from otp_service.audit.query.criteria import EventCriteria
 from otp_service.audit.reports.anomaly import build_anomaly
 from otp_service.core.timestamps import parse_rfc3339

@@ -45,7 +45,7 @@ from otp_service.store.event_streams import RedisEventStreams
 from otp_service.store.health import is_ready as is_store_ready
 from otp_service.store.message_id_index import RedisMessageIdIndex
 from otp_service.store.message_inbox import RedisInbox
-from otp_service.store.mode_mark import claim_mode
+from otp_service.store.mode_mark import claim_mode, find_mode_issues
 from otp_service.store.number_admin import NumberAdmin
 
 
@@ -155,14 +155,16 @@ class Application:
             )
         tasks.start_periodic(HOUSEKEEPING_INTERVAL_SECONDS, flush)
         if self.is_supervisor or self.is_dev:
-            check = RedisMonitor(self.script_client, self.metrics).update_metrics
-            tasks.start_periodic(REDIS_CHECK_INTERVAL_SECONDS, check)
+            monitor = RedisMonitor(self.script_client, self.metrics, self.settings.mode)
+            tasks.start_periodic(REDIS_CHECK_INTERVAL_SECONDS, monitor.update_metrics)
         if self.is_supervisor or self.is_dev:
             self.metrics.set_key_expiries(self.settings.build_api_keys())
         if self.settings.audit.archive_folder and (self.is_supervisor or self.is_dev):
             limit, record = self.settings.events.maximum, self.system_events.record_fullness_change
-            monitor = ArchiveMonitor(self.archive_source, self.metrics, limit, record)
-            tasks.start_periodic(ARCHIVE_CHECK_INTERVAL_SECONDS, monitor.run_once, first_after=0)
+            archive_monitor = ArchiveMonitor(self.archive_source, self.metrics, limit, record)
+            tasks.start_periodic(
+                ARCHIVE_CHECK_INTERVAL_SECONDS, archive_monitor.run_once, first_after=0
+            )
 
     async def stop(self) -> None:
         """Wait for calls in progress, record the stop, and close every resource."""
@@ -216,8 +218,10 @@ class Application:
         logger.warning("challenges, limits and messages were deleted: %d keys", count)
 
     async def is_ready(self) -> bool:
-        """Whether Redis is usable and its log has space for the events of new requests."""
+        """Whether Redis is usable, of this mode, and its log has space for the events of new requests."""
         if not await is_store_ready(self.script_client):
+            return False
+        if await find_mode_issues(self.script_client, self.settings.mode):
             return False
         if self.settings.audit.archive_folder is None:
             return True

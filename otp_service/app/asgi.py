@@ -123,7 +123,9 @@ def _create_test_handlers(app: Application) -> list[HTTPRouteHandler]:
     if inbox is None:
         return []
     service_url = f"http://{service.host}:{service.port}"
-    access = InboxAccess(requires_key=not is_loopback(service.admin_host))
+    access = InboxAccess.for_listener(
+        service.admin_host, service.admin_hosts, has_proxy=service.admin_tls
+    )
     handlers = create_inbox_handlers(
         inbox.list_messages, app.reset_data, access, service_url=service_url
     )

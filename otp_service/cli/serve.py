@@ -10,6 +10,7 @@ import asyncio
 import logging
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from otp_service import __version__, telemetry
@@ -80,6 +81,7 @@ def _run_supervisor(configuration: Configuration) -> None:
     def read_next(path: Path) -> Configuration:
         following = _read_usable_configuration(path)
         require_same_mode(configuration.settings, following.settings)
+        require_redis_of_mode(following.settings)
         return following
 
     helpers = HelperThreads(AdminThread(admin_listener, read_status))
@@ -121,6 +123,23 @@ def require_same_mode(before: Settings, after: Settings) -> None:
         )
 
 
+def require_redis_of_mode(settings: Settings) -> None:
+    """Raise CommandError if a reload names a Redis of another mode.
+
+    Nothing else is checked: a reload that replaces a stolen key must not depend on it. The monitor checks
+    a Redis that is away now.
+    """
+    with suppress(StoreUnavailable):
+        if errors := asyncio.run(_find_mode_errors(settings)):
+            raise CommandError(format_list(errors))
+
+
+async def _find_mode_errors(settings: Settings) -> list[str]:
+    async with create_client(settings) as client:
+        issues = await find_mode_issues(client, settings.mode)
+    return [f"{setting}: {remedy}" for setting, remedy in issues]
+
+
 async def find_redis_errors(settings: Settings) -> list[str]:
     """Return what makes the live Redis unsafe. Raises StoreUnavailable."""
     async with create_client(settings) as client:
@@ -142,16 +161,16 @@ def log_tolerated_issues(config: Path, settings: Settings) -> None:
 def _require_safe_redis(settings: Settings) -> None:
     """Raise CommandError for a Redis that could lose limits; an unavailable one may start later."""
     try:
-        errors = asyncio.run(find_redis_errors(settings))
+        errors = asyncio.run(find_redis_errors(settings)) or asyncio.run(mark_redis(settings))
     except StoreUnavailable:
         logger.warning("Redis does not answer; every request is 503 until it does")
     else:
         if errors:
             raise CommandError(f"Redis is not safe to run with:\n{format_list(errors)}")
-        asyncio.run(mark_redis(settings))
 
 
-async def mark_redis(settings: Settings) -> None:
-    """Mark the Redis with the mode, so that no service of another mode uses it."""
+async def mark_redis(settings: Settings) -> list[str]:
+    """Mark the Redis with the mode; return an error if a service of another mode was faster."""
     async with create_client(settings) as client:
-        await claim_mode(client, settings.mode)
+        issues = await claim_mode(client, settings.mode)
+    return [f"{setting}: {remedy}" for setting, remedy in issues]

@@ -1,8 +1,9 @@
 """The mode that a Redis belongs to: live data and those of tests are never in one Redis.
 
 A service in test mode shows its codes and can delete what is stored. With the Redis of a live service it
-would delete the limits that protect people. So the first start marks the Redis with its mode, and every
-other mode is refused there.
+would delete the limits that protect people. So the first service marks the Redis with its mode, and every
+other mode is refused there. A running service marks it again (`app/redis_monitor.py`): Redis may have been
+away at the start, or have lost its data since.
 """
 
 from otp_service.core.errors import StoreUnavailable
@@ -33,9 +34,15 @@ async def read_mode(client: ScriptClient) -> str | None:
     return None if stored is None else str(stored, errors="replace")
 
 
-async def claim_mode(client: ScriptClient, mode: Mode) -> None:
-    """Mark an unmarked Redis with the mode, without an end. Raises StoreUnavailable."""
-    await client.repeat_commands(MODE_KEY, [("SET", MODE_KEY, mode, "NX")])
+async def claim_mode(client: ScriptClient, mode: Mode) -> list[RedisIssue]:
+    """Mark an unmarked Redis with the mode, without an end; return as `find_mode_issues`.
+
+    Of two services of different modes that start at the same time, one gets the issue. A mark is only
+    read where it is there, because a full Redis refuses each write. Raises StoreUnavailable.
+    """
+    if await read_mode(client) is None:
+        await client.repeat_commands(MODE_KEY, [("SET", MODE_KEY, mode, "NX")])
+    return await find_mode_issues(client, mode)
 
 
 async def require_mode(client: ScriptClient, mode: Mode) -> None:

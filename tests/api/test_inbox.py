@@ -275,3 +275,22 @@ async def test_examples_call_the_address_that_is_given():
 
     assert "curl -s http://127.0.0.1:9000/&lt;b&gt;/v1/challenges \\" in page
     assert "{{" not in page
+
+
+@pytest.mark.parametrize(
+    ("host", "names", "has_proxy", "requires_key"),
+    [
+        ("127.0.0.1", (), False, False),
+        ("::1", ("localhost", "127.0.0.1"), False, False),
+        ("127.0.0.1", ("otp.example.com",), False, True),
+        ("127.0.0.1", (), True, True),
+        ("10.0.0.5", (), False, True),
+        ("0.0.0.0", ("localhost",), False, True),  # noqa: S104  # nothing is bound
+    ],
+)
+def test_a_listener_that_others_reach_requires_a_key(host, names, has_proxy, requires_key):
+    """A25: docs/operation.md puts a proxy in front of loopback, and strangers would read every code.
+
+    Seen to fail with the address of the listener alone.
+    """
+    assert InboxAccess(requires_key) == InboxAccess.for_listener(host, names, has_proxy=has_proxy)

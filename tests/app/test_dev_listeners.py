@@ -12,6 +12,7 @@ from otp_service.app import Application, create_admin_app, create_public_app
 from otp_service.settings.development import create_dev_settings, ensure_dev_secrets
 from otp_service.settings.model import ServiceSettings
 from otp_service.store.embedded import EmbeddedServer
+from otp_service.store.mode_mark import MODE_KEY
 from tests.store import redis_servers
 
 
@@ -109,3 +110,15 @@ async def test_a_page_without_the_key_contains_no_code(dev: DevApi, path: str) -
     assert 'id="access" hidden' in answer.text
     assert KEY not in answer.text
     assert NUMBER[-4:] not in answer.text.replace("+447700900123", "")
+
+
+async def test_with_the_redis_of_another_mode_it_is_not_ready(
+    dev: DevApi, server: EmbeddedServer
+) -> None:
+    """The mark may change after the start: then no balancer sends it calls."""
+    assert 200 == (await dev.call_public("GET", "/health/ready")).status_code
+
+    with redis_servers.open_client(server) as client:
+        client.set(MODE_KEY, "live")
+
+    assert 503 == (await dev.call_public("GET", "/health/ready")).status_code

@@ -6,6 +6,7 @@ from otp_service.app.redis_monitor import RedisMonitor
 from otp_service.core.errors import StoreUnavailable
 from otp_service.store.client import ScriptClient
 from otp_service.store.connect import create_redis_client
+from otp_service.store.mode_mark import MODE_KEY, read_mode
 from otp_service.telemetry import Metrics
 from tests.store import redis_servers
 
@@ -24,7 +25,7 @@ async def test_a_redis_that_becomes_unsafe_is_counted_and_logged(tmp_path, caplo
         redis_servers.open_client(server) as admin,
     ):
         async with ScriptClient(create_redis_client(url=server.url, timeout_ms=5000)) as link:
-            monitor = RedisMonitor(link, metrics)
+            monitor = RedisMonitor(link, metrics, "live")
             await monitor.update_metrics()
             assert {} == read_issues(metrics)
 
@@ -49,7 +50,7 @@ async def test_a_replica_that_is_added_is_noticed(tmp_path):
             sentinel=[f"127.0.0.1:{sentinel.port}"], master="otp", timeout_ms=5000
         )
         async with ScriptClient(client, replicas=1, wait_ms=1000) as link:
-            monitor = RedisMonitor(link, metrics)
+            monitor = RedisMonitor(link, metrics, "live")
             await monitor.update_metrics()
             assert {} == read_issues(metrics)
 
@@ -65,9 +66,43 @@ async def test_a_redis_that_is_away_is_not_unsafe(caplog):
     port = redis_servers.find_free_port()
     async with ScriptClient(create_redis_client(url=f"redis://127.0.0.1:{port}")) as link:
         with pytest.raises(StoreUnavailable):
-            await RedisMonitor(link, metrics).update_metrics()
+            await RedisMonitor(link, metrics, "live").update_metrics()
 
     assert {} == read_issues(metrics)
     assert [f"a call failed: the connection to 127.0.0.1:{port} failed (Connection refused)"] == (
         caplog.messages
     )
+
+
+async def test_a_redis_without_a_mark_is_marked_while_the_service_runs(tmp_path, caplog):
+    """A25: else a service for tests takes it for its own, and a reset deletes the limits of people.
+
+    Redis may have been away at the start, or have lost its data. Seen to fail with the mark of the start
+    alone.
+    """
+    metrics = Metrics("1", tenants=(), providers=())
+    with redis_servers.start_server(tmp_path) as server:
+        async with ScriptClient(create_redis_client(url=server.url, timeout_ms=5000)) as link:
+            await RedisMonitor(link, metrics, "live").update_metrics()
+            assert "live" == await read_mode(link)
+
+            await RedisMonitor(link, metrics, "test").update_metrics()
+
+            assert "live" == await read_mode(link)
+            assert {"redis.url": 1} == read_issues(metrics)
+            assert "is the Redis of a service in mode 'live'" in caplog.text
+
+
+async def test_a_mark_is_found_in_a_redis_that_is_full(tmp_path):
+    """A full Redis refuses each write, also one that would change nothing."""
+    metrics = Metrics("1", tenants=(), providers=())
+    with (
+        redis_servers.start_server(tmp_path) as server,
+        redis_servers.open_client(server) as admin,
+    ):
+        admin.set(MODE_KEY, "live")
+        admin.config_set("maxmemory", "1")
+        async with ScriptClient(create_redis_client(url=server.url, timeout_ms=5000)) as link:
+            await RedisMonitor(link, metrics, "live").update_metrics()
+
+    assert "redis.url" not in read_issues(metrics)

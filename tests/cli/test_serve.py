@@ -7,8 +7,10 @@ import pytest
 
 from otp_service import __version__
 from otp_service.cli import serve
+from otp_service.cli.command import CommandError
 from otp_service.cli.common import read_safe_settings
 from otp_service.cli.slot_listeners import SlotListeners
+from otp_service.store.mode_mark import MODE_KEY
 from tests.store import redis_servers
 
 
@@ -129,3 +131,25 @@ def test_what_check_refuses_and_the_service_can_run_with_is_logged(config, caplo
 
     assert "tenants.shop.keys: needs an unexpired key" in caplog.text
     assert f"{config}: can be read by others" in caplog.text
+
+
+@pytest.mark.parametrize(("mark", "is_refused"), [("test", True), ("live", False), (None, False)])
+def test_a_reload_with_a_redis_of_another_mode_is_refused(config, server, mark, is_refused):
+    """A25: the start alone would be a check that SIGHUP evades. Seen to fail without the check."""
+    settings = read_safe_settings(config)
+    if mark:
+        with redis_servers.open_client(server) as client:
+            client.set(MODE_KEY, mark)
+
+    if is_refused:
+        with pytest.raises(CommandError, match="is the Redis of a service in mode 'test'"):
+            serve.require_redis_of_mode(settings)
+    else:
+        serve.require_redis_of_mode(settings)
+
+
+def test_a_reload_does_not_wait_for_a_redis_that_is_away(config, monkeypatch):
+    """The keys of a stolen configuration are replaced also then."""
+    monkeypatch.setenv("OTP_REDIS__URL", f"redis://127.0.0.1:{redis_servers.find_free_port()}/0")
+
+    serve.require_redis_of_mode(read_safe_settings(config))

@@ -111,8 +111,8 @@ async def test_a_redis_belongs_to_the_mode_of_its_first_service(
 ) -> None:
     """The start of every other mode is refused, with the remedy."""
     assert [] == await find_mode_issues(script_client, "test")
-    await claim_mode(script_client, "live")
-    await claim_mode(script_client, "test")
+    assert [] == await claim_mode(script_client, "live")
+    assert await claim_mode(script_client, "test")  # as of two that start at the same time
 
     assert "live" == await read_mode(script_client)
     assert [] == await find_mode_issues(script_client, "live")

@@ -2,11 +2,14 @@
 
 Any client of Redis may have written a value, and a spreadsheet runs a cell that begins like a
 formula. Such a cell gets an apostrophe in front, which spreadsheets do not show (OWASP, "CSV Injection").
+Where the decimal sign is a comma, they divide lines at semicolons, also inside a value: what follows one
+counts as the beginning of a cell.
 """
 
 import csv
 import io
 import json
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
@@ -34,6 +37,11 @@ FORMULA_STARTS: Final = (
 )
 """First characters of a formula, also in full width, and those before which spreadsheets look on."""
 
+_CELL_STARTS: Final = re.compile(
+    rf'(\A|[;\t\r\n])(?=[ "]*(?:{"|".join(map(re.escape, FORMULA_STARTS))}))'
+)
+"""Where a cell may begin, before a formula; the first quote of a quoted cell is not shown."""
+
 
 def format_csv(events: Iterable[Mapping[str, Any]]) -> str:
     """Return a header and one line for each event, as `DecodedEvent.to_public` has them."""
@@ -47,14 +55,19 @@ def format_csv(events: Iterable[Mapping[str, Any]]) -> str:
 def _list_cells(event: Mapping[str, Any]) -> list[str]:
     others = {name: value for name, value in event.items() if name not in CSV_COLUMNS}
     cells = [_to_text(event.get(name)) for name in CSV_COLUMNS]
-    return [*map(_defuse_formula, cells), json.dumps(others, sort_keys=True, default=str)]
+    return [*map(_defuse_formula, cells), _to_json(others)]
 
 
 def _to_text(value: Any) -> str:
     if value is None:
         return ""
-    return value if isinstance(value, str) else json.dumps(value, default=str)
+    return value if isinstance(value, str) else _to_json(value)
+
+
+def _to_json(value: Any) -> str:
+    """Return JSON without a semicolon, which it has in strings alone."""
+    return json.dumps(value, sort_keys=True, default=str).replace(";", r"\u003b")
 
 
 def _defuse_formula(cell: str) -> str:
-    return f"'{cell}" if cell.lstrip(" ").startswith(FORMULA_STARTS) else cell
+    return _CELL_STARTS.sub(r"\1'", cell)

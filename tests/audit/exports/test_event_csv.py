@@ -38,7 +38,7 @@ def test_each_event_is_a_row_and_each_member_a_cell() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "  =1", "\uff1d1"]
+    "value", ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\rx", "\nx", "  =1", "\uff1d1"]
 )
 def test_a_cell_that_begins_like_a_formula_is_text(value: str) -> None:
     """Any client of Redis may have written it, and a tenant chooses names. Seen to fail without."""
@@ -55,6 +55,23 @@ def test_no_value_becomes_a_formula_or_another_row(value: str) -> None:
     assert "last" == rows[-1]["tenant"]
     for cell in rows[0].values():
         assert not cell.lstrip(" ").startswith(FORMULA_STARTS)
+
+
+@pytest.mark.parametrize("start", ["=", " =", "+", "-", "@", "\uff1d", '"=', "'=", ";="])
+def test_no_cell_of_a_spreadsheet_that_divides_at_semicolons_is_a_formula(start: str) -> None:
+    """Excel does where the decimal sign is a comma. Seen to fail with the first character alone.
+
+    The value may stand in a column, in the JSON of the others, or in a name there.
+    """
+    value = f"x;{start}HYPERLINK(0)"
+    text = format_csv([{"tenant": value, "versions": {value: [value]}, value: value}])
+
+    for line in text.splitlines()[1:]:
+        for cell in line.split(";"):
+            assert not cell.lstrip(' "').startswith(FORMULA_STARTS), cell
+    assert {"versions": {value: [value]}, value: value} == json.loads(
+        read_rows({"tenant": value, "versions": {value: [value]}, value: value})[0]["others"]
+    )
 
 
 def test_without_events_there_is_a_header() -> None:

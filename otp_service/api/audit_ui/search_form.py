@@ -60,6 +60,10 @@ class SearchForm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         others = fields.keys() - {"challenge", "reason", "hours", "since", "until", "cursor"}
         return parse_partition(self.challenge) is not None and not any(map(fields.get, others))
 
+    def forget_person(self) -> "SearchForm":
+        """Return the form without the number and the account."""
+        return msgspec.structs.replace(self, number="", account="")
+
     @property
     def filters(self) -> dict[str, str]:
         """The fields of a form that does the same search again; empty hours have a meaning."""

@@ -140,10 +140,17 @@ def _list_field_errors(error: InvalidRequest) -> dict[str, str]:
 def _render_search_page(
     request: AuthenticatedRequest, form: search_form.SearchForm, **values: Any
 ) -> ASGIResponse:
+    """Show the form, with what was typed; after a search without the person, whom it need not show.
+
+    Where the next page or a file needs the person, a hidden field has it.
+    """
     given: dict[str, Any] = {"lines": None, "following": None, "errors": {}} | values
+    typed = form if given["lines"] is None else form.forget_person()
     tenants = sorted(get_context(request).tenants) if get_visible_tenant(request) is None else []
     choices = {"periods": PERIOD_LABELS, "types": search_form.EVENT_TYPE_NAMES}
-    return render_view(request, "search.html", asked=form, tenants=tenants, **choices, **given)
+    return render_view(
+        request, "search.html", asked=form, typed=typed, tenants=tenants, **choices, **given
+    )
 
 
 SEARCH_HANDLERS: Final = (show_search_form, show_search_results, download_csv, download_json)

@@ -126,6 +126,24 @@ async def test_every_field_keeps_what_was_typed_after_an_error(browser: Browser)
     assert 2 == page.count(" selected>otp.verified<") + page.count(" selected>shop<")
 
 
+async def test_after_a_search_the_form_does_not_show_the_person(
+    api: ApiHarness, browser: Browser
+) -> None:
+    """R68: whoever looks over the shoulder reads events, and no number. Seen to fail with one that stays.
+
+    Only the hidden fields of the files and of the next page have both.
+    """
+    person = {"number": "+447400718299", "account": "u-7182"}
+    api.reader.add_event()
+    api.reader.next_cursor = "further"
+    page = (await browser.send("/audit/search", **search_for(reason="Ticket 47", **person))).text
+
+    for name, text in person.items():
+        assert ["", text, text] == list_inputs(page, name)
+        assert text not in page.replace(f'<input type="hidden" name="{name}" value="{text}">', "")
+    assert "Ticket 47" == list_inputs(page, "reason")[0]
+
+
 async def test_all_invalid_fields_are_named_at_once(browser: Browser) -> None:
     """One after another would cost a request for each."""
     fields = {"number": "1", "account": "u\x0081", "client_ip": "x", "since": "x", "pseudonym": "x"}

@@ -192,7 +192,7 @@ def test_no_page_is_cut_off_or_scrolls_to_the_side(page, tmp_path, scheme, width
     challenge = next(e["challenge"] for e in page.service.fetch_events() if "challenge" in e)
 
     for name, open_it in {
-        "today": lambda: page.open_page("/audit"),
+        "last day": lambda: page.open_page("/audit"),
         "results": lambda: page.search(client_ip=GUESSER),
         "errors": lambda: page.search(number="07400", client_ip="x"),
         "challenge": lambda: page.open_page(f"/audit/challenges/{challenge}"),

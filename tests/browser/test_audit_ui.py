@@ -100,7 +100,7 @@ def test_login_and_logout_work_with_the_keyboard_alone(page):
     assert [] == page.console_messages
 
 
-def test_today_shows_the_numbers_of_all_tenants(page):
+def test_the_last_day_shows_the_numbers_of_all_tenants(page):
     """Those of the issued challenges; the plots have the same values."""
     page.log_in()
 
@@ -200,7 +200,7 @@ def test_an_invalid_key_gets_an_alert_with_the_remedy(page, key, message):
 
 
 def test_the_archive_is_verified_by_a_button(page):
-    """And today's page shows the verified extent."""
+    """And the page of the last day shows the verified extent."""
     page.log_in()
     page.open_page("/audit/archive")
     page.wait_until(lambda: page.find("main form") or page.driver.refresh())
@@ -266,7 +266,7 @@ def test_every_page_fits_every_screen(page, tmp_path, scheme, screen):
         UNKNOWN_CHALLENGE_PATH,
     ):
         page.open_page(f"/audit{path}")
-        screenshot = tmp_path / f"{path[1:7] or 'today'}.png"
+        screenshot = tmp_path / f"{path[1:7] or 'last-day'}.png"
         assert page.driver.save_screenshot(str(screenshot))
         assert screen == struct.unpack(">II", screenshot.read_bytes()[16:24])
         width = page.driver.execute_script("return document.documentElement.scrollWidth")

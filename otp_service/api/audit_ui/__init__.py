@@ -1,4 +1,4 @@
-"""The page of the security team: today, a search, the timeline of a challenge, and the archive.
+"""The page of the security team: the last day, a search, the timeline of a challenge, and the archive.
 
 It is read-only and rendered on the server. The browser may run no script, and `renderer` escapes
 every value of every template, so the content of an event can do no harm.

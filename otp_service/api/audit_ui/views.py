@@ -1,4 +1,4 @@
-"""The handlers of the page: today, the timeline of a challenge, and the archive."""
+"""The handlers of the page: the last day, the timeline of a challenge, and the archive."""
 
 import asyncio
 from contextlib import aclosing
@@ -39,19 +39,19 @@ TIMELINE_TIMEOUT_SECONDS: Final = 10.0
 
 
 @get("/")
-async def show_today(request: AuthenticatedRequest) -> ASGIResponse:
-    """Show the statistics of today and yesterday."""
+async def show_last_day(request: AuthenticatedRequest) -> ASGIResponse:
+    """Show what to look at and the statistics of the last 24 hours, beside the 24 before."""
     dependencies = get_dependencies(request)
     tenant = _get_requested_tenant(request)
     with admit_call(request):
-        day, before = await dependencies.days.get_today_and_yesterday(tenant)
+        day, before = await dependencies.days.get_last_days(tenant)
     if dependencies.background_verifier:
         dependencies.background_verifier.start_if_due()
     since = day.begins if day.since is None else day.since
     anomalies = find_anomalies(day.overview, before.overview, tenant)
     return render_view(
         request,
-        "today.html",
+        "last_day.html",
         day=day,
         before=before,
         since=since,
@@ -169,4 +169,4 @@ def _build_archive_status(dependencies: AuditUiDependencies) -> dict[str, Any]:
     }
 
 
-AUDIT_PAGE_HANDLERS: Final = (*(show_today, show_timeline, show_archive, verify_archive),)
+AUDIT_PAGE_HANDLERS: Final = (*(show_last_day, show_timeline, show_archive, verify_archive),)

@@ -1,4 +1,4 @@
-"""Statistics of today and yesterday for the page: cached, bounded, one count at a time."""
+"""Statistics of the last day and the day before for the page: cached, bounded, one count at a time."""
 
 import asyncio
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import msgspec
 from otp_service.audit.query.reader import EventReader
 from otp_service.audit.reports.event_record import build_event_record
 from otp_service.audit.reports.stats import StatsCollector, StatsOverview
-from otp_service.core.timestamps import DAY_MS, MINUTE_MS, SECOND_MS
+from otp_service.core.timestamps import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
 
 
 MAX_EVENTS_PER_DAY = 30_000
@@ -19,11 +19,11 @@ EVENTS_PER_YIELD = 100
 """Events after which other requests run, which may wait for a code."""
 
 CACHE_TTLS_MS = 10 * SECOND_MS, 10 * MINUTE_MS
-"""How long the statistics of today, and those of yesterday, are cached."""
+"""How long the statistics of the last day, and those of the day before it, are cached."""
 
 
 class DayStats(msgspec.Struct, frozen=True, kw_only=True):
-    """The statistics of one day, in UTC."""
+    """The statistics of 24 hours, from a full hour on."""
 
     begins: int
     counted_at: int
@@ -48,29 +48,32 @@ class DayStatsCache:
         self._cache: dict[tuple[str | None, int], DayStats] = {}
         self._lock = asyncio.Lock()
 
-    async def get_today_and_yesterday(self, tenant: str | None) -> tuple[DayStats, DayStats]:
-        """Return both days, of one tenant or (None) of all. Raises StoreUnavailable."""
+    async def get_last_days(self, tenant: str | None) -> tuple[DayStats, DayStats]:
+        """Return the day up to the end of this hour, and the day before it.
+
+        They are those of one tenant, or (None) of all. No midnight divides an attack from the
+        reader who opens the page after it. Raises StoreUnavailable.
+        """
         async with self._lock:
-            today = self._now() // DAY_MS * DAY_MS
-            oldest = today - DAY_MS
-            self._cache = {key: day for key, day in self._cache.items() if day.begins >= oldest}
+            last = (self._now() // HOUR_MS + 1) * HOUR_MS - DAY_MS
+            starts = (last, last - DAY_MS)
+            self._cache = {key: day for key, day in self._cache.items() if day.begins in starts}
             return (
-                await self._get_day(tenant, today, today + DAY_MS, CACHE_TTLS_MS[0]),
-                await self._get_day(tenant, today - DAY_MS, today, CACHE_TTLS_MS[1]),
+                await self._get_day(tenant, starts[0], CACHE_TTLS_MS[0]),
+                await self._get_day(tenant, starts[1], CACHE_TTLS_MS[1]),
             )
 
-    async def _get_day(self, tenant: str | None, begins: int, ends: int, ttl_ms: int) -> DayStats:
+    async def _get_day(self, tenant: str | None, begins: int, ttl_ms: int) -> DayStats:
         day, now = self._cache.get((tenant, begins)), self._now()
-        # A count from before the end of the day lacks the rest of the day.
-        if not day or now - day.counted_at >= ttl_ms or day.counted_at < ends <= now:
-            day = self._cache[tenant, begins] = await self._count_day(tenant, begins, ends)
+        if not day or now - day.counted_at >= ttl_ms:
+            day = self._cache[tenant, begins] = await self._count_day(tenant, begins)
         return day
 
-    async def _count_day(self, tenant: str | None, begins: int, ends: int) -> DayStats:
+    async def _count_day(self, tenant: str | None, begins: int) -> DayStats:
         at, stats = self._now(), StatsCollector()
         events = forged = 0
-        since, last = None, ends
-        entries = self._reader.iterate_entries(tenant=tenant, since=begins, until=ends)
+        since, last = None, begins + DAY_MS
+        entries = self._reader.iterate_entries(tenant=tenant, since=begins, until=last)
         async with aclosing(entries):
             async for entry in entries:
                 if events == self._max_events:

@@ -15,6 +15,7 @@ from tests.api.fakes import CHALLENGE_ID, NOW_MS, ApiHarness
 
 PSEUDONYM = "n1:617915ab71e8bfbfc2786fd522b718e0"
 SINCE = parse_rfc3339("2026-11-22T00:00:00Z")
+LAST_DAY_BEGINS = parse_rfc3339("2026-11-21T13:00:00Z")  # the clock shows some minutes after noon
 
 
 def list_findings(page: str) -> list[str]:
@@ -48,7 +49,7 @@ async def test_a_finding_leads_to_its_events_by_one_button(
     assert "What to do:" in finding
     query = api.reader.queries[-1]
     assert ("otp.rejected", PSEUDONYM) == (query["type"], query["pseudonym"])
-    assert (SINCE, None) == (query["since"], query["until"])
+    assert (LAST_DAY_BEGINS, None) == (query["since"], query["until"])
 
 
 async def test_a_finding_of_one_tenant_leads_to_its_events_alone(
@@ -92,7 +93,7 @@ def test_an_hour_and_a_change_become_the_fields_of_the_form() -> None:
     } == build_finding(anomaly, SINCE).fields
 
 
-async def test_the_lists_of_today_lead_to_the_events_of_their_offenders(
+async def test_the_lists_of_the_last_day_lead_to_the_events_of_their_offenders(
     api: ApiHarness, browser: Browser
 ) -> None:
     """F3: numbers, accounts, client IPs, countries and tenants."""

@@ -607,11 +607,11 @@ async def test_a_forged_event_of_any_shape_is_shown(api: ApiHarness, browser, va
     api.reader.add_event(mac="forged", **dict.fromkeys(names, value))
 
     found = await browser.send("/audit/search", **search_for())
-    today = await browser.get("/audit")
+    last_day = await browser.get("/audit")
 
     assert "not ours" in found.text
-    assert "1 event of today not written by this service" in today.text
-    assert 'id="figure-issued">0<' in today.text
+    assert "1 event not written by this service" in last_day.text
+    assert 'id="figure-issued">0<' in last_day.text
 
 
 @pytest.mark.parametrize("folded", ["-5", "0", "1" + "0" * 400, "1e400", '"2"'])
@@ -627,7 +627,7 @@ async def test_a_forged_count_blinds_nobody(api: ApiHarness, browser, folded) ->
 
     assert 200 == page.status_code
     assert 'id="figure-refused">1<' in page.text
-    assert "1 event of today not written by this service" in page.text
+    assert "1 event not written by this service" in page.text
 
 
 async def test_an_event_with_many_fields_fills_no_browser(api: ApiHarness, browser) -> None:
@@ -641,7 +641,9 @@ async def test_an_event_with_many_fields_fills_no_browser(api: ApiHarness, brows
     assert "fields that are not shown" in page.text
 
 
-async def test_today_counts_authenticators_and_recovery_codes(api: ApiHarness, browser) -> None:
+async def test_the_last_day_counts_authenticators_and_recovery_codes(
+    api: ApiHarness, browser
+) -> None:
     """In no figure of SMS; with the accounts that were refused most, by their pseudonyms."""
     about = {"tenant": "shop", "account": "1:9f8e7d6c"}
     for kind in ("authenticator.verified", "authenticator.rejected", "recovery.used"):

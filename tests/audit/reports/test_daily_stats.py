@@ -1,4 +1,4 @@
-"""Today and the day before, as they are counted for the page."""
+"""The last day and the day before, as they are counted for the page."""
 
 import asyncio
 
@@ -10,7 +10,7 @@ from otp_service.audit.reports.daily_stats import CACHE_TTLS_MS, EVENTS_PER_YIEL
 from otp_service.core.log_entry import Entry, StreamPosition
 
 
-DAY = 86_400_000
+HOUR, DAY = 3_600_000, 86_400_000
 NOON = 20_000 * DAY + DAY // 2
 
 
@@ -50,7 +50,7 @@ class Clock:
 
 @pytest.fixture
 def log() -> Log:
-    """One event of the day before, and two of today."""
+    """One event of the day before, and two of the last day."""
     log = Log()
     log.tell(NOON - DAY)
     log.tell(NOON - 2000)
@@ -59,56 +59,68 @@ def log() -> Log:
 
 
 async def test_days_are_counted_apart(log) -> None:
-    """From midnight to midnight, in UTC."""
-    today, before = await DayStatsCache(log, Clock()).get_today_and_yesterday(None)
+    """Each has 24 hours; the last one ends with this hour."""
+    last, before = await DayStatsCache(log, Clock()).get_last_days(None)
 
-    assert (2, 1) == (today.overview.total.issued, before.overview.total.issued)
-    assert (20_000 * DAY, 19_999 * DAY) == (today.begins, before.begins)
-    assert (None, NOON) == (today.since, today.counted_at)
+    assert (2, 1) == (last.overview.total.issued, before.overview.total.issued)
+    ends = NOON + HOUR
+    assert (ends - DAY, ends - 2 * DAY) == (last.begins, before.begins)
+    assert (None, NOON) == (last.since, last.counted_at)
 
 
 async def test_what_was_counted_is_good_for_a_moment(log) -> None:
     """Reloading the page repeatedly does not repeat the count."""
     clock = Clock()
     days = DayStatsCache(log, clock)
-    await days.get_today_and_yesterday(None)
+    await days.get_last_days(None)
     log.tell(NOON)
     clock.now += CACHE_TTLS_MS[0] - 1
-    assert 2 == (await days.get_today_and_yesterday(None))[0].overview.total.issued
+    assert 2 == (await days.get_last_days(None))[0].overview.total.issued
 
     clock.now += 1
-    assert 3 == (await days.get_today_and_yesterday(None))[0].overview.total.issued
+    assert 3 == (await days.get_last_days(None))[0].overview.total.issued
     assert 3 == len(log.asked)
 
 
-async def test_a_day_that_has_ended_is_counted_to_its_end(log) -> None:
-    """What was counted of it before midnight lacks the rest."""
+async def test_midnight_hides_no_event(log) -> None:
+    """An attack of the evening is found by the reader who opens the page after it."""
     clock = Clock()
     clock.now = 20_001 * DAY - 1
     days = DayStatsCache(log, clock)
-    await days.get_today_and_yesterday(None)
-    log.tell(20_001 * DAY - 1)
+    await days.get_last_days(None)
+    log.tell(clock.now)
 
     clock.now += 1
-    today, before = await days.get_today_and_yesterday(None)
+    last, before = await days.get_last_days(None)
 
-    assert (0, 3) == (today.overview.total.issued, before.overview.total.issued)
+    assert (3, 1) == (last.overview.total.issued, before.overview.total.issued)
+
+
+async def test_an_event_moves_to_the_day_before_after_24_hours(log) -> None:
+    clock = Clock()
+    days = DayStatsCache(log, clock)
+
+    clock.now = NOON + DAY - HOUR - 1
+    assert 2 == (await days.get_last_days(None))[0].overview.total.issued
+    clock.now += 1
+    last, before = await days.get_last_days(None)
+    assert (0, 3) == (last.overview.total.issued, before.overview.total.issued)
 
 
 async def test_each_tenant_has_its_own_numbers(log) -> None:
     """The numbers of one tenant are never shown to another."""
     days = DayStatsCache(log, Clock())
     for tenant in ("shop", None, "bank"):
-        await days.get_today_and_yesterday(tenant)
+        await days.get_last_days(tenant)
 
     assert ["shop", "shop", None, None, "bank", "bank"] == [asked["tenant"] for asked in log.asked]
 
 
 async def test_a_day_with_too_many_is_counted_from_its_end(log) -> None:
     """The result reports the time from which it counts."""
-    today, _ = await DayStatsCache(log, Clock(), max_events=1).get_today_and_yesterday(None)
+    last, _ = await DayStatsCache(log, Clock(), max_events=1).get_last_days(None)
 
-    assert (1, 1, NOON - 1000) == (today.events, today.overview.total.issued, today.since)
+    assert (1, 1, NOON - 1000) == (last.events, last.overview.total.issued, last.since)
     assert 3 == log.read  # one beyond the bound, and the day before
 
 
@@ -117,9 +129,9 @@ async def test_forged_events_are_in_no_number(log) -> None:
     log.tell(NOON, mac="forged")
     log.tell(NOON, type=7)
 
-    today, _ = await DayStatsCache(log, Clock()).get_today_and_yesterday(None)
+    last, _ = await DayStatsCache(log, Clock()).get_last_days(None)
 
-    assert (2, 2) == (today.overview.total.issued, today.forged)
+    assert (2, 2) == (last.overview.total.issued, last.forged)
 
 
 async def test_counting_lets_others_run(log) -> None:
@@ -135,7 +147,7 @@ async def test_counting_lets_others_run(log) -> None:
             turns += 1
 
     task = asyncio.create_task(others())
-    await DayStatsCache(log, Clock()).get_today_and_yesterday(None)
+    await DayStatsCache(log, Clock()).get_last_days(None)
     task.cancel()
 
     assert turns >= 10

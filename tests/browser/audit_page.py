@@ -39,7 +39,7 @@ class AuditPage:
     def wait_until(self, condition):
         """Wait until the condition holds, on a page that may be replaced in the meantime."""
         stale = [StaleElementReferenceException]
-        wait = WebDriverWait(self.driver, 20, poll_frequency=0.05, ignored_exceptions=stale)
+        wait = WebDriverWait(self.driver, 60, poll_frequency=0.05, ignored_exceptions=stale)
         wait.until(lambda _: condition())
 
     def find(self, selector):

@@ -48,7 +48,7 @@ class AppPage:
         self.wait_until(lambda: self.list_texts("#live") == ["Connected"])
 
     def wait_until(self, condition):
-        WebDriverWait(self.driver, 10, poll_frequency=0.05).until(lambda _: condition())
+        WebDriverWait(self.driver, 60, poll_frequency=0.05).until(lambda _: condition())
 
     def find(self, selector):
         return self.driver.find_elements(By.CSS_SELECTOR, selector)

@@ -69,7 +69,7 @@ class InboxPage:
         self.wait_until(lambda: self.status == "Connected")
 
     def wait_until(self, condition):
-        WebDriverWait(self.driver, 10, poll_frequency=0.05).until(lambda _: condition())
+        WebDriverWait(self.driver, 60, poll_frequency=0.05).until(lambda _: condition())
 
     def find(self, selector):
         return self.driver.find_elements(By.CSS_SELECTOR, selector)

@@ -40,7 +40,7 @@ TIMELINE_TIMEOUT_SECONDS: Final = 10.0
 
 @get("/")
 async def show_last_day(request: AuthenticatedRequest) -> ASGIResponse:
-    """Show what to look at and the statistics of the last 24 hours, beside the 24 before."""
+    """Show what to look at and the statistics of the last 24 hours, with those of the 24 before."""
     dependencies = get_dependencies(request)
     tenant = _get_requested_tenant(request)
     with admit_call(request):

@@ -3,9 +3,9 @@
 The page is one file that loads nothing, and message texts never become markup.
 """
 
-import asyncio
 import html
 from collections.abc import Awaitable, Callable
+from functools import partial
 from importlib.resources import files
 from typing import Annotated, Final
 
@@ -15,6 +15,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.response.base import ASGIResponse
 
 from otp_service.api.inbox_access import InboxAccess
+from otp_service.api.inbox_wait import InboxWaits, ListMessages
 from otp_service.api.request_body import parse_body, parse_query
 from otp_service.api.request_context import AnonymousRequest
 from otp_service.api.responses import ISOLATION_HEADERS, build_html_response
@@ -27,15 +28,11 @@ from otp_service.schemas import Timestamp
 
 
 MAX_WAIT_SECONDS: Final = 30
-POLL_SECONDS: Final = 0.1
-"""Between two looks at the messages, which another process may have stored."""
 
 PLUS_REMEDY: Final = "must begin with a plus: write it as %2B in a URL, where + means a space"
 FICTITIOUS_REMEDY: Final = (
     "must be a fictitious number, like %2B447700900123: a real one must not be in a URL"
 )
-
-ListMessages = Callable[[], Awaitable[list[InboxMessage]]]
 
 
 class InboxQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -66,6 +63,7 @@ def create_inbox_handlers(
     `list_messages` returns them newest first; `service_url` is in the page's example.
     """
     text = files(__package__).joinpath("inbox.html").read_text("utf-8")
+    waits = InboxWaits(list_messages)
     filled = text.replace("{{service}}", html.escape(service_url))
 
     @get("/inbox")
@@ -76,7 +74,8 @@ def create_inbox_handlers(
     async def show_messages(request: AnonymousRequest) -> ASGIResponse:
         query = _parse_inbox_query(request)
         tenant = access.get_visible_tenant(request)
-        messages = await wait_for_messages(list_messages, query, tenant)
+        select = partial(select_messages, query=query, tenant=tenant)
+        messages = await waits.wait_for(select, query.wait)
         body = msgspec.json.encode([_format_message(message) for message in messages])
         return ASGIResponse(body=body, headers=ISOLATION_HEADERS, media_type="application/json")
 
@@ -106,19 +105,6 @@ def _check_number(text: str) -> None:
         raise InvalidRequest(("to", FICTITIOUS_REMEDY)) from None
     if not phone.is_fictitious:
         raise InvalidRequest(("to", FICTITIOUS_REMEDY))
-
-
-async def wait_for_messages(
-    list_messages: ListMessages, query: InboxQuery, tenant: str | None
-) -> list[InboxMessage]:
-    """Return the messages that match, newest first; without one, look again until the wait ends."""
-    clock = asyncio.get_running_loop().time
-    give_up_at = clock() + query.wait
-    while True:
-        found = select_messages(await list_messages(), query, tenant)
-        if found or clock() >= give_up_at:
-            return found
-        await asyncio.sleep(POLL_SECONDS)
 
 
 def select_messages(

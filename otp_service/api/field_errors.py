@@ -32,7 +32,9 @@ malformed code: after 404, 410 and 422."""
 
 REPEATED_NAME_MESSAGE: Final = "is sent more than once"
 
-_FIELD_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}")
+_FIELD_NAME: Final = re.compile(r"[A-Za-z][A-Za-z_]{0,37}[0-9]{0,2}")
+"""A name without the digits of a number, a code, a key or a secret, also behind a letter."""
+
 _MAX_PATH_NAMES: Final = 4
 
 
@@ -103,7 +105,7 @@ def build_invalid_request(errors: Iterable[FieldErrorPair]) -> InvalidRequest:
 def redact_path(*names: str) -> str:
     """Return the path of these names; empty if it is long, or a name looks like a value.
 
-    It could be a number in the wrong place (R68).
+    It could be a number, a code or a key in the wrong place (R68).
     """
     is_readable = len(names) <= _MAX_PATH_NAMES and all(map(_FIELD_NAME.fullmatch, names))
     return ".".join(names) if is_readable else ""

@@ -22,6 +22,11 @@ from otp_service.settings.model import ServiceSettings
 
 TIMEOUT_SECONDS = 5.0
 
+UNKNOWN_ADDRESS = (
+    "So the address of the admin listener is unknown, and that of the environment or the default is asked. "
+    "--address names another."
+)
+
 
 def register_commands(subparsers: Subparsers) -> None:
     parser = add_command(subparsers, "status", run_status)
@@ -93,6 +98,7 @@ def _read_service_table(path: Path, error: CommandError) -> ServiceSettings:
         raise UsageError(str(error)) from error
     except ValueError:
         table = {}
+        error = CommandError(f"{error}\n{UNKNOWN_ADDRESS}")
     print(f"otp-service: {error}", file=sys.stderr)
     names = ("admin_host", "admin_port")
     values = {name: table[name] for name in names if isinstance(table, dict) and name in table}

@@ -87,9 +87,9 @@ def format_overview(
         yield from _format_section(heading, map(_format_offender, offenders))
     yield from triage
     if overview.earlier:
-        yield f"\n{overview.earlier} more codes were verified for challenges that were issued before."
+        yield f"\nCodes verified for challenges that were issued before: {overview.earlier}."
     if overview.without_key:
-        yield f"\n{overview.without_key} calls were without a valid key."
+        yield f"\nCalls without a valid key or scope: {overview.without_key}."
 
 
 def _format_factors(overview: StatsOverview) -> Iterator[str]:

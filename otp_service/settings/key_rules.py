@@ -57,8 +57,10 @@ def find_warnings(settings: Settings, now_ms: int) -> Iterator[ConfigIssue]:
     for name, table in settings.tenant_settings.items():
         for key in table.keys:
             setting = f"tenants.{name}.keys.{key.id}"
-            if _has_expired(key, now_ms + EXPIRY_NOTICE_MS):
-                yield ConfigIssue(setting, "has expired or expires within 30 days")
+            if _has_expired(key, now_ms):
+                yield ConfigIssue(setting, f"has expired, at {key.expires}: remove it")
+            elif _has_expired(key, now_ms + EXPIRY_NOTICE_MS):
+                yield ConfigIssue(setting, f"expires within 30 days, at {key.expires}")
             yield from _check_scopes(setting, key.scopes)
 
 

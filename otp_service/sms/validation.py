@@ -68,10 +68,13 @@ def _iter_texts(path: str, value: object) -> Iterator[tuple[str, str]]:
 
 def find_provider_url_errors(url: str) -> FieldErrors:
     """Yield the errors of a provider's address (R43, R63)."""
+    example = "https://sms.example/messages"
+    if not url:
+        yield "url", f"is missing: write it like {example}"
+        return
     if not re.fullmatch(r"[!-~]+", url) or set(url) & set("{}\\#"):
         yield "url", "write the address alone, in ASCII, without spaces, braces, '\\' or '#'"
         return
-    example = "https://sms.example/messages"
     yield from find_url_errors("url", url, example=example, content="the code")
     names = (name for name, _ in parse_qsl(url.partition("?")[2], keep_blank_values=True))
     if any(_SECRET_PATTERN.search(name) for name in names):

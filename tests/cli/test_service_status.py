@@ -11,6 +11,7 @@ from otp_service.cli.common import read_safe_settings
 from otp_service.cli.service_status import format_status
 from otp_service.cli.status_report import build_status
 from otp_service.schemas import ProcessStatus, ServiceStatus
+from tests.store.redis_servers import find_free_port
 
 
 AT = 1_764_374_400_000  # 2025-11-29T00:00:00Z
@@ -120,6 +121,23 @@ def test_a_file_that_cannot_be_used_is_no_obstacle(run_otp, tmp_path, admin, bro
 
     assert (1, True) == (result.exit_code, "refused" in result.out)
     assert "cannot be used" in result.err
+
+
+@pytest.mark.parametrize(
+    ("broken", "is_unknown"), [("not TOML", True), ('mode = "life"', False), ("[service", True)]
+)
+def test_a_file_that_has_no_address_is_named_before_another_is_asked(
+    run_otp, tmp_path, monkeypatch, broken, is_unknown
+):
+    """A typing error makes the file unreadable; "is the service running?" alone leads elsewhere."""
+    monkeypatch.setenv("OTP_SERVICE__ADMIN_PORT", str(find_free_port()))
+    path = tmp_path / "otp.toml"
+    path.write_text(broken)
+
+    result = run_otp("status", "--config", path)
+
+    assert (2, True) == (result.exit_code, "does not answer" in result.err)
+    assert is_unknown == ("So the address of the admin listener is unknown" in result.err)
 
 
 def test_the_status_of_another_service_is_not_shown_as_that_of_this_file(run_otp, config, admin):

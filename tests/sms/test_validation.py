@@ -23,7 +23,7 @@ def test_good_addresses(url):
 @pytest.mark.parametrize(
     ("url", "remedy"),
     [
-        ("", "address alone"),
+        ("", "is missing: write it like https://"),
         ("sms.example/send", "write it like"),
         ("ftp://sms.example/send", "write it like"),
         ("https:///send", "write it like"),

@@ -23,7 +23,12 @@ from otp_service.cli import tables
 from otp_service.cli.audit import triage
 from otp_service.cli.audit.criteria_options import parse_criteria
 from otp_service.cli.audit.person_search import read_person, record_lookup
-from otp_service.cli.command import CommandError, format_json, parse_instant
+from otp_service.cli.command import (
+    DEFAULT_CONFIG_PATH,
+    CommandError,
+    format_json,
+    parse_instant,
+)
 from otp_service.cli.common import (
     read_running_settings,
 )
@@ -181,9 +186,15 @@ async def print_stats(args: argparse.Namespace) -> int:
         print(format_json(period | tables.to_json_members(during) | found))
     else:
         head = f"From {_format_minute(since)} until {_format_minute(until)} UTC:"
-        lines = triage.format_triage(anomalies, baseline, since, until)
+        lines = triage.format_triage(anomalies, baseline, since, until, _list_places(args))
         print("\n".join(tables.format_overview(during, args.by, head, lines)))
     return 0
+
+
+def _list_places(args: argparse.Namespace) -> list[str]:
+    """Return the options that name another configuration or archive than the default."""
+    config = [] if args.config == DEFAULT_CONFIG_PATH else [f"--config={args.config}"]
+    return config if args.archive is None else [*config, f"--archive={args.archive}"]
 
 
 async def _count_events(

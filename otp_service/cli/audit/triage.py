@@ -14,22 +14,31 @@ from otp_service.core.timestamps import format_rfc3339
 
 
 def format_triage(
-    anomalies: Sequence[Anomaly], baseline: Baseline, since: int, until: int
+    anomalies: Sequence[Anomaly],
+    baseline: Baseline,
+    since: int,
+    until: int,
+    places: Sequence[str] = (),
 ) -> Iterator[str]:
-    """Yield the lines of a section; the instants of the period are in milliseconds since 1970."""
+    """Yield the lines of a section; the instants of the period are in milliseconds since 1970.
+
+    `places` are the options of this call that name configuration and archive, for the commands.
+    """
     yield "\nTo look at:"
     for anomaly in anomalies:
         yield f"  {anomaly.weight.upper()}  {format_value(anomaly.sentence)}"
         yield f"    means: {anomaly.meaning}"
         yield f"    to do: {anomaly.remedy}"
-        if command := format_search(anomaly.criteria, since, until):
+        if command := format_search(anomaly.criteria, since, until, places):
             yield f"    events: {command}"
     if not anomalies:
         yield "  Nothing, by the rules that need no comparison."
     yield f"  {baseline.sentence}"
 
 
-def format_search(criteria: EventCriteria, since: int, until: int) -> str:
+def format_search(
+    criteria: EventCriteria, since: int, until: int, places: Sequence[str] = ()
+) -> str:
     """Return the command that finds the events; empty if no search finds them.
 
     A value of an event becomes one quoted word of the shell.
@@ -37,7 +46,7 @@ def format_search(criteria: EventCriteria, since: int, until: int) -> str:
     filters = criteria.to_filters()
     if not filters:
         return ""
-    words = ["otp-service", "audit", "search"]
+    words = ["otp-service", "audit", "search", *places]
     for name, value in _bound(filters, since, until).items():
         option = f"--{name.replace('_', '-')}"
         words += [option] if value is True else [f"{option}={format_value(value)}"]

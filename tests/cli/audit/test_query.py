@@ -367,6 +367,18 @@ def test_stats_count_both(run_otp, config, archive, issued):
     }
 
 
+def test_stats_name_their_configuration_in_the_command_of_a_finding(run_otp, config, archive):
+    """It is pasted as printed; a single call without a key is not "1 calls"."""
+    archive.add_event(9, type="access.denied", reason="unknown", count=1)
+    archive.append_seal()
+    places = ("--config", config, "--archive", archive.folder)
+
+    shown = run_otp("audit", "stats", *places, "--since", "2025-11-24T00:00:00Z").out
+
+    assert f"search --config={config} --archive={archive.folder} --since=" in shown
+    assert "\nCalls without a valid key or scope: 1." in shown
+
+
 def test_stats_count_authenticators_and_recovery_codes(run_otp, config, archive):
     """In a table of their own, with the accounts that were refused most."""
     fields = {"tenant": "shop", "account": "p1:0f0f"}

@@ -58,6 +58,17 @@ def test_no_value_of_an_event_is_more_than_one_word_of_the_shell() -> None:
     assert command.isprintable()
 
 
+def test_the_command_asks_the_service_that_the_report_is_of() -> None:
+    """It is pasted as it is, also after `stats --config .otp`; the folder may need quotes."""
+    places = ["--config=/srv/my otp", "--archive=copy"]
+    found = [build_finding(EventCriteria(type="otp.locked"))]
+
+    lines = [*format_triage(found, NO_BASELINE, SINCE, UNTIL, places)]
+
+    (command,) = (line for line in lines if "events: " in line)
+    assert ["search", *places] == shlex.split(command)[3:6]
+
+
 def test_each_finding_says_what_it_means_and_what_to_do() -> None:
     """The weight comes first; a finding without events in the log has no command."""
     found = [build_finding(EventCriteria(type="otp.locked")), build_finding(NO_EVENTS)]

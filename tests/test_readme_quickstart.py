@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from tests.processes import CODE_PATTERN, RunningService, run_dev, send_request
@@ -83,7 +82,9 @@ def test_every_address_of_the_greeting_exists(service: RunningService) -> None:
     } == statuses
 
 
-def test_login_flow_of_the_readme_accepts_only_the_right_code(service: RunningService) -> None:
+def test_login_flow_of_the_readme_accepts_only_the_right_code(
+    service: RunningService, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its Python runs as printed: a wrong code is refused, the right one is accepted once."""
     readme = (Path(__file__).parents[1] / "README.md").read_text()
     (program,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
@@ -91,11 +92,11 @@ def test_login_flow_of_the_readme_accepts_only_the_right_code(service: RunningSe
     exec(compile(program, "README.md", "exec"), flow)  # noqa: S102  # our own example
     session: dict[str, str] = {}
     _, _, line = list_pasted_lines(service)
-    (key,) = re.findall(r"Authorization: (Bearer \S+?)'", line)
+    (key,) = re.findall(r"Authorization: Bearer (\S+?)'", line)
+    monkeypatch.setenv("OTP_URL", f"http://127.0.0.1:{service.port}")
+    monkeypatch.setenv("OTP_API_KEY", key)
 
-    with httpx.Client(
-        base_url=f"http://127.0.0.1:{service.port}", headers={"Authorization": key}
-    ) as otp:
+    with flow["create_client"]() as otp:
         flow["send_code"](otp, session, "u-81", "+447700900123", "203.0.113.9")
         (message,) = service.fetch_inbox()
         code = CODE_PATTERN.findall(message["text"])[0]

@@ -82,9 +82,7 @@ def test_every_address_of_the_greeting_exists(service: RunningService) -> None:
     } == statuses
 
 
-def test_login_flow_of_the_readme_accepts_only_the_right_code(
-    service: RunningService, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_login_flow_of_the_readme_accepts_only_the_right_code(service: RunningService) -> None:
     """Its Python runs as printed: a wrong code is refused, the right one is accepted once."""
     readme = (Path(__file__).parents[1] / "README.md").read_text()
     (program,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
@@ -93,10 +91,8 @@ def test_login_flow_of_the_readme_accepts_only_the_right_code(
     session: dict[str, str] = {}
     _, _, line = list_pasted_lines(service)
     (key,) = re.findall(r"Authorization: Bearer (\S+?)'", line)
-    monkeypatch.setenv("OTP_URL", f"http://127.0.0.1:{service.port}")
-    monkeypatch.setenv("OTP_API_KEY", key)
 
-    with flow["create_client"]() as otp:
+    with flow["create_client"](f"http://127.0.0.1:{service.port}", key) as otp:
         flow["send_code"](otp, session, "u-81", "+447700900123", "203.0.113.9")
         (message,) = service.fetch_inbox()
         code = CODE_PATTERN.findall(message["text"])[0]

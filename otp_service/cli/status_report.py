@@ -45,11 +45,17 @@ def _describe_worker(worker: WorkerProcess) -> ProcessStatus:
     )
 
 
+def _join_reasons(refusal: str) -> str:
+    """Return the refusal, which has a heading and a line for each reason, as one line."""
+    heading, *reasons = refusal.strip().splitlines()
+    return " ".join([heading, "; ".join(reason.strip() for reason in reasons)]).strip()
+
+
 def _find_problems(supervisor: Supervisor, processes: list[ProcessStatus]) -> Iterator[str]:
     """Yield what is wrong, each in a sentence that says what to do where that is not obvious."""
     in_force = hash_settings(supervisor.in_force.settings)
     if supervisor.refusal:
-        reason = " ".join(supervisor.refusal.split())
+        reason = _join_reasons(supervisor.refusal)
         yield f"the last reload was refused, and configuration {in_force} is kept: {reason}"
     ready = {process.role for process in processes if process.ready}
     for role in supervisor.list_roles():

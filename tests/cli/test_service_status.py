@@ -195,6 +195,17 @@ def test_a_tenant_without_an_unexpired_key_is_a_problem(config):
     )
 
 
+def test_the_reasons_of_a_refused_reload_are_told_apart(config):
+    """An operator reads where one setting ends and the next begins."""
+    refusal = "otp.toml is not safe to run with:\n  policy.digits: at least 6\n  mode: is wrong"
+
+    (problem,) = list_problems(config, refusal=refusal)
+    (short,) = list_problems(config, refusal="worker-1 ended\n")
+
+    assert problem.endswith("not safe to run with: policy.digits: at least 6; mode: is wrong")
+    assert short.endswith(" is kept: worker-1 ended")
+
+
 def test_a_reload_that_is_under_way_is_a_problem(config):
     """An operator who revokes a key waits for exit code 0: until then the key may be accepted."""
     (problem,) = list_problems(config, is_reloading=True)

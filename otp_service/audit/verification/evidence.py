@@ -9,6 +9,7 @@ sealed; that no event was left out is only shown by the archive itself.
 """
 
 import mmap
+import re
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -28,6 +29,10 @@ from otp_service.core.log_entry import MAX_JSON_BRACKETS, create_bounded_decoder
 
 MAX_EVIDENCE_EVENTS: Final = 1000
 """A challenge has some twenty events; a client of Redis may have written more."""
+
+
+_CHALLENGE_ID: Final = re.compile(r"[A-Za-z0-9-]{1,100}")
+"""Wide enough for each id. `core.challenge` has the form of ours, with modules that an auditor lacks."""
 
 
 class EvidenceEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -87,8 +92,11 @@ def verify_evidence(
     """Return what the bundle proves, oldest first.
 
     `keys` and `anchors` are as in `verify_proof`, for each seal. Raises ValueError with the reason if a
-    proof is invalid, is about another challenge or is given twice, or if no event is given.
+    proof is invalid or about another challenge, if events are not in the order of the archive or given
+    twice, if a seal covers none of them, or if no event is given.
     """
+    if not _CHALLENGE_ID.fullmatch(bundle.challenge):
+        raise ValueError("it is about no challenge")
     proven = list[ProvenEntry]()
     for entry in bundle.entries:
         if not 0 <= entry.seal < len(bundle.seals):
@@ -98,11 +106,25 @@ def verify_evidence(
         proven.append(verify_proof(proof, keys, anchors))
         if not _is_about(entry.line.encode(), bundle.challenge):
             raise ValueError(f"the event {proven[-1].entry.id} is not of this challenge")
+    _require_archive_order(bundle, proven)
+    return proven
+
+
+def _require_archive_order(bundle: EvidenceBundle, proven: Sequence[ProvenEntry]) -> None:
+    """Raise ValueError unless the entries are listed as in the archive, each once, under the seals given.
+
+    A reader takes the order for that of the events, and the seals for those that were verified.
+    """
     if not proven:
         raise ValueError("it has no event")
-    if len({one.entry.id for one in proven}) != len(proven):
+    pairs = zip(proven, bundle.entries, strict=True)
+    places = [(one.anchor.number, entry.index) for one, entry in pairs]
+    if len(set(places)) != len(places):
         raise ValueError("it has an event twice")
-    return proven
+    if places != sorted(places):
+        raise ValueError("its events are not in the order of the archive")
+    if {entry.seal for entry in bundle.entries} != set(range(len(bundle.seals))):
+        raise ValueError("it has a seal that covers none of its events")
 
 
 def _has_text(segment: Path, text: bytes) -> bool:

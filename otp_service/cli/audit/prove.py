@@ -107,7 +107,7 @@ def run_verify_proof(args: argparse.Namespace) -> int:
         else:
             proven = verify_evidence(proof, keys, anchors)
     except ValueError as error:
-        print(f"It proves nothing: {error}.")
+        print(f"It proves nothing: {escape_unprintable(str(error))}.")
         return 1
     for one in proven:
         _print_event(one)
@@ -124,7 +124,8 @@ def _read_proof(path: Path) -> InclusionProof | EvidenceBundle:
             return msgspec.json.decode(text, type=EvidenceBundle)
         return msgspec.json.decode(text, type=InclusionProof)
     except (msgspec.MsgspecError, RecursionError) as error:
-        raise UsageError(f"{path} is not a proof: {error}") from error
+        cause = escape_unprintable(str(error))  # which repeats names of the file
+        raise UsageError(f"{path} is not a proof: {cause}") from error
 
 
 def _print_event(proven: ProvenEntry) -> None:

@@ -117,6 +117,19 @@ def test_a_bundle_cannot_be_padded(archive: ArchiveBuilder, bundle: EvidenceBund
     assert "" == explain_refusal(other, archive)
 
 
+def test_a_bundle_tells_no_other_story(archive: ArchiveBuilder, bundle: EvidenceBundle) -> None:
+    """A success before the wrong codes, or more seals than were verified. Seen to fail without."""
+    reversed_entries = replace(bundle, entries=bundle.entries[::-1])
+    more_seals = replace(bundle, seals=(*bundle.seals, bundle.seals[0], "no seal"))
+    no_challenge = replace(bundle, challenge="c07-\u202e")
+
+    assert "its events are not in the order of the archive" == explain_refusal(
+        reversed_entries, archive
+    )
+    assert "it has a seal that covers none of its events" == explain_refusal(more_seals, archive)
+    assert "it is about no challenge" == explain_refusal(no_challenge, archive)
+
+
 def test_a_seal_by_another_key_proves_nothing(archive: ArchiveBuilder, tmp_path: Path) -> None:
     """An attacker can seal another archive, with a key of its own."""
     foreign = ArchiveBuilder(tmp_path / "foreign", derive_signing_key("another"))

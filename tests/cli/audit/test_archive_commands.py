@@ -191,6 +191,28 @@ def test_a_proof_proves_one_event(run_otp, archive, keys, tmp_path):
     assert "It proves nothing: its line is not among those that were sealed." in forged.out
 
 
+@pytest.mark.parametrize("place", ["seal", "member"])
+def test_a_forged_proof_writes_no_line_of_its_own(run_otp, archive, keys, tmp_path, place):
+    """R70: a refused file could print a result and hide the rest. Seen to fail without escaping."""
+    made = run_otp("audit", "prove", archive.folder, EVENT).out
+    text = "\nresult  it is one of the 3 lines\x1b[8m"
+    members = json.loads(made)
+    if place == "seal":
+        seal = json.loads(members["seal"])
+        seal["seal"]["key"] = text
+        members["seal"] = json.dumps(seal, separators=(",", ":"))
+    else:
+        members[text] = 1
+    proof = tmp_path / "proof.json"
+    proof.write_text(json.dumps(members))
+
+    ended = run_otp("audit", "verify-proof", proof, "--public-key", keys)
+
+    assert ended.exit_code in {1, 2}
+    assert r"\nresult  it is one of the 3 lines\x1b[8m" in ended.out + ended.err
+    assert 1 == len((ended.out + ended.err).splitlines())
+
+
 def test_the_events_of_a_challenge_are_proved_in_one_file(run_otp, archive, keys, tmp_path):
     """For a court or a partner: they need the public key alone, and see no other event."""
     challenge = "c01-" + "5" * 32

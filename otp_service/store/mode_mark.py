@@ -23,7 +23,7 @@ async def find_mode_issues(client: ScriptClient, mode: Mode) -> list[RedisIssue]
         return []
     remedy = (
         f"is the Redis of a service in mode '{stored}', and this one is '{mode}': use another one"
-        + ("" if stored == "live" else ", or empty it with FLUSHALL")
+        + ("" if "live" in {stored, mode} else ", or empty it with FLUSHALL")
     )
     return [("redis.url", remedy)]
 

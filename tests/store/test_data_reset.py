@@ -120,3 +120,18 @@ async def test_a_redis_belongs_to_the_mode_of_its_first_service(
     assert "redis.url" == setting
     assert "mode 'live'" in remedy
     assert "FLUSHALL" not in remedy
+
+
+@pytest.mark.parametrize(
+    ("mark", "mode", "times"),
+    [("test", "live", 0), ("live", "test", 0), ("test", "development", 1)],
+)
+async def test_nobody_is_told_to_empty_the_redis_of_people(
+    script_client: ScriptClient, mark: Any, mode: Any, times: int
+) -> None:
+    """A running live service says it too, and its Redis has the limits. Seen to fail with the mark alone."""
+    await claim_mode(script_client, mark)
+
+    ((_, remedy),) = await find_mode_issues(script_client, mode)
+
+    assert times == remedy.count("FLUSHALL")

@@ -72,10 +72,10 @@ def list_licence_texts(name: str) -> list[str]:
         return [LICENCES_OF_OTHER_PLATFORMS[name]]
     # It is an email.Message, which its protocol does not say.
     declared = cast("Message", metadata.metadata(name))
-    first_line = (declared["License"] or "").strip().split("\n")[0]
+    first_line = declared.get("License", "").strip().split("\n")[0]
     classifiers = declared.get_all("Classifier", [])
     names = [text.split(" :: ")[-1] for text in classifiers if text.startswith("License :: ")]
-    texts = [declared["License-Expression"] or "", first_line, *names]
+    texts = [declared.get("License-Expression", ""), first_line, *names]
     return [SPDX_NAMES.get(text, text) for text in texts if text]
 
 

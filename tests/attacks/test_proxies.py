@@ -39,7 +39,10 @@ pytestmark = pytest.mark.slow
 REQUESTS = int(os.environ.get("OTP_PROXY_REQUESTS", "2000"))
 """Verifies of wrong codes behind each proxy."""
 
-BACK_END_THREADS, CHALLENGES = 3, 40
+BACK_END_THREADS, CHALLENGES = (
+    3,
+    25,
+)  # five wrong codes each, for all proxies below FailuresPerTenant
 
 OWN_PROBLEMS = {"incorrect-code", "challenge-locked", "rate-limited", "challenge-expired"}
 """The answers to a verify of a wrong code. Any other is the answer to another request."""

@@ -477,6 +477,6 @@ def test_an_address_in_use_is_named_with_the_advice_of_the_command() -> None:
     with open_listener("127.0.0.1", 0, advice="") as used:
         port = used.getsockname()[1]
         with pytest.raises(
-            CommandError, match=rf"127\.0\.0\.1:{port}: Address already in use. Move!"
+            CommandError, match=rf"127\.0\.0\.1:{port}: Address already in use. .* Move!"
         ):
             bind_listener("127.0.0.1", port, advice="Move!")

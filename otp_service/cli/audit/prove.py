@@ -35,6 +35,8 @@ def register_commands(subparsers: Subparsers) -> None:
     parser = add_command(subparsers, "prove", run_prove, takes_config=False)
     parser.add_argument("folder", type=Path, metavar="DIR", help="the folder of the archive")
     text = "id of the event, like 07-1763814000123-42"
+    # Versions of Python write a group with an optional position differently.
+    parser.usage = "%(prog)s [-h] DIR (ID | --challenge CHALLENGE)"
     chosen = parser.add_mutually_exclusive_group(required=True)
     chosen.add_argument("event", nargs="?", type=_parse_event_id, metavar="ID", help=text)
     text = "id of a challenge: prove all of its events"

@@ -75,7 +75,7 @@ def create_inbox_handlers(
         query = _parse_inbox_query(request)
         tenant = access.get_visible_tenant(request)
         select = partial(select_messages, query=query, tenant=tenant)
-        messages = await waits.wait_for(select, query.wait)
+        messages = await waits.wait_for(select, query.wait, tenant)
         body = msgspec.json.encode([_format_message(message) for message in messages])
         return ASGIResponse(body=body, headers=ISOLATION_HEADERS, media_type="application/json")
 

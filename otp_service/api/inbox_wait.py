@@ -18,6 +18,9 @@ POLL_SECONDS: Final = 0.1
 MAX_WAITING_CALLS: Final = 200
 """A call goes on waiting if its client disconnects, so connections do not bound them."""
 
+MAX_WAITING_CALLS_PER_TENANT: Final = 100
+"""The same for the calls of one tenant, and for those without a key."""
+
 ListMessages = Callable[[], Awaitable[list[InboxMessage]]]
 SelectMessages = Callable[[list[InboxMessage]], list[InboxMessage]]
 
@@ -53,19 +56,21 @@ class InboxWaits:
 
     def __init__(self, list_messages: ListMessages) -> None:
         self._looks = SharedLooks(list_messages)
-        self._slots = AdmissionControl(MAX_WAITING_CALLS, MAX_WAITING_CALLS)
+        self._slots = AdmissionControl(MAX_WAITING_CALLS, MAX_WAITING_CALLS_PER_TENANT)
 
-    async def wait_for(self, select: SelectMessages, seconds: float) -> list[InboxMessage]:
+    async def wait_for(
+        self, select: SelectMessages, seconds: float, tenant: str | None
+    ) -> list[InboxMessage]:
         """Return what is selected of the messages; while it is nothing, wait for as long.
 
-        Raises Overloaded if too many calls wait, and what the look raises.
+        `tenant` is the caller's. Raises Overloaded if too many calls wait, and what the look raises.
         """
         clock = asyncio.get_running_loop().time
         give_up_at = clock() + seconds
         found = select(await self._looks.look())
         if found or not seconds:
             return found
-        with self._slots.acquire(""):
+        with self._slots.acquire(tenant or ""):
             while not found and clock() < give_up_at:
                 await asyncio.sleep(POLL_SECONDS - clock() % POLL_SECONDS)
                 found = select(await self._looks.look())

@@ -4,7 +4,12 @@ import asyncio
 
 import pytest
 
-from otp_service.api.inbox_wait import MAX_WAITING_CALLS, POLL_SECONDS, InboxWaits, SharedLooks
+from otp_service.api.inbox_wait import (
+    MAX_WAITING_CALLS_PER_TENANT,
+    POLL_SECONDS,
+    InboxWaits,
+    SharedLooks,
+)
 from otp_service.core.errors import Overloaded, StoreUnavailable
 from otp_service.core.ports import InboxMessage
 
@@ -38,7 +43,10 @@ async def test_calls_that_wait_look_together() -> None:
     clock = asyncio.get_running_loop().time
     began = clock()
 
-    calls = [asyncio.create_task(waits.wait_for(list, 30)) for _ in range(MAX_WAITING_CALLS)]
+    calls = [
+        asyncio.create_task(waits.wait_for(list, 30, "shop"))
+        for _ in range(MAX_WAITING_CALLS_PER_TENANT)
+    ]
     await asyncio.sleep(0.35)
     looks, instants = inbox.looks, (clock() - began) / POLL_SECONDS
     inbox.messages.append(MESSAGE)
@@ -93,19 +101,26 @@ async def test_a_canceled_call_takes_no_look_from_another_one() -> None:
     assert 1 == inbox.looks
 
 
-async def test_so_many_calls_wait_at_most() -> None:
-    """A call without a wait is served beside them. Seen to fail without the bound."""
+async def test_so_many_calls_of_a_tenant_wait_at_most() -> None:
+    """A call without a wait, and one of another tenant, are served beside them. Seen to fail without the bound."""
     inbox = SlowInbox()
     waits = InboxWaits(inbox.list_messages)
-    calls = [asyncio.create_task(waits.wait_for(list, 30)) for _ in range(MAX_WAITING_CALLS)]
+    calls = [
+        asyncio.create_task(waits.wait_for(list, 30, "shop"))
+        for _ in range(MAX_WAITING_CALLS_PER_TENANT)
+    ]
     await asyncio.sleep(0.05)
 
     with pytest.raises(Overloaded):
-        await waits.wait_for(list, 30)
-    assert [] == await waits.wait_for(list, 0)
+        await waits.wait_for(list, 30, "shop")
+    assert [] == await waits.wait_for(list, 0, "shop")
+    other = asyncio.create_task(waits.wait_for(list, 30, "bank"))
+    await asyncio.wait([other], timeout=0.2)
+    assert not other.done()
 
     for call in calls:
         call.cancel()
     await asyncio.gather(*calls, return_exceptions=True)
     inbox.messages.append(MESSAGE)
-    assert [MESSAGE] == await waits.wait_for(list, 30)
+    assert [MESSAGE] == await waits.wait_for(list, 30, "shop")
+    assert [MESSAGE] == await other

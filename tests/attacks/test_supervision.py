@@ -1,6 +1,7 @@
 """K6, E1: the supervisor of the deployed service is killed, stopped early, or refuses a reload."""
 
 import contextlib
+import http.client
 import os
 import signal
 import socket
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -165,7 +167,7 @@ def test_a_signal_ends_a_service_whose_workers_start_slowly(tmp_path: Path) -> N
         }
         command = [sys.executable, "-m", "otp_service", "serve", "--config", config]
         process = subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL)
-        redis_servers.wait_until(lambda: can_connect(service.admin_port), description="the start")
+        redis_servers.wait_until(lambda: is_serving(service.admin_port), description="the start")
         started_at = time.monotonic()
         process.terminate()
 
@@ -173,10 +175,16 @@ def test_a_signal_ends_a_service_whose_workers_start_slowly(tmp_path: Path) -> N
         assert time.monotonic() - started_at < 10
 
 
-def can_connect(port: int) -> bool:
-    """Return whether a program listens there."""
-    with socket.socket() as sock:
-        return sock.connect_ex(("127.0.0.1", port)) == 0
+def is_serving(admin_port: int) -> bool:
+    """Return whether the admin listener answers: the supervisor handles signals before it does.
+
+    The socket alone listens a moment earlier, and a signal then ends the process as it ends any.
+    """
+    connection = http.client.HTTPConnection("127.0.0.1", admin_port, timeout=5)
+    with contextlib.closing(connection), contextlib.suppress(OSError, http.client.HTTPException):
+        connection.request("GET", "/status")
+        return connection.getresponse().status == HTTPStatus.OK
+    return False
 
 
 def test_status_of_a_service_that_does_not_run_is_an_exit_code_of_its_own(

@@ -23,7 +23,6 @@ from otp_service.core.random_source import RandomSource
 from otp_service.core.tenant import Tenant
 from otp_service.core.timestamps import SECOND_MS
 from otp_service.service.pending_refunds import PendingRefunds
-from otp_service.service.send_pacer import SendPacer
 
 
 LEASE_MARGIN_MS = 5 * SECOND_MS
@@ -53,7 +52,6 @@ class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
     issue_timeout_ms: int
     """Milliseconds that an issue may take: the router's deadline and a margin."""
     refunds: PendingRefunds = msgspec.field(default_factory=PendingRefunds)
-    send_pacer: SendPacer = msgspec.field(default_factory=SendPacer)
     allow_fictitious: bool = False
     only_fictitious: bool = False
 

@@ -59,7 +59,6 @@ class OtpService:
         self, caller: Caller, request: IssueRequest, idempotency_key: str | None
     ) -> ChallengeSnapshot:
         """Send a code to a number, and return its new challenge."""
-        await self._dependencies.send_pacer.wait_for_start()
         caller.tenant.check_required(account=request.account, client_ip=request.client_ip)
         caller.tenant.check_purpose(request.purpose)
         locale = parse_locale(request.locale) if request.locale is not None else None
@@ -88,7 +87,6 @@ class OtpService:
         self, caller: Caller, challenge_id: str, idempotency_key: str | None
     ) -> ChallengeSnapshot:
         """Send another code for a challenge; the earlier one stays valid as well."""
-        await self._dependencies.send_pacer.wait_for_start()
         async with self._record_tampering(caller, UNKNOWN_SUBJECT, challenge_id):
             snapshot = await self._fetch_challenge(caller, challenge_id)
             challenge = snapshot.require_challenge()

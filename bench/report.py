@@ -128,7 +128,7 @@ def format_bursts(bursts: Mapping[str, BurstResult]) -> Iterator[str]:
 
 
 def _format_replies(text: str, replies: Sequence[Reply]) -> str:
-    good = [reply.seconds for reply in replies if reply.status // 100 == 2]  # noqa: PLR2004
+    good = [reply.seconds for reply in replies if reply.status // 100 == 2]  # noqa: PLR2004  # 2xx
     refused = sum(reply.status == HTTPStatus.SERVICE_UNAVAILABLE for reply in replies)
     others = len(replies) - len(good) - refused
     return format_row(

@@ -126,7 +126,7 @@ class Bench:
         self,
         name: str,
         settings: dict[str, str],
-        program: Program = Program(),  # noqa: B008
+        program: Program = Program(),  # noqa: B008  # immutable
     ) -> Target:
         file_name = name.replace(":", "-").replace(" ", "-")
         self._targets[name] = target = self._environment.start_service(file_name, settings, program)

@@ -560,9 +560,9 @@ keys = [{{ id = "first", sha256 = "{hashed}", scopes = {json.dumps(scopes)} }}]
 
 
 @contextlib.contextmanager
-def run_dev(data: Path, **environment: str) -> Iterator[RunningService]:
+def run_dev(data: Path, *options: str, **environment: str) -> Iterator[RunningService]:
     """Run `otp-service dev` on free ports; its log is the output that a user sees."""
-    command = ["dev", "--port", "0", "--admin-port", "0", "--data", str(data)]
+    command = ["dev", "--port", "0", "--admin-port", "0", "--data", str(data), *options]
     with _start_command(command, data.with_suffix(".log"), environment) as (process, log):
         _wait_until(
             lambda: "Then read its events in the audit log" in log.read_text(), process, log

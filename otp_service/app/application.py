@@ -108,7 +108,7 @@ class Application:
             self._choose_hash_engine(), settings.hash.profile, settings.hash.workers
         )
         self.transport = create_transport()
-        self.inbox = RedisInbox(self.store) if settings.accepts_fictitious else None
+        self.inbox = RedisInbox(self.store, now_ms) if settings.accepts_fictitious else None
         self.providers = self._create_providers()
         self.callback_urls = CallbackUrls(settings.service.public_url or "", settings.keys.state)
         self.provider_health = health = LocalProviderHealth()

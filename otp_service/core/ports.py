@@ -328,7 +328,7 @@ class InboxMessage(msgspec.Struct, frozen=True, array_like=True):
     provider: str
     tenant: str
     at: int
-    """Milliseconds since 1970."""
+    """The instant of its arrival, in milliseconds since 1970. It may be in the future."""
 
     def __repr__(self) -> str:
         return f"InboxMessage(at={self.at})"
@@ -341,7 +341,7 @@ class MessageInbox(Protocol):
         """Store a message, and delete the oldest beyond that many. Raises StoreUnavailable."""
 
     def list_messages(self) -> Awaitable[list[InboxMessage]]:
-        """Return the messages of the last hour, newest first. Raises StoreUnavailable."""
+        """Return the messages that arrived in the last hour, newest first. Raises StoreUnavailable."""
 
 
 class Router(Protocol):

@@ -5,6 +5,7 @@ like a record, so a copy of Redis contains no code in plain text. But a process 
 them, unlike the codes of live mode, which are stored nowhere.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -27,11 +28,15 @@ _decode = msgspec.msgpack.Decoder(InboxMessage).decode
 
 
 class RedisInbox:
-    """Implements `core.ports.MessageInbox`. Every method raises StoreUnavailable."""
+    """Implements `core.ports.MessageInbox`. Every method raises StoreUnavailable.
 
-    def __init__(self, store: RedisStore) -> None:
+    `now` returns milliseconds since 1970.
+    """
+
+    def __init__(self, store: RedisStore, now: Callable[[], int]) -> None:
         self._client = store.client
         self._cipher = store.cipher
+        self._now = now
 
     async def add(self, message: InboxMessage, *, max_messages: int) -> None:
         """Add a message, and delete those that are too old or beyond `max_messages`.
@@ -50,12 +55,15 @@ class RedisInbox:
         )
 
     async def list_messages(self) -> list[InboxMessage]:
-        """Return the messages, newest first, without those that the keys in force cannot open."""
+        """Return the messages that have arrived, newest first.
+
+        Those that the keys in force cannot open are left out.
+        """
         (sealed,) = await self._client.repeat_commands(
             INBOX_KEY, [("ZRANGE", INBOX_KEY, 0, -1, "REV")]
         )
-        messages = (self._open_message(one) for one in sealed)
-        return [message for message in messages if message is not None]
+        messages, now = (self._open_message(one) for one in sealed), self._now()
+        return [message for message in messages if message is not None and message.at <= now]
 
     def _open_message(self, sealed: bytes) -> InboxMessage | None:
         try:

@@ -7,6 +7,7 @@ import secrets
 from itertools import product
 from pathlib import Path
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
@@ -27,10 +28,12 @@ from otp_service.service import Caller
 from otp_service.settings.development import DEV_TENANT, create_dev_settings, ensure_dev_secrets
 from otp_service.settings.model import ServiceSettings, Settings
 from otp_service.sms.provider_health import HealthEvent
+from otp_service.sms.providers import Provider
 from otp_service.sms.providers.smpp import Smpp
 from otp_service.sms.smpp.pdu import DELIVER_SM, RESPONSE_BIT
 from otp_service.sms.smpp.pdu_bodies import ShortMessage
 from otp_service.store.embedded import EmbeddedServer
+from tests.processes import GatewayServer
 from tests.sms.smpp.fake_smsc import PASSWORD, FakeSmsc
 from tests.store import redis_servers
 
@@ -102,6 +105,25 @@ async def test_start_and_stop_are_events_with_the_keys_in_force(
         events = [e for e in await told(app) if not e.startswith("log.epoch")]
 
     assert ["started", "stopped", "started"] == [e.split()[1] for e in events]
+
+
+@pytest.mark.parametrize("number", ["+447700900991", "+447700900994", "+19895550192"])
+async def test_without_the_inbox_no_number_has_an_outcome(
+    server: EmbeddedServer, tmp_path: Path, number: str
+) -> None:
+    """A gateway decides by itself what it does with these numbers."""
+    with GatewayServer() as gateway:
+        fields = {"to": "{to}", "text": "{text}"}
+        kind = {"type": "http", "url": gateway.url, "message_id": "id", "fields": fields}
+        provider = msgspec.convert(kind, Provider)
+        settings = replace(settings_of(server, tmp_path), providers={"gateway": provider})
+        async with Application(settings) as app:
+            caller = Caller(settings.build_tenants()[DEV_TENANT], "key", "request")
+            snapshot = await app.service.issue(caller, IssueRequest(number), None)
+
+        assert snapshot.challenge
+        assert "accepted" == snapshot.challenge.submissions[0].outcome
+        assert 1 == len(gateway.list_texts_to(number))
 
 
 async def test_who_speaks_for_the_workers_leaves_no_trace(

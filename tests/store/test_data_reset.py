@@ -34,7 +34,7 @@ async def count_keys(installation: Installation) -> int:
 async def test_a_reset_lets_tests_begin_anew(tests_installation: Installation) -> None:
     """Challenges, limits, cooldowns and messages are gone, and the same number works at once."""
     world = tests_installation
-    inbox = RedisInbox(world.store)
+    inbox = RedisInbox(world.store, now=lambda: 1)
     issued = await world.issue(NUMBER, key="key-1", **CLIENT)
     await inbox.add(InboxMessage(NUMBER, "text", "inbox", "shop", 1), max_messages=9)
     with pytest.raises(RateLimited):

@@ -1,0 +1,262 @@
+"""Outcomes on demand, as the tests of a login see them: over HTTP, in `dev` and in test mode."""
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import pytest
+
+from otp_service.sms.providers.inbox_outcomes import LATE_ARRIVAL_SECONDS, NUMBER_BLOCKS
+from tests.processes import (
+    CODE_PATTERN,
+    HttpResponse,
+    RunningService,
+    run_dev,
+    run_service,
+    send_request,
+)
+from tests.store import redis_servers
+
+
+pytestmark = pytest.mark.slow
+
+TEST_MODE: dict[str, Any] = {
+    "MODE": "test",
+    "PROVIDERS__GATEWAY": '{type = "inbox"}',
+    "POLICY__COOLDOWN": "1",
+}
+COOLDOWN_SECONDS = 1.1
+BLOCKS = dict(zip(("british", "american"), NUMBER_BLOCKS, strict=True))
+WAIT_SECONDS = 20.0
+
+
+class Login(NamedTuple):
+    """A login back end with one number, which it tries to send a code to."""
+
+    service: RunningService
+    number: str
+
+    @property
+    def key(self) -> str:
+        return "dev" if "dev" in self.service.keys else "shop"
+
+    def issue(self) -> HttpResponse:
+        return self.service.issue(self.number, by=self.key)
+
+    def list_codes(self, wait: int = 0) -> list[str]:
+        """Return the codes that arrived, newest first."""
+        path = f"/inbox.json?to=%2B{self.number[1:]}&wait={wait}"
+        messages = send_request(self.service.admin_port, "GET", path).json
+        return [CODE_PATTERN.findall(message["text"])[0] for message in messages]
+
+    def verify(self, issued: HttpResponse, code: str) -> HttpResponse:
+        return self.service.verify(issued, code, by=self.key)
+
+    def resend(self, issued: HttpResponse) -> HttpResponse:
+        return self.service.resend(issued, by=self.key)
+
+    def view(self, issued: HttpResponse) -> Any:
+        return self.service.view(issued, by=self.key).json
+
+    def wait_for(self, issued: HttpResponse, has_happened: Callable[[Any], bool]) -> Any:
+        """Return the challenge as soon as it shows what is waited for, or after WAIT_SECONDS."""
+        until = time.monotonic() + WAIT_SECONDS
+        while not has_happened(view := self.view(issued)) and time.monotonic() < until:
+            time.sleep(0.1)  # the service does not report a change
+        return view
+
+    def list_event_types(self, challenge: str) -> list[str]:
+        path = f"/v1/audit/events?challenge={challenge}"
+        by = "dev" if "dev" in self.service.keys else "security"
+        events = self.service.send_request("GET", path, by=by).json["events"]
+        return [event["type"] for event in reversed(events)]
+
+
+@pytest.fixture(scope="module", params=["dev", "serve"])
+def service(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningService]:
+    """The service in development, and in test mode with two workers; its cooldown is a second."""
+    folder = tmp_path_factory.mktemp("outcomes")
+    if request.param == "dev":
+        with run_dev(folder / "data", "--cooldown", "1") as service:
+            yield service
+        return
+    with (
+        redis_servers.start_server(folder / "redis") as redis,
+        run_service(folder, redis, ["http://127.0.0.1:9/"], **TEST_MODE) as service,
+    ):
+        yield service
+
+
+class LateMessages(NamedTuple):
+    """Challenges for the numbers with a late message, and what arrived before it."""
+
+    sent_at: float
+    challenges: dict[str, HttpResponse]
+    codes_at_first: dict[str, list[str]]
+    codes_after_resend: dict[str, list[str]]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def late(service: RunningService) -> LateMessages:
+    """The late messages are sent first, so that the other tests run meanwhile."""
+    logins = {country: Login(service, f"{block}8") for country, block in BLOCKS.items()}
+    challenges = {country: login.issue() for country, login in logins.items()}
+    sent_at = time.monotonic()
+    codes_at_first = {country: login.list_codes() for country, login in logins.items()}
+    time.sleep(COOLDOWN_SECONDS)  # of the number, by Redis's clock
+    for country, login in logins.items():
+        assert 200 == login.resend(challenges[country]).status
+    codes = {country: login.list_codes() for country, login in logins.items()}
+    return LateMessages(sent_at, challenges, codes_at_first, codes)
+
+
+@pytest.fixture(params=[*BLOCKS])
+def country(request: pytest.FixtureRequest) -> str:
+    """Each country in turn."""
+    return str(request.param)
+
+
+@pytest.fixture
+def start_login(service: RunningService, country: str) -> Callable[[str], Login]:
+    """Returns the login with the number of this last digit."""
+    return lambda digit: Login(service, f"{BLOCKS[country]}{digit}")
+
+
+def test_0_is_delivered(start_login: Callable[[str], Login]) -> None:
+    """A receipt reports it, as for most real messages."""
+    login = start_login("0")
+    issued = login.issue()
+    assert (201, "submitted") == (issued.status, issued.json["delivery"]["status"])
+
+    view = login.wait_for(issued, lambda view: view["delivery"]["status"] != "submitted")
+
+    assert "delivered" == view["delivery"]["status"]
+    assert 200 == login.verify(issued, login.list_codes()[0]).status
+
+
+def test_1_is_a_number_that_does_not_exist(start_login: Callable[[str], Login]) -> None:
+    """The login asks for another number."""
+    login = start_login("1")
+
+    refused = login.issue()
+
+    assert (422, "/problems/undeliverable") == (refused.status, refused.json["type"])
+    assert "unknown-subscriber" == refused.json["reason"]
+    assert [] == login.list_codes()
+
+
+@pytest.mark.parametrize(("digit", "reason"), [("2", "unavailable"), ("3", "throttled")])
+def test_2_and_3_are_failures_of_the_provider(
+    start_login: Callable[[str], Login], digit: str, reason: str
+) -> None:
+    """No provider took the message: the login offers to try again, or another factor."""
+    login = start_login(digit)
+
+    failed = login.issue()
+
+    assert (502, "/problems/delivery-failed") == (failed.status, failed.json["type"])
+    view = login.view(failed)
+    (submission,) = view["delivery"]["submissions"]
+    assert ("refused", "provider", reason) == tuple(
+        submission[name] for name in ("outcome", "fault", "reason")
+    )
+    assert "canceled" == view["status"]
+    assert [] == login.list_codes()
+
+
+def test_4_may_have_been_sent(start_login: Callable[[str], Login]) -> None:
+    """The provider did not answer, and the message arrives."""
+    login = start_login("4")
+
+    issued = login.issue()
+
+    assert (201, "pending") == (issued.status, issued.json["delivery"]["status"])
+    assert "unknown" == issued.json["delivery"]["submissions"][0]["outcome"]
+    assert 200 == login.verify(issued, login.list_codes()[0]).status
+
+
+def test_5_takes_five_seconds(start_login: Callable[[str], Login]) -> None:
+    """A login with a shorter timeout fails here, and its user waits."""
+    login = start_login("5")
+    began = time.monotonic()
+
+    issued = login.issue()
+
+    assert (201, "submitted") == (issued.status, issued.json["delivery"]["status"])
+    assert time.monotonic() - began >= 5
+    assert 200 == login.verify(issued, login.list_codes(wait=5)[0]).status
+
+
+def test_6_is_reported_as_undeliverable(start_login: Callable[[str], Login]) -> None:
+    """The number is the reason, so that nothing is sent again until the user asks."""
+    login = start_login("6")
+    issued = login.issue()
+    assert (201, "submitted") == (issued.status, issued.json["delivery"]["status"])
+
+    view = login.wait_for(issued, lambda view: view["delivery"]["status"] != "submitted")
+
+    assert "permanent-failure" == view["delivery"]["status"]
+    assert ("pending", 2) == (view["status"], view["sends_left"])
+    assert [] == login.list_codes()
+    assert ["otp.issued", "otp.sent", "otp.delivery"] == login.list_event_types(view["id"])
+
+
+def test_7_is_lost_and_sent_again_by_the_service(start_login: Callable[[str], Login]) -> None:
+    """The provider is the reason, so that the service sends another code, which arrives."""
+    login = start_login("7")
+    issued = login.issue()
+
+    view = login.wait_for(issued, lambda view: view["delivery"]["status"] == "delivered")
+
+    assert ("delivered", 1) == (view["delivery"]["status"], view["sends_left"])
+    (code,) = login.list_codes()
+    assert 200 == login.verify(issued, code).status
+    assert [
+        *("otp.issued", "otp.sent", "otp.delivery"),
+        *("otp.resent", "otp.sent", "otp.delivery"),
+    ] == login.list_event_types(view["id"])[:6]
+
+
+def test_8_arrives_after_the_code_of_a_resend_and_is_still_accepted(
+    service: RunningService, country: str, late: LateMessages
+) -> None:
+    """35 seconds are longer than the cooldown of production. The clock of another process cannot be moved."""
+    login, issued = Login(service, f"{BLOCKS[country]}8"), late.challenges[country]
+    time.sleep(max(0.0, late.sent_at + LATE_ARRIVAL_SECONDS - time.monotonic()))
+
+    codes = login.list_codes()
+
+    assert [] == late.codes_at_first[country]
+    (second,) = late.codes_after_resend[country]
+    first, *others = codes
+    assert [second] == others
+    assert 200 == login.verify(issued, first).status
+
+
+def test_9_fails_at_each_resend(start_login: Callable[[str], Login]) -> None:
+    """The first code stays valid."""
+    login = start_login("9")
+    issued = login.issue()
+    (code,) = login.list_codes()
+    time.sleep(COOLDOWN_SECONDS)  # of the number, by Redis's clock
+
+    failed = login.resend(issued)
+
+    assert (502, "/problems/delivery-failed") == (failed.status, failed.json["type"])
+    assert [code] == login.list_codes()
+    assert 200 == login.verify(issued, code).status
+
+
+def test_nothing_secret_is_logged(service: RunningService) -> None:
+    """Neither the numbers nor the codes of the tests before; instants and ids have such digits by chance."""
+    messages = send_request(service.admin_port, "GET", "/inbox.json").json
+    text = re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+", "", service.log.read_text())
+
+    assert messages
+    for message in messages:
+        code = CODE_PATTERN.findall(message["text"])[0]
+        assert message["to"][1:] not in text
+        assert not re.search(rf"(?<![0-9a-f]){code}(?![0-9a-f])", text)

@@ -87,7 +87,7 @@ clean:  ## remove what these commands created, except the data of `make run`
 # one, in the same versions. The locks are complete, so pip resolves no dependencies: it would choose
 # the newest release of a package that another one wants with an extra, which is in no lock, and fail.
 $(VENV)/run.stamp: requirements.lock
-$(VENV)/test.stamp: requirements-test.lock
+$(VENV)/test.stamp: requirements-test.lock clients/python/pyproject.toml
 $(VENV)/run.stamp $(VENV)/test.stamp:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo 'otp-service needs Python 3.11 or newer, and "$(PYTHON)" is not one.' \
@@ -99,7 +99,7 @@ $(VENV)/run.stamp $(VENV)/test.stamp:
 	@$(PYTHON) -m venv $(VENV)
 	@$(PIP) --require-hashes --no-deps -r $<
 	@$(BIN)/python -m pip --disable-pip-version-check check
-	@$(PIP) --no-deps --no-build-isolation --editable .
+	@$(PIP) --no-deps --no-build-isolation --editable . $(if $(filter %test.stamp,$@),--editable clients/python)
 	@touch $@ $(if $(filter %test.stamp,$@),$(VENV)/run.stamp)
 
 # After the wheel, which it replaces.

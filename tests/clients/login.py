@@ -8,10 +8,10 @@ import os
 import re
 import urllib.request
 
-from otp_service_client import AuthenticatedClient
-from otp_service_client.api.audit import list_events
-from otp_service_client.api.challenges import issue_challenge, verify_challenge
-from otp_service_client.models import (
+from generated_client import AuthenticatedClient
+from generated_client.api.audit import list_events
+from generated_client.api.challenges import issue_challenge, verify_challenge
+from generated_client.models import (
     AuditEvent,
     AuditPage,
     Challenge,

@@ -26,7 +26,7 @@ PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.def
 MYPY_SETTINGS = """\
 [mypy]
 strict = true
-[mypy-otp_service_client.client]
+[mypy-generated_client.client]
 ignore_errors = true
 """
 """client.py is the same for every document: 0.29.1 passes the arguments of `__exit__` on as objects."""
@@ -80,11 +80,11 @@ def test_a_python_client_is_made_and_logs_in(service: RunningService, tmp_path: 
         tmp_path, *generator, "--path", str(DOCUMENT), "--meta", "none", "--output-path", "made"
     )
     folder = tmp_path / "client"
-    shutil.move(tmp_path / "made", folder / "otp_service_client")
+    shutil.move(tmp_path / "made", folder / "generated_client")
     shutil.copy(FOLDER / "login.py", folder)
 
     (folder / "mypy.ini").write_text(MYPY_SETTINGS)
-    mypy = (sys.executable, "-m", "mypy", "login.py", "otp_service_client")
+    mypy = (sys.executable, "-m", "mypy", "login.py", "generated_client")
     checked = run_program(folder, *mypy)
     outcomes = run_login(service, folder, sys.executable, "login.py")
 

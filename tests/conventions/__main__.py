@@ -16,14 +16,16 @@ from tests.conventions.prose import find_prose_errors
 
 
 PACKAGE = Path("otp_service")
+CLIENT = Path("clients/python/src/otp_service_client")
 
 
 def list_prose_files() -> list[Path]:
     """Return every file whose prose is checked."""
     suffixes = ("py", "lua", "md", "html")
     product = [path for suffix in suffixes for path in PACKAGE.rglob(f"*.{suffix}")]
-    pages = [path for folder in ("docs", "deploy", "bench") for path in Path(folder).rglob("*.md")]
-    return sorted([*product, *pages, *Path().glob("*.md")])
+    folders = ("docs", "deploy", "bench", "clients/python")
+    pages = [path for folder in folders for path in Path(folder).rglob("*.md")]
+    return sorted([*product, *CLIENT.rglob("*.py"), *pages, *Path().glob("*.md")])
 
 
 def main(arguments: list[str]) -> int:
@@ -31,8 +33,9 @@ def main(arguments: list[str]) -> int:
     shares = measure_names(PACKAGE)
     errors = [
         *find_share_errors(shares),
-        *find_module_errors(PACKAGE),
-        *find_constant_errors(PACKAGE),
+        *find_share_errors(measure_names(CLIENT)),
+        *(error for package in (PACKAGE, CLIENT) for error in find_module_errors(package)),
+        *(error for package in (PACKAGE, CLIENT) for error in find_constant_errors(package)),
         *find_prose_errors(list_prose_files()),
     ]
     if arguments:

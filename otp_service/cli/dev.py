@@ -130,7 +130,8 @@ def run_dev(args: argparse.Namespace) -> int:
     try:
         with EmbeddedServer(args.data) as redis:
             _prepare_folder(args.data, redis.url)
-            uvloop.run(_serve_applications(args, redis.url, api_key))
+            settings, key = _create_settings(args, redis.url, api_key)
+            uvloop.run(_serve_applications(settings, args.data, key))
     except EmbeddedServerError as error:
         raise CommandError(str(error)) from error
     return 0
@@ -170,9 +171,12 @@ def _prepare_folder(folder: Path, redis_url: str) -> None:
         create_key_files(key)
 
 
-async def _serve_applications(args: argparse.Namespace, redis_url: str, key: str | None) -> None:
+def _create_settings(
+    args: argparse.Namespace, redis_url: str, api_key: str | None
+) -> tuple[Settings, str]:
+    """Return the settings of this run, and the API key in force: the given one, or that of the folder."""
     generate_token = functools.partial(secrets.token_urlsafe, 32)
-    secret_values = development.ensure_dev_secrets(args.data, key, generate_token)
+    secret_values = development.ensure_dev_secrets(args.data, api_key, generate_token)
     service = ServiceSettings(
         host=args.host,
         port=args.port,
@@ -181,44 +185,27 @@ async def _serve_applications(args: argparse.Namespace, redis_url: str, key: str
         admin_hosts=tuple(args.name),
     )
     audit = development.create_dev_audit(args.data)
-    settings = development.create_dev_settings(
-        service,
-        redis_url,
-        secret_values,
-        audit,
-        development.DevLimits(not args.production_limits, args.cooldown),
-    )
+    limits = development.DevLimits(not args.production_limits, args.cooldown)
+    settings = development.create_dev_settings(service, redis_url, secret_values, audit, limits)
+    return settings, secret_values["api_key"]
+
+
+async def _serve_applications(settings: Settings, folder: Path, api_key: str) -> None:
+    """Serve until SIGINT or SIGTERM; `folder` has the data."""
     require_usable_archive(settings)
-    public = open_listener(args.host, args.port, advice=PORT_ADVICE)
-    admin = open_listener(args.host, args.admin_port, advice=PORT_ADVICE)
+    service = settings.service
+    public = open_listener(service.host, service.port, advice=PORT_ADVICE)
+    admin = open_listener(service.admin_host, service.admin_port, advice=PORT_ADVICE)
     stop, stop_sealer = asyncio.Event(), asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with Application(settings) as app:
         await app.begin_development()
-        read_status = functools.partial(build_dev_status, settings, args.data, now_ms())
-        servers = (
-            HttpServer(
-                create_public_app(app), public, ConnectionLimits.from_settings(service), app.metrics
-            ),
-            HttpServer(
-                create_admin_app(app, read_status), admin, ConnectionLimits.for_admin(service)
-            ),
-        )
-        folder = args.data.resolve()
-        greeting = GREETING_TEXT.format(
-            public=format_address(public),
-            admin=format_address(admin),
-            data=folder,
-            archive=folder / "archive",
-            public_key=derive_public_path(development.get_dev_signing_key_path(folder)),
-            program=_describe_program(),
-            key=secret_values["api_key"],
-        )
+        servers = _create_servers(app, folder, public, admin)
         logger.info("starting", extra={"fields": describe_start(settings, public, admin)})
         for server in servers:
             server.start()
-        print(greeting, flush=True)
+        print(_format_greeting(folder, public, admin, api_key), flush=True)
         sealer = asyncio.create_task(run_sealer(settings, stop_sealer))
         await stop.wait()
         for listener in (public, admin):
@@ -226,6 +213,37 @@ async def _serve_applications(args: argparse.Namespace, redis_url: str, key: str
         await asyncio.gather(*(server.stop(service.drain_seconds) for server in servers))
     stop_sealer.set()  # after the application: its last events are written as it stops
     await sealer
+
+
+def _create_servers(
+    app: Application, folder: Path, public: socket.socket, admin: socket.socket
+) -> tuple[HttpServer, HttpServer]:
+    """Return the servers of the two listeners, which do not run yet."""
+    read_status = functools.partial(build_dev_status, app.settings, folder, now_ms())
+    service = app.settings.service
+    limits, admin_limits = (
+        ConnectionLimits.from_settings(service),
+        ConnectionLimits.for_admin(service),
+    )
+    return (
+        HttpServer(create_public_app(app), public, limits, app.metrics),
+        HttpServer(create_admin_app(app, read_status), admin, admin_limits),
+    )
+
+
+def _format_greeting(
+    folder: Path, public: socket.socket, admin: socket.socket, api_key: str
+) -> str:
+    folder = folder.resolve()
+    return GREETING_TEXT.format(
+        public=format_address(public),
+        admin=format_address(admin),
+        data=folder,
+        archive=folder / "archive",
+        public_key=derive_public_path(development.get_dev_signing_key_path(folder)),
+        program=_describe_program(),
+        key=api_key,
+    )
 
 
 def describe_start(

@@ -310,6 +310,7 @@ class Application:
             issue_timeout_ms=deadline_ms + ISSUE_TIMEOUT_MARGIN_MS,
             allow_fictitious=settings.accepts_fictitious,
             only_fictitious=settings.only_fictitious,
+            fixed_codes=settings.effective_fixed_codes,
         )
 
     def _count_prepared_codes(self) -> int:

@@ -1,6 +1,7 @@
 """What the commands of the service share: reading settings, and numbers from standard input."""
 
 import getpass
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -20,6 +21,8 @@ from otp_service.settings import (
 )
 from otp_service.settings.development import load_dev_settings
 
+
+logger = logging.getLogger(__name__)
 
 MAX_ACCOUNT_CHARS = 128
 INVALID_ACCOUNT_REMEDY = f"the account is invalid: write at most {MAX_ACCOUNT_CHARS} characters"
@@ -68,6 +71,12 @@ def _require_safety(configuration: Configuration) -> Configuration:
     if errors := find_errors(configuration.settings):
         raise CommandError(f"{configuration.path} is not safe to run with:\n{format_list(errors)}")
     return configuration
+
+
+def log_fixed_codes(settings: Settings) -> None:
+    """Log that there are fixed codes, which a reader of the log must not take for production."""
+    if fixed_codes := settings.effective_fixed_codes:
+        logger.warning("fixed codes are on, %s", fixed_codes)
 
 
 def read_configuration(path: Path, remedy: str = WRITE_REMEDY) -> Configuration:

@@ -11,7 +11,9 @@ import shlex
 import signal
 import socket
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import uvloop
 
@@ -25,10 +27,12 @@ from otp_service.app import (
 )
 from otp_service.audit.archive_format.key_files import create_key_files, derive_public_path
 from otp_service.cli.command import CommandError, Subparsers, add_command
+from otp_service.cli.common import log_fixed_codes
 from otp_service.cli.http_server import ConnectionLimits, HttpServer
 from otp_service.cli.listeners import format_address, open_listener, raise_descriptor_limit
 from otp_service.cli.sealer_runner import require_usable_archive
 from otp_service.clock import now_ms
+from otp_service.core.fixed_codes import FixedCodes
 from otp_service.core.ip_address import is_ip_address, is_loopback
 from otp_service.core.policy import Policy
 from otp_service.core.timestamps import format_rfc3339
@@ -91,9 +95,14 @@ def register_commands(subparsers: Subparsers) -> None:
         "--admin-port", type=int, default=8001, help="port of inbox, app, audit log and docs (8001)"
     )
     add("--production-limits", action="store_true", help="keep them for fictitious numbers too")
-    cooldown = development.DEFAULT_DEV_LIMITS.cooldown
+    policy: dict[str, Any] = {"type": int, "metavar": "SECONDS"}
+    cooldown, lifetime = Policy().cooldown, Policy().lifetime
     text = f"seconds between sends to a number, from 1 ({cooldown})"
-    add("--cooldown", type=int, metavar="SECONDS", default=cooldown, help=text)
+    add("--cooldown", default=cooldown, help=text, **policy)
+    text = f"seconds for which a code is valid, from 60 ({lifetime})"
+    add("--lifetime", default=lifetime, help=text, **policy)
+    text = "the code that this fictitious number always gets (repeatable)"
+    add("--fixed-code", action="append", default=[], metavar="NUMBER=CODE", help=text)
     data = Path(".otp")
     add("--data", type=Path, default=data, help="folder for Redis, keys and archive (.otp)")
 
@@ -113,15 +122,20 @@ def run_dev(args: argparse.Namespace) -> int:
     thousand times as much as in production, so that tests are not refused. A start
     empties the limits, the cooldown excepted, and the inbox; challenges survive it.
 
+    With --fixed-code a fictitious number gets the same code each time, for a test that
+    cannot read the inbox.
+
     Exit code 1 if it cannot start, for example because a port is in use.
 
     examples:
       otp-service dev
       otp-service dev --port 9000 --admin-port 9001
+      otp-service dev --cooldown 1 --fixed-code +447700900555=123456
       OTP_DEV_API_KEY=secret otp-service dev --data /tmp/otp
     """
     api_key = os.environ.get(API_KEY_VARIABLE)
-    if remedy := find_option_error(args.host, args.cooldown, api_key):
+    options = parse_run_options(args)
+    if remedy := find_exposure_error(args.host, api_key):
         raise CommandError(remedy)
     telemetry.configure_logging("info", sys.stderr)
     raise_descriptor_limit()
@@ -130,17 +144,37 @@ def run_dev(args: argparse.Namespace) -> int:
     try:
         with EmbeddedServer(args.data) as redis:
             _prepare_folder(args.data, redis.url)
-            settings, key = _create_settings(args, redis.url, api_key)
+            settings, key = _create_settings(args, options, redis.url, api_key)
             uvloop.run(_serve_applications(settings, args.data, key))
     except EmbeddedServerError as error:
         raise CommandError(str(error)) from error
     return 0
 
 
-def find_option_error(host: str, cooldown: int, api_key: str | None) -> str | None:
-    """Return why `dev` cannot run with these options, with the remedy."""
-    if errors := Policy(cooldown=cooldown).find_errors():
-        return f"--cooldown {errors[0][1]}."
+def parse_run_options(args: argparse.Namespace) -> development.DevOptions:
+    """Return the options that change settings. Raises CommandError."""
+    policy = Policy(cooldown=args.cooldown, lifetime=args.lifetime)
+    for field, remedy in policy.find_errors():
+        raise CommandError(f"--{field} {remedy}.")
+    fixed_codes = _parse_fixed_codes(args.fixed_code)
+    for error in fixed_codes.find_errors(policy.digits):
+        raise CommandError(f"--fixed-code: {error}.")
+    return development.DevOptions(not args.production_limits, policy, fixed_codes)
+
+
+def _parse_fixed_codes(texts: Iterable[str]) -> FixedCodes:
+    """Return the codes of texts like +447700900123=123456. Raises CommandError; it repeats none of them."""
+    pairs = [text.partition("=") for text in texts]
+    if not all(equals for _, equals, _ in pairs):
+        raise CommandError("--fixed-code: write a number and its code, like +447700900123=123456.")
+    codes = {number: code for number, _, code in pairs}
+    if len(codes) < len(pairs):
+        raise CommandError("--fixed-code: names a number twice. A number has one code.")
+    return FixedCodes(codes)
+
+
+def find_exposure_error(host: str, api_key: str | None) -> str | None:
+    """Return why `dev` does not listen on an address with this API key, with the remedy."""
     if api_key is not None and not API_KEY_PATTERN.fullmatch(api_key):
         return f"{API_KEY_VARIABLE} must be one or more visible ASCII characters."
     if is_loopback(host):
@@ -172,7 +206,10 @@ def _prepare_folder(folder: Path, redis_url: str) -> None:
 
 
 def _create_settings(
-    args: argparse.Namespace, redis_url: str, api_key: str | None
+    args: argparse.Namespace,
+    options: development.DevOptions,
+    redis_url: str,
+    api_key: str | None,
 ) -> tuple[Settings, str]:
     """Return the settings of this run, and the API key in force: the given one, or that of the folder."""
     generate_token = functools.partial(secrets.token_urlsafe, 32)
@@ -185,8 +222,7 @@ def _create_settings(
         admin_hosts=tuple(args.name),
     )
     audit = development.create_dev_audit(args.data)
-    limits = development.DevLimits(not args.production_limits, args.cooldown)
-    settings = development.create_dev_settings(service, redis_url, secret_values, audit, limits)
+    settings = development.create_dev_settings(service, redis_url, secret_values, audit, options)
     return settings, secret_values["api_key"]
 
 
@@ -203,6 +239,7 @@ async def _serve_applications(settings: Settings, folder: Path, api_key: str) ->
         await app.begin_development()
         servers = _create_servers(app, folder, public, admin)
         logger.info("starting", extra={"fields": describe_start(settings, public, admin)})
+        log_fixed_codes(settings)
         for server in servers:
             server.start()
         print(_format_greeting(folder, public, admin, api_key), flush=True)

@@ -16,7 +16,7 @@ from pathlib import Path
 from otp_service import __version__, telemetry
 from otp_service.app import create_client, hash_settings
 from otp_service.cli.command import CommandError, Subparsers, add_command, format_list
-from otp_service.cli.common import Configuration, read_safe_configuration
+from otp_service.cli.common import Configuration, log_fixed_codes, read_safe_configuration
 from otp_service.cli.dev import API_KEY_VARIABLE
 from otp_service.cli.helper_threads import AdminThread, HelperThreads
 from otp_service.cli.listeners import format_address, open_listener, raise_descriptor_limit
@@ -62,6 +62,7 @@ def run_serve(args: argparse.Namespace) -> int:
     settings = configuration.settings
     telemetry.configure_logging(settings.service.log_level, sys.stdout)
     log_tolerated_issues(configuration.path, settings)
+    log_fixed_codes(settings)
     _require_safe_redis(settings)
     require_usable_archive(settings)
     raise_descriptor_limit()
@@ -104,6 +105,7 @@ def _read_usable_configuration(path: Path) -> Configuration:
     configuration = read_safe_configuration(path)
     require_usable_archive(configuration.settings)
     log_tolerated_issues(path, configuration.settings)
+    log_fixed_codes(configuration.settings)
     return configuration
 
 

@@ -63,7 +63,7 @@ class CodeSender:
     async def issue(self, locale: str | None) -> ChallengeSnapshot:
         """Store a new challenge and send its code. Raises the OtpError that refuses it."""
         tenant, deps = self._tenant.name, self._dependencies
-        prepared = deps.prepared_codes.reserve(deps.policy.digits, deps.hasher.profile)
+        prepared = self._reserve_prepared_code()
         with (
             prepared or deps.hash_slots.acquire(tenant) as hash_slot,
             deps.send_slots.acquire(tenant),
@@ -122,9 +122,18 @@ class CodeSender:
             hashed = (prepared and prepared.take()) or await self._hash_new_code(salt)
         return ChargedSend(number.now, planned, hashed, caller.known_addresses)
 
+    def _reserve_prepared_code(self) -> CodeReservation | None:
+        """Return the right to a code of the stock; None if it is empty, or the number has a fixed code."""
+        deps = self._dependencies
+        if deps.fixed_codes.get_code(self._phone) is not None:
+            return None
+        return deps.prepared_codes.reserve(deps.policy.digits, deps.hasher.profile)
+
     async def _hash_new_code(self, salt: bytes) -> HashedCode:
         deps = self._dependencies
-        code = codes.generate_code(deps.random.randbelow, deps.policy.digits)
+        code = deps.fixed_codes.get_code(self._phone)
+        if code is None:
+            code = codes.generate_code(deps.random.randbelow, deps.policy.digits)
         return HashedCode(code, salt, await deps.hasher.compute_argon2id(code, salt))
 
     async def _apply_charges(self, planned: SendCharges) -> list[Committed]:
@@ -268,7 +277,12 @@ class CodeSender:
         if challenge is None or secret is None:
             return self._context.build_commit()
         code = self._build_live_code(challenge, charged.hashed.argon2_hash, confirmed_at=0)
-        unsent = next((one for one in secret.codes if one.code_hash == code.code_hash), None)
+
+        def is_unsent(one: LiveCode) -> bool:
+            # An earlier send may have had the same code by chance, and has it if the code is fixed.
+            return one.code_hash == code.code_hash and one.confirmed_at > 0
+
+        unsent = next((one for one in secret.codes if is_unsent(one)), None)
         if unsent is None:
             return self._context.build_commit()
         kept = tuple(one for one in secret.codes if one is not unsent)

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from otp_service.core.admission import AdmissionControl
 from otp_service.core.challenge import Challenge, ChallengeSecret, parse_partition
 from otp_service.core.errors import ChallengeNotFound, OtpError, RateLimited
+from otp_service.core.fixed_codes import FixedCodes
 from otp_service.core.ip_address import client_ip_limit_key, parse_client_ip
 from otp_service.core.keys import ServiceKeys
 from otp_service.core.known_addresses import Account, AddressTags, derive_address_tags
@@ -54,6 +55,8 @@ class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
     refunds: PendingRefunds = msgspec.field(default_factory=PendingRefunds)
     allow_fictitious: bool = False
     only_fictitious: bool = False
+    fixed_codes: FixedCodes = FixedCodes()
+    """Of fictitious numbers, outside of live mode."""
 
     @property
     def lease_ms(self) -> int:

@@ -12,6 +12,7 @@ from typing import Any, Union, get_args, get_origin
 
 import msgspec
 
+from otp_service.core.fixed_codes import FixedCodes
 from otp_service.core.keys import Key, KeyRing
 from otp_service.core.limits import Window
 from otp_service.core.secret import Secret
@@ -53,6 +54,10 @@ LEAF_DECODERS: Mapping[Any, tuple[Callable[[str], Any], str]] = {
     Secret: (Secret, "must be a nonempty string"),
     bytes: (decode_key, "must be base64url of at least 32 random bytes"),
     Window: (Window.parse, "write a limit like '5 in 10 min' or '10 in 1 d'"),
+    FixedCodes: (
+        FixedCodes.from_table,
+        'must be a table of texts, like { "+447700900123" = "123456" }',
+    ),
 }
 """Types that msgspec cannot decode: the function that does, and the remedy."""
 

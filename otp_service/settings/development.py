@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from otp_service.core.fixed_codes import FixedCodes
 from otp_service.core.keys import KEY_RING_NAMES, ServiceKeys, create_single_key_ring
 from otp_service.core.policy import Policy
 from otp_service.core.tenant import Scope, hash_api_key
@@ -22,16 +23,16 @@ REDIS_URL_FILE = "redis.url"
 DEV_TENANT = "dev"
 
 
-class DevLimits(NamedTuple):
-    """The limits of one run of `dev`."""
+class DevOptions(NamedTuple):
+    """What the options of one run of `dev` change."""
 
-    are_relaxed: bool = True
-    """Whether those of fictitious numbers are relaxed (`core/relaxed_limits.py`)."""
-    cooldown: int = Policy().cooldown
-    """Seconds between sends to a number."""
+    has_relaxed_limits: bool = True
+    """Whether the limits of fictitious numbers are relaxed (`core/relaxed_limits.py`)."""
+    policy: Policy = Policy()
+    fixed_codes: FixedCodes = FixedCodes()
 
 
-DEFAULT_DEV_LIMITS = DevLimits()
+DEFAULT_DEV_OPTIONS = DevOptions()
 
 
 def create_dev_settings(
@@ -39,7 +40,7 @@ def create_dev_settings(
     redis_url: str,
     secrets: dict[str, str],
     audit: model.AuditSettings | None = None,
-    limits: DevLimits = DEFAULT_DEV_LIMITS,
+    options: DevOptions = DEFAULT_DEV_OPTIONS,
 ) -> model.Settings:
     """Return the settings; `secrets` is the result of `ensure_dev_secrets`."""
     rings = {name: create_single_key_ring("dev", secrets[name]) for name in KEY_RING_NAMES}
@@ -47,8 +48,8 @@ def create_dev_settings(
     tenant = model.TenantSettings(brand="Example", countries=frozenset({"*"}), keys=(key,))
     return model.Settings(
         mode="development",
-        test=model.TestSettings(relaxed_limits=limits.are_relaxed),
-        policy=Policy(cooldown=limits.cooldown),
+        test=model.TestSettings(options.has_relaxed_limits, options.fixed_codes),
+        policy=options.policy,
         keys=ServiceKeys(**rings),
         service=service,
         redis=model.RedisSettings(url=redis_url),

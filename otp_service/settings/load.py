@@ -78,7 +78,13 @@ def list_origins(text: str, environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def find_origin(path: str, origins: Mapping[str, str]) -> str | None:
-    """Return the origin of a setting, or of the table or array that it is in; None without one."""
+    """Return the origin of a setting, or of the table or array that it is in; None without one.
+
+    A setting whose value is a table has the origin of what is written in it.
+    """
+    inner = next((origin for name, origin in origins.items() if name.startswith(f"{path}.")), None)
+    if inner is not None:
+        return inner
     while path not in origins and "." in path:
         path = path.rpartition(".")[0]
     return origins.get(path)

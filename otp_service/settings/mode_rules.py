@@ -41,6 +41,9 @@ def find_warnings(settings: Settings) -> Iterator[ConfigIssue]:
     """Yield a warning outside of live mode, so that it is not mistaken for production."""
     if settings.mode != "live":
         yield ConfigIssue("mode", TEST_WARNING)
+    if codes := settings.effective_fixed_codes:
+        remedy = f"are {codes}: anyone who knows the code of a number can log in with it"
+        yield ConfigIssue("test.fixed_codes", remedy)
     if settings.has_relaxed_limits:
         remedy = "is true: no limit but the cooldown stops a caller. A rehearsal needs false"
         yield ConfigIssue("test.relaxed_limits", remedy)

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from otp_service.audit.sinks import AnchorSinkSettings, LineSinkSettings
 from otp_service.core.argon2_profile import DEFAULT_PROFILE, Argon2Profile
+from otp_service.core.fixed_codes import FixedCodes
 from otp_service.core.keys import ServiceKeys
 from otp_service.core.limits import DEFAULT_LIMITS, Limit, LimitTable, Window
 from otp_service.core.message_templates import MESSAGE_TEMPLATES
@@ -272,6 +273,7 @@ class TestSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     relaxed_limits: bool = False
     """Whether `core.limits.relax_limits` applies to fictitious numbers."""
+    fixed_codes: FixedCodes = FixedCodes()
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -309,6 +311,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     def has_relaxed_limits(self) -> bool:
         """Whether calls for fictitious numbers have relaxed limits: never in live mode."""
         return self.mode != "live" and self.test.relaxed_limits
+
+    @property
+    def effective_fixed_codes(self) -> FixedCodes:
+        """The fixed codes of fictitious numbers: never one in live mode."""
+        return FixedCodes() if self.mode == "live" else self.test.fixed_codes
 
     @property
     def effective_limits(self) -> LimitTable:

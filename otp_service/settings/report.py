@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from otp_service.core.argon2_profile import estimate_attack_hours
+from otp_service.core.fixed_codes import FixedCodes
 from otp_service.core.keys import Key, KeyRing
 from otp_service.core.limits import SPENDING_CAPS
 from otp_service.core.tenant_share import SHARE_LIMITS
@@ -103,7 +104,7 @@ def _flatten_value(value: Any, path: str) -> Iterator[ReportLine]:
         case ApiKeySettings():
             until = f", until {value.expires}" if value.expires else ""
             yield path, f"{REDACTED_TEXT} for {_format_value(value.scopes)}{until}"
-        case msgspec.Struct() if not isinstance(value, Key | KeyRing):
+        case msgspec.Struct() if not isinstance(value, Key | KeyRing | FixedCodes):
             if tag := value.__struct_config__.tag:
                 yield f"{path}.{value.__struct_config__.tag_field}", str(tag)
             for field in msgspec.structs.fields(value):

@@ -12,6 +12,7 @@ from otp_service.core.ip_address import is_loopback
 from otp_service.core.messages import validate_messages
 from otp_service.settings import (
     audit_rules,
+    fixed_code_rules,
     key_rules,
     limit_bounds,
     limit_rules,
@@ -59,6 +60,7 @@ def find_errors(settings: Settings) -> list[ConfigIssue]:
         *limit_rules.find_errors(settings),
         *_check_tenants(settings),
         *mode_rules.find_errors(settings),
+        *fixed_code_rules.find_errors(settings),
         *provider_rules.find_errors(settings),
     ]
 

@@ -18,7 +18,8 @@ from otp_service.app import (
 )
 from otp_service.clock import now_ms
 from otp_service.core.charges import build_consecutive_failure_charge
-from otp_service.core.errors import NumberLocked
+from otp_service.core.errors import NumberLocked, NumberNotAllowed
+from otp_service.core.fixed_codes import FixedCodes
 from otp_service.core.keys import KEY_RING_NAMES, Key, KeyRing
 from otp_service.core.phone_number import parse_number
 from otp_service.core.ports import Commit
@@ -26,7 +27,7 @@ from otp_service.core.secret import Secret
 from otp_service.schemas import IssueRequest
 from otp_service.service import Caller
 from otp_service.settings.development import DEV_TENANT, create_dev_settings, ensure_dev_secrets
-from otp_service.settings.model import ServiceSettings, Settings
+from otp_service.settings.model import ServiceSettings, Settings, TestSettings
 from otp_service.sms.provider_health import HealthEvent
 from otp_service.sms.providers import Provider
 from otp_service.sms.providers.smpp import Smpp
@@ -124,6 +125,28 @@ async def test_without_the_inbox_no_number_has_an_outcome(
         assert snapshot.challenge
         assert "accepted" == snapshot.challenge.submissions[0].outcome
         assert 1 == len(gateway.list_texts_to(number))
+
+
+async def test_a_live_service_has_no_fixed_code(server: EmbeddedServer, tmp_path: Path) -> None:
+    """R38, A25: whatever table its rules had let through, every code is drawn."""
+    real, fictitious, code = "+447400123456", "+447700900555", "123456"
+    with GatewayServer() as gateway:
+        provider = {"type": "http", "url": gateway.url, "fields": {"to": "{to}", "text": "{text}"}}
+        settings = settings_of(server, tmp_path)
+        live = replace(
+            settings,
+            mode="live",
+            providers={"gateway": msgspec.convert(provider, Provider)},
+            test=TestSettings(fixed_codes=FixedCodes({real: code, fictitious: code})),
+        )
+        async with Application(live) as app:
+            caller = Caller(live.build_tenants()[DEV_TENANT], "key", "request")
+            with pytest.raises(NumberNotAllowed):
+                await app.service.issue(caller, IssueRequest(fictitious), None)
+            await app.service.issue(caller, IssueRequest(real), None)
+
+        assert code != gateway.find_code(real)
+        assert not live.effective_fixed_codes
 
 
 async def test_who_speaks_for_the_workers_leaves_no_trace(

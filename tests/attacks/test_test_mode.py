@@ -17,6 +17,7 @@ INBOX: dict[str, Any] = {
     "PROVIDERS__GATEWAY": '{type = "inbox"}',
     "POLICY__COOLDOWN": "1",
 }
+FIXED_CODES = '{"+447700900555" = "123456"}'
 UNUSED_URL = "http://127.0.0.1:9/"
 
 
@@ -139,6 +140,15 @@ def test_production_has_no_page_of_tests(
         ({"MODE": "development"}, "only 'otp-service dev' runs"),
         ({"PROVIDERS__GATEWAY": '{type = "inbox"}'}, "it is only for tests"),
         ({"TEST__RELAXED_LIMITS": "true"}, 'only for mode = "test"'),
+        ({"TEST__FIXED_CODES": FIXED_CODES}, 'test.fixed_codes: is only for mode = "test"'),
+        (
+            {"TEST__FIXED_CODES": FIXED_CODES, "MODE": "test"},
+            "cannot be 'test' together with providers.gateway",
+        ),
+        (
+            {"TEST__FIXED_CODES": FIXED_CODES, **INBOX},
+            "tenants.shop.keys.first: must have an id that begins with 'test-'",
+        ),
         (
             {"PROVIDERS__BOX": '{type = "inbox"}', "ROUTING__PROVIDERS": '["gateway", "box"]'},
             "it is only for tests",

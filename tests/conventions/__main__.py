@@ -17,15 +17,19 @@ from tests.conventions.prose import find_prose_errors
 
 PACKAGE = Path("otp_service")
 CLIENT = Path("clients/python/src/otp_service_client")
+EXAMPLES = Path("examples")
+PACKAGES = (PACKAGE, CLIENT, EXAMPLES)
 
 
 def list_prose_files() -> list[Path]:
     """Return every file whose prose is checked."""
     suffixes = ("py", "lua", "md", "html")
     product = [path for suffix in suffixes for path in PACKAGE.rglob(f"*.{suffix}")]
-    folders = ("docs", "deploy", "bench", "clients/python")
+    folders = ("docs", "deploy", "bench", "clients/python", "examples")
     pages = [path for folder in folders for path in Path(folder).rglob("*.md")]
-    return sorted([*product, *CLIENT.rglob("*.py"), *pages, *Path().glob("*.md")])
+    others = [path for folder in (CLIENT, EXAMPLES) for path in folder.rglob("*.py")]
+    templates = EXAMPLES.rglob("*.html")
+    return sorted([*product, *others, *templates, *pages, *Path().glob("*.md")])
 
 
 def main(arguments: list[str]) -> int:
@@ -34,8 +38,9 @@ def main(arguments: list[str]) -> int:
     errors = [
         *find_share_errors(shares),
         *find_share_errors(measure_names(CLIENT)),
-        *(error for package in (PACKAGE, CLIENT) for error in find_module_errors(package)),
-        *(error for package in (PACKAGE, CLIENT) for error in find_constant_errors(package)),
+        *find_share_errors(measure_names(EXAMPLES)),
+        *(error for package in PACKAGES for error in find_module_errors(package)),
+        *(error for package in PACKAGES for error in find_constant_errors(package)),
         *find_prose_errors(list_prose_files()),
     ]
     if arguments:

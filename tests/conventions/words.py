@@ -47,6 +47,9 @@ ALLOWED_DOUBLED_MODULES: dict[str, str] = {
 }
 
 ALLOWED_CONSTANTS: dict[str, str] = {
+    "DEBUG": "a setting of Django",
+    "MIDDLEWARE": "a setting of Django",
+    "TEMPLATES": "a setting of Django",
     "UNBIND": "the name of the command in SMPP 3.4, 5.1.2.1",
 }
 

@@ -1,0 +1,1 @@
+"""Programs that use the service: read them, run them, copy them."""

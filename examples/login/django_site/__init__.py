@@ -1,0 +1,1 @@
+"""The login as a Django site: settings, URLs, views and one middleware."""

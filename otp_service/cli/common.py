@@ -155,9 +155,9 @@ def parse_typed_number(text: str, *, allow_fictitious: bool) -> PhoneNumber:
         is_fictitious = error.reason_code == "fictitious"
         reason = "is fictitious" if is_fictitious else "is of a type that takes no SMS"
         raise CommandError(f"no code can be sent to it: the number {reason}.") from None
-    except InvalidPhoneNumber:
+    except InvalidPhoneNumber as error:
         text = "the number is invalid: write it in strict E.164 form, like +447400123456."
-        raise CommandError(text) from None
+        raise CommandError(f"{text} {error.problem}") from None
 
 
 def show_progress(done: int, total: int) -> None:

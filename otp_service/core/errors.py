@@ -140,8 +140,14 @@ class IdempotencyKeyReused(OtpError):
 
 
 class InvalidPhoneNumber(OtpError):
+    """It is not strict E.164, or does not exist; `problem` is a sentence without the number."""
+
     problem_type = "invalid-phone-number"
     detail = "phone_number must be a valid number in strict E.164 form, like +447400123456."
+
+    def __init__(self, problem: str = "") -> None:
+        super().__init__(f"{self.detail} {problem}" if problem else "")
+        self.problem = problem
 
 
 class NumberNotAllowed(OtpError):

@@ -11,7 +11,12 @@ from typing import Any, Final, Literal
 
 import msgspec
 import phonenumbers
-from phonenumbers import NumberParseException, PhoneNumberFormat, PhoneNumberType
+from phonenumbers import (
+    NumberParseException,
+    PhoneNumberFormat,
+    PhoneNumberType,
+    ValidationResult,
+)
 
 from otp_service.core.errors import InvalidPhoneNumber, NumberNotAllowed
 
@@ -29,6 +34,29 @@ _TEXTABLE_TYPES: Final = frozenset({PhoneNumberType.MOBILE, PhoneNumberType.FIXE
 _NON_GEOGRAPHIC_REGION: Final = "001"
 
 _E164_PATTERN: Final = re.compile(r"\+[1-9][0-9]{6,14}")
+
+_MIN_DIGITS: Final = 7
+
+# The first that is found in a text says why it is not E.164.
+_SYNTAX_PROBLEMS: Final = (
+    (re.compile(r""), "It is empty."),
+    (re.compile(r"[^+].*", re.DOTALL), "It does not begin with a plus and the country code."),
+    (
+        re.compile(r".+[^0-9].*", re.DOTALL),
+        "After the plus it has a character, such as a space, that is not one of the digits 0 to 9.",
+    ),
+    (re.compile(r"\+0.*"), "No country code begins with 0."),
+    (re.compile(rf"\+[0-9]{{0,{_MIN_DIGITS - 1}}}"), "It is too short."),
+)
+
+_TRUNK_PREFIX_PROBLEM: Final = "It has a prefix that is dialed only within its country, such as the 0 in front of an area code."
+_UNKNOWN_NUMBER_PROBLEM: Final = "Its country has no such number, or none of this length."
+_LENGTH_PROBLEMS: Final = {
+    ValidationResult.TOO_SHORT: "It is too short for its country.",
+    ValidationResult.IS_POSSIBLE_LOCAL_ONLY: "It is too short for its country.",
+    ValidationResult.TOO_LONG: "It is too long for its country.",
+    ValidationResult.INVALID_LENGTH: "Its country has no number of this length.",
+}
 
 # Mobile numbers that regulators reserve for films, books and tests, so that they reach no phone.
 # Fictitious landlines need no row: their type is refused.
@@ -153,7 +181,7 @@ def classify_number(text: str) -> tuple[PhoneNumber, Literal["type", "fictitious
         kind in _TEXTABLE_TYPES or not is_known
     )
     if country is None or not (is_known or fictitious):
-        raise InvalidPhoneNumber
+        raise InvalidPhoneNumber(_describe_unknown_number(number))
     phone = PhoneNumber(text, country, number.country_code or 0, fictitious)
     if country == _NON_GEOGRAPHIC_REGION or (is_known and kind not in _TEXTABLE_TYPES):
         return phone, "type"
@@ -181,13 +209,25 @@ def check_country(number: PhoneNumber, countries: frozenset[str]) -> None:
 
 def _parse_e164(text: str) -> phonenumbers.PhoneNumber:
     if _E164_PATTERN.fullmatch(text) is None:
-        raise InvalidPhoneNumber
+        raise InvalidPhoneNumber(_describe_syntax_problem(text))
     try:
         number = phonenumbers.parse(text, None)
     except NumberParseException:
-        raise InvalidPhoneNumber from None
+        raise InvalidPhoneNumber("Its country code does not exist.") from None
     # phonenumbers.parse repairs trunk zeros, carrier codes and the Argentine 15. A number that
     # needed a repair is refused.
     if phonenumbers.format_number(number, PhoneNumberFormat.E164) != text:
-        raise InvalidPhoneNumber
+        raise InvalidPhoneNumber(_TRUNK_PREFIX_PROBLEM)
     return number
+
+
+def _describe_syntax_problem(text: str) -> str:
+    """Return why a text is not E.164, in a sentence without it."""
+    found = (problem for pattern, problem in _SYNTAX_PROBLEMS if pattern.fullmatch(text))
+    return next(found, "It is too long.")
+
+
+def _describe_unknown_number(number: phonenumbers.PhoneNumber) -> str:
+    """Return why a number does not exist, in a sentence without it."""
+    length = phonenumbers.is_possible_number_with_reason(number)
+    return _LENGTH_PROBLEMS.get(length, _UNKNOWN_NUMBER_PROBLEM)

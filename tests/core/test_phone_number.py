@@ -1,5 +1,7 @@
 """R27, R34 to R38: one phone has one canonical name, and no code goes to a forbidden number."""
 
+import re
+
 import phonenumbers
 import pytest
 from hypothesis import assume, example, given
@@ -225,6 +227,39 @@ def test_a_text_that_is_not_e164_is_refused(text):
         parse_number(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "empty"),
+        ("+", "too short"),
+        ("+123456", "too short"),
+        ("447400123456", "does not begin with a plus"),
+        ("00447400123456", "does not begin with a plus"),
+        (" +447400123456", "does not begin with a plus"),
+        ("tel:+447400123456", "does not begin with a plus"),
+        ("\uff0b447400123456", "does not begin with a plus"),
+        ("+44 7400 123456", "not one of the digits"),
+        ("+447400123456\n", "not one of the digits"),
+        ("+44740012345\uff16", "not one of the digits"),
+        ("+0447400123456", "No country code begins with 0"),
+        ("+1234567890123456", "too long"),
+        ("+999123456789", "country code does not exist"),
+        ("+4407400123456", "dialed only within its country"),
+        ("+5215512345678", "too long for its country"),
+        ("+12025550", "too short for its country"),
+        ("+4474001234567", "too long for its country"),
+        ("+12005550123", "no such number"),
+    ],
+)
+def test_a_refusal_says_what_is_wrong(text, problem):
+    """The developer sees it; the person is asked for the number again."""
+    with pytest.raises(InvalidPhoneNumber) as refusal:
+        parse_number(text)
+
+    assert problem in refusal.value.problem
+    assert f"{InvalidPhoneNumber.detail} {refusal.value.problem}" == str(refusal.value)
+
+
 @pytest.mark.parametrize("text", NUMBERS_WITHOUT_SMS.values(), ids=NUMBERS_WITHOUT_SMS.keys())
 @pytest.mark.parametrize("allow_fictitious", [False, True])
 def test_a_number_that_takes_no_sms_is_refused_for_its_type(text, allow_fictitious):
@@ -403,4 +438,5 @@ def test_a_refusal_never_repeats_the_number(text):
 
     # Drawn text may be a word of the fixed sentence ("phone"), which repeats nothing.
     assume(refusal is not None and len(text) > 4 and text not in InvalidPhoneNumber.detail)
+    assume(not re.fullmatch(r"[A-Za-z ,.:]+", text))
     assert text not in f"{refusal} {refusal.args} {vars(refusal)} {refusal.__cause__}"

@@ -43,6 +43,7 @@ Errors of the audit package have roots of their own, because no caller of the AP
     SinkError                         a sink has not stored the lines                  delivered again
 """
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 
@@ -155,9 +156,16 @@ class NumberNotAllowed(OtpError):
 
     problem_type = "number-not-allowed"
     detail = "Codes are not sent to this number. See reason."
+    details: ClassVar[Mapping[str, str]] = {
+        "country": "Its country is not one that this tenant may send to.",
+        "type": "A number of its type, such as a landline, receives no SMS.",
+        "fictitious": "It is a fictitious number, which no phone has: only a service for tests accepts it.",
+        "blocked": "It is on the do-not-send list.",
+    }
+    """By reason; the general sentence is for every other reason."""
 
     def __init__(self, reason_code: str, detail: str = "") -> None:
-        super().__init__(detail)
+        super().__init__(detail or self.details.get(reason_code, ""))
         self.reason_code = reason_code
 
     @property

@@ -38,6 +38,11 @@ from otp_service.service.tampered_record import record_tampering
 
 UNKNOWN_SUBJECT = Subject()
 
+REAL_NUMBER_DETAIL = (
+    "This service is in test mode, where only fictitious numbers work, like +447700900123. This one is"
+    " not fictitious."
+)
+
 
 class OtpService:
     """Issue, resend, verify and cancel a challenge, and handle its receipts.
@@ -184,9 +189,7 @@ class OtpService:
         if reason == "type" or (reason and not self._dependencies.allow_fictitious):
             raise errors.NumberNotAllowed(reason)
         if self._dependencies.only_fictitious and not phone.is_fictitious:
-            raise errors.NumberNotAllowed(
-                "fictitious", "In test mode only fictitious numbers work."
-            )
+            raise errors.NumberNotAllowed("fictitious", REAL_NUMBER_DETAIL)
         check_country(phone, countries)
 
     async def _resend_code(self, caller: Caller, snapshot: ChallengeSnapshot) -> ChallengeSnapshot:

@@ -77,6 +77,7 @@ def test_every_response_and_the_log_name_the_mode(tests_service: RunningService)
     assert "test" == ready.json["mode"] == status.json["mode"]
     assert {"test"} == {one.headers["otp-mode"] for one in (ready, refused, status)}
     assert (422, "fictitious") == (refused.status, refused.json["reason"])
+    assert "only fictitious numbers work" in refused.json["detail"]
     assert '"mode": "test"' in tests_service.log.read_text().replace('"mode":"', '"mode": "')
 
 

@@ -440,3 +440,18 @@ def test_a_refusal_never_repeats_the_number(text):
     assume(refusal is not None and len(text) > 4 and text not in InvalidPhoneNumber.detail)
     assume(not re.fullmatch(r"[A-Za-z ,.:]+", text))
     assert text not in f"{refusal} {refusal.args} {vars(refusal)} {refusal.__cause__}"
+
+
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [
+        ("country", "Its country"),
+        ("type", "receives no SMS"),
+        ("fictitious", "no phone has"),
+        ("blocked", "do-not-send list"),
+        ("another", "See reason"),
+    ],
+)
+def test_the_detail_of_a_refusal_fits_its_reason(reason, words):
+    """A developer need not look the reason up."""
+    assert words in str(NumberNotAllowed(reason))

@@ -196,10 +196,15 @@ async def test_fictitious_and_real_numbers_are_never_mixed(installation: Install
     live = installation.restart(allow_fictitious=False)
     test = installation.restart(only_fictitious=True)
 
-    for refusing, number in ((live, "+447700900123"), (test, NUMBER)):
+    for refusing, number, words in (
+        (live, "+447700900123", "It is a fictitious number, which no phone has"),
+        (test, NUMBER, "in test mode, where only fictitious numbers work"),
+    ):
         with pytest.raises(NumberNotAllowed) as refusal:
             await refusing.issue(number)
         assert "fictitious" == refusal.value.reason_code
+        assert words in str(refusal.value)
+        assert number not in str(refusal.value)
 
 
 async def test_two_codes_are_live_and_a_third_replaces_the_oldest(

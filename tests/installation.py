@@ -21,7 +21,7 @@ from otp_service.core.ports import ChallengeSnapshot, HashPriority
 from otp_service.core.prepared_codes import PreparedCodes
 from otp_service.core.tenant import Tenant
 from otp_service.hashing import ARGON2_CFFI, ArgonPool, Engine, MeasuredEngine
-from otp_service.schemas import IssueRequest, VerifyRequest
+from otp_service.schemas import DeliveryRequest, IssueRequest, VerifyRequest
 from otp_service.service import Caller, Dependencies, OtpService, RandomSource
 from otp_service.store.client import ScriptClient
 from otp_service.store.key_names import KeyNames
@@ -177,6 +177,18 @@ class Installation:
         return await self.service.issue(
             self.build_caller(tenant), IssueRequest(number, **more), key
         )
+
+    async def deliver(
+        self,
+        code: str = "471093",
+        number: str = "+447400123456",
+        *,
+        tenant: str = "shop",
+        key: str | None = None,
+        **more: Any,
+    ) -> ChallengeSnapshot:
+        request = DeliveryRequest(number, code, **more)
+        return await self.service.deliver(self.build_caller(tenant), request, key)
 
     async def verify(
         self,

@@ -18,6 +18,7 @@ from otp_service.api import (
     authenticators,
     callbacks,
     challenges,
+    deliveries,
     docs,
     ops,
     recovery_codes,
@@ -35,6 +36,7 @@ def create_public_api(context: ApiContext) -> Litestar:
     handlers = [
         *challenges.CHALLENGE_HANDLERS,
         *challenges.OPERATOR_HANDLERS,
+        *deliveries.DELIVERY_HANDLERS,
         *authenticators.AUTHENTICATOR_HANDLERS,
         *recovery_codes.RECOVERY_CODE_HANDLERS,
         *audit.AUDIT_HANDLERS,

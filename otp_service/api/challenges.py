@@ -14,8 +14,7 @@ from litestar.response.base import ASGIResponse
 from otp_service.api.request_body import parse_body, parse_call
 from otp_service.api.request_context import AuthenticatedRequest, get_context
 from otp_service.api.responses import build_challenge_view, build_json_response
-from otp_service.core.challenge import parse_partition
-from otp_service.core.errors import ChallengeNotFound
+from otp_service.core.challenge import check_challenge_id
 from otp_service.core.phone_number import classify_number
 from otp_service.core.ports import ChallengeSnapshot
 from otp_service.core.tenant import Scope
@@ -75,7 +74,7 @@ async def get_challenge(request: AuthenticatedRequest, challenge_id: FromPath[st
     A challenge that has ended remains readable for one hour.
     """
     await parse_body(request, EmptyBody)
-    challenge_id = _require_challenge_id(challenge_id)
+    check_challenge_id(challenge_id)
     call = _get_service(request).get_challenge(request.auth, challenge_id)
     return await _respond_with_challenge(request, call)
 
@@ -87,7 +86,7 @@ async def cancel_challenge(request: AuthenticatedRequest, challenge_id: FromPath
     The response is 204 again if it was already canceled.
     """
     await parse_body(request, EmptyBody)
-    challenge_id = _require_challenge_id(challenge_id)
+    check_challenge_id(challenge_id)
     await _run_shielded(request, _get_service(request).cancel(request.auth, challenge_id))
 
 
@@ -115,7 +114,7 @@ async def verify_challenge(
     A wrong code is 422 `incorrect-code` and costs one of five attempts. A malformed code costs none.
     """
     body, key = await parse_call(request, VerifyRequest)
-    challenge_id = _require_challenge_id(challenge_id)
+    check_challenge_id(challenge_id)
     call = _get_service(request).verify(request.auth, challenge_id, body, key)
     return await _respond_with_challenge(request, call)
 
@@ -135,7 +134,7 @@ async def resend_code(request: AuthenticatedRequest, challenge_id: FromPath[str]
     The previous code stays valid. The deadline and the attempts do not change.
     """
     _, key = await parse_call(request, EmptyBody)
-    challenge_id = _require_challenge_id(challenge_id)
+    check_challenge_id(challenge_id)
     call = _get_service(request).resend(request.auth, challenge_id, key)
     return await _respond_with_challenge(request, call)
 
@@ -189,13 +188,6 @@ async def _respond_with_challenge(
 
 async def _run_shielded(request: AuthenticatedRequest, call: Coroutine[Any, Any, T]) -> T:
     return await get_context(request).background_calls.run_shielded(call)
-
-
-def _require_challenge_id(text: str) -> str:
-    """Return the id. An invalid one raises ChallengeNotFound before the store is used."""
-    if parse_partition(text) is None:
-        raise ChallengeNotFound
-    return text
 
 
 CHALLENGE_HANDLERS: Final = (

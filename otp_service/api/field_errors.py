@@ -19,6 +19,7 @@ from otp_service.core.value_rule import (
     get_check,
     is_text,
 )
+from otp_service.schemas import DeliveryRequest
 
 
 FieldErrorPair = tuple[str, str]
@@ -27,8 +28,8 @@ FieldErrorPair = tuple[str, str]
 MAX_LISTED_ERRORS: Final = 20
 
 CODE_FIELD: Final = "code"
-"""A code that is not text is as malformed as an empty one (R8), and is refused in the order of every other
-malformed code: after 404, 410 and 422."""
+"""The code of an attempt that is not text is as malformed as an empty one (R8), and is refused in the order
+of every other malformed code: after 404, 410 and 422."""
 
 REPEATED_NAME_MESSAGE: Final = "is sent more than once"
 
@@ -67,7 +68,8 @@ def find_field_errors(
         if name not in fields:
             message = "is missing" if rule.is_required else ""
         else:
-            message = "" if name == CODE_FIELD else _find_value_error(fields[name], rule)
+            is_checked_later = name == CODE_FIELD and is_attempt(kind)
+            message = "" if is_checked_later else _find_value_error(fields[name], rule)
         if message:
             yield name, message
     if find_member_errors := getattr(kind, "find_member_errors", None):
@@ -76,6 +78,11 @@ def find_field_errors(
     for name in fields:
         if name not in rules:
             yield redact_path(name), "is not a field of this request"
+
+
+def is_attempt(kind: type[msgspec.Struct]) -> bool:
+    """Whether the code of this request was typed by a person; a delivery has one of a program."""
+    return kind is not DeliveryRequest
 
 
 @cache

@@ -26,6 +26,7 @@ from otp_service.api import (
     authenticators,
     callbacks,
     challenges,
+    deliveries,
     ops,
     recovery_codes,
 )
@@ -59,6 +60,11 @@ class CallGroup(NamedTuple):
 
 CALL_GROUPS: Final = (
     CallGroup("challenges", "Codes by SMS: issue, verify, resend.", challenges.CHALLENGE_HANDLERS),
+    CallGroup(
+        "deliveries",
+        "Codes that other products generate and check.",
+        deliveries.DELIVERY_HANDLERS,
+    ),
     CallGroup(
         "authenticators",
         "Authenticator apps (TOTP). You store a sealed token for each user.",
@@ -185,9 +191,10 @@ def _get_success_status(handler: HTTPRouteHandler) -> int:
 
 def _describe_success(handler: HTTPRouteHandler) -> Schema:
     described: Schema = {"description": HTTPStatus(_get_success_status(handler)).phrase}
-    has_url = handler.opt.get("response_body") is schemas.ChallengeView
+    has_url = handler.opt.get("response_body") in {schemas.ChallengeView, schemas.CodeDeliveryView}
     if has_url and handler.status_code == HTTPStatus.CREATED:
-        location = {"type": "string", "pattern": "^/v1/challenges/"}
+        (path,) = handler.paths
+        location = {"type": "string", "pattern": f"^{path}/"}
         described["headers"] = {"Location": {"required": True, "schema": location}}
     if response_body := handler.opt.get("response_body"):
         example = RESPONSE_EXAMPLES[name_operation(handler)]

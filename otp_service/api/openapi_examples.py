@@ -44,6 +44,14 @@ _PENDING_CHALLENGE: Final[Body] = {
         ],
     },
 }
+_SENT_DELIVERY: Final[Body] = {
+    "id": "d07-7d793037a0760186574b0282f2f435e7",
+    "phone_number": "+44********56",
+    "purpose": "login",
+    "account": "u-81",
+    "created_at": _ISSUED_AT,
+    "delivery": _PENDING_CHALLENGE["delivery"],
+}
 _RESENT_CHALLENGE: Final[Body] = {
     **_PENDING_CHALLENGE,
     "sends_left": 1,
@@ -114,6 +122,15 @@ REQUEST_EXAMPLES: Final[dict[str, Body]] = {
         "client_ip": "203.0.113.9",
     },
     "resendCode": {},
+    "createDelivery": {
+        "phone_number": _PHONE_NUMBER,
+        "code": "471093",
+        "purpose": "login",
+        "locale": "en-GB",
+        "client_ip": "203.0.113.9",
+        "account": "u-81",
+        "valid_minutes": 10,
+    },
     "unlockNumber": {"phone_number": _PHONE_NUMBER},
     "unlockAccount": {"account": "u-81", "tenant": "shop"},
     # Without `secret`: a caller who copies the example must not import a secret that is published.
@@ -149,6 +166,8 @@ RESPONSE_EXAMPLES: Final[dict[str, Body]] = {
         "verified_at": _VERIFIED_AT,
     },
     "resendCode": _RESENT_CHALLENGE,
+    "createDelivery": _SENT_DELIVERY,
+    "getDelivery": _SENT_DELIVERY,
     "createAuthenticator": {
         "authenticator": _UNCONFIRMED_AUTHENTICATOR,
         "status": "unconfirmed",

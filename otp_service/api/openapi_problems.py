@@ -15,7 +15,7 @@ import msgspec
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 
-from otp_service.api import challenges, problems
+from otp_service.api import challenges, deliveries, problems
 from otp_service.api.audit_admission import CALLS_LIMIT
 from otp_service.api.openapi_names import (
     build_schema_ref,
@@ -27,6 +27,7 @@ from otp_service.api.openapi_schemas import build_member_schema
 from otp_service.core import errors
 from otp_service.core.limits import Limit
 from otp_service.core.recovery_codes import MALFORMED_CODE_DETAIL
+from otp_service.core.tenant import CODE_RULE
 from otp_service.core.timestamps import DAY_SECONDS, HOUR_SECONDS, MINUTE_SECONDS
 from otp_service.schemas import Problem
 
@@ -52,6 +53,8 @@ COMMON_PROBLEMS: Final = (
     *("invalid-request", "overloaded", "store-unavailable", "internal-error"),
 )
 """Problems of every call that needs a key."""
+DELIVERY_PATH_PROBLEMS: Final = ("not-found", "method-not-allowed")
+"""Problems of a path with the id of a delivery."""
 CHALLENGE_PATH_PROBLEMS: Final = ("challenge-not-found", "not-found", "method-not-allowed")
 """Problems of a path with a challenge id; an id with a slash is another path."""
 
@@ -85,6 +88,11 @@ EXAMPLE_ERRORS_BY_CALL: Final[Mapping[str, tuple[errors.OtpError, ...]]] = {
             Limit.FAILURES_NUMBER, retry_after=360, quota=10, period_seconds=HOUR_SECONDS
         ),
     ),
+    "createDelivery": (
+        errors.InvalidRequest(("code", CODE_RULE)),
+        errors.DeliveryFailed("d07-7d793037a0760186574b0282f2f435e7"),
+    ),
+    "getDelivery": (errors.DeliveryNotFound(),),
     "confirmAuthenticator": _AUTHENTICATOR_ERRORS,
     "verifyAuthenticator": _AUTHENTICATOR_ERRORS,
     "createRecoveryCodes": (
@@ -180,6 +188,8 @@ def _group_problems_by_status(handler: HTTPRouteHandler) -> dict[int, tuple[str,
         all_slugs.add("uri-too-long")
     if challenges.CHALLENGE_PATH in str(handler.paths):
         all_slugs.update(CHALLENGE_PATH_PROBLEMS)
+    if deliveries.DELIVERY_PATH in str(handler.paths):
+        all_slugs.update(DELIVERY_PATH_PROBLEMS)
     by_status: dict[int, tuple[str, ...]] = {}
     for slug in sorted(all_slugs):
         status = problems.PROBLEM_TYPES[slug].status

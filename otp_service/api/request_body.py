@@ -24,6 +24,7 @@ from otp_service.api.field_errors import (
     ParsedFields,
     build_invalid_request,
     find_field_errors,
+    is_attempt,
     list_rules,
     redact_path,
 )
@@ -31,6 +32,7 @@ from otp_service.api.request_context import AuthenticatedRequest, get_header_val
 from otp_service.core.errors import InvalidRequest
 from otp_service.core.tenant import Tenant
 from otp_service.schemas import (
+    DeliveryRequest,
     EmptyBody,
     IssueRequest,
     VerifyAuthenticatorRequest,
@@ -42,7 +44,10 @@ from otp_service.schemas import (
 T = TypeVar("T", bound=msgspec.Struct)
 
 LOGIN_KINDS: Final = frozenset(
-    {IssueRequest, VerifyRequest, VerifyAuthenticatorRequest, VerifyRecoveryCodeRequest}
+    {
+        *(IssueRequest, DeliveryRequest, VerifyRequest),
+        *(VerifyAuthenticatorRequest, VerifyRecoveryCodeRequest),
+    }
 )
 """Bodies with a client's address, to which `requires` of a tenant applies. It is no filter of events."""
 
@@ -140,7 +145,7 @@ def convert_fields(fields: Mapping[str, Any], kind: type[T], tenant: Tenant | No
     if errors := [*find_field_errors(fields, kind), *missing]:
         raise build_invalid_request(errors)
     given = {k: v for k, v in fields.items() if v is not None or rules[k].is_required}
-    if CODE_FIELD in given and not isinstance(given[CODE_FIELD], str):
+    if CODE_FIELD in given and is_attempt(kind) and not isinstance(given[CODE_FIELD], str):
         given[CODE_FIELD] = ""
     return msgspec.convert(given, kind)
 

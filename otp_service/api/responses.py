@@ -1,4 +1,4 @@
-"""Build responses: JSON, HTML pages, and the view of a challenge."""
+"""Build responses: JSON, HTML pages, and the views of challenges and deliveries."""
 
 import base64
 import hashlib
@@ -9,12 +9,12 @@ from typing import Final
 import msgspec
 from litestar.response.base import ASGIResponse
 
-from otp_service.core import delivery
 from otp_service.core.challenge import Challenge
+from otp_service.core.delivery import compute_delivery_status
 from otp_service.core.errors import ChallengeNotFound
 from otp_service.core.ports import ChallengeSnapshot
 from otp_service.core.timestamps import format_rfc3339
-from otp_service.schemas import ChallengeView, DeliveryView, SubmissionView
+from otp_service.schemas import ChallengeView, CodeDeliveryView, DeliveryView, SubmissionView
 
 
 ISOLATION_HEADERS: Final = {
@@ -76,11 +76,24 @@ def build_challenge_view(snapshot: ChallengeSnapshot) -> ChallengeView:
     )
 
 
+def build_code_delivery_view(snapshot: ChallengeSnapshot) -> CodeDeliveryView:
+    """Return the view of a delivery, without code or whole number."""
+    delivery = snapshot.require_challenge()
+    return CodeDeliveryView(
+        id=delivery.id,
+        phone_number=delivery.masked_number,
+        purpose=delivery.purpose,
+        account=delivery.account,
+        created_at=format_rfc3339(delivery.created_at),
+        delivery=_build_delivery_view(delivery),
+    )
+
+
 def _build_delivery_view(challenge: Challenge) -> DeliveryView:
     submissions = challenge.submissions
     senders = [submission.provider for submission in submissions if submission.may_be_billed]
     return DeliveryView(
-        status=delivery.compute_delivery_status(submissions),
+        status=compute_delivery_status(submissions),
         provider=senders[-1] if senders else None,
         submissions=[
             SubmissionView(s.provider, s.outcome, s.fault, s.reason, format_rfc3339(s.at))

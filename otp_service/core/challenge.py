@@ -9,6 +9,10 @@
 A transition returns a new challenge or raises; the service commits it by compare-and-swap. An
 ended challenge keeps its status for an hour. Code hashes, salt and number must not be stored beyond
 the deadline, so they are a record of their own, `ChallengeSecret`, which Redis expires.
+
+A delivery sends the code of another product, which also checks it. It is stored in the same form,
+under an id of its own kind and without a secret, attempts and sends: only its submissions and their
+receipts change.
 """
 
 import re
@@ -26,8 +30,11 @@ from otp_service.core.timestamps import CLOCK_TOLERANCE_MS
 
 
 PARTITION_COUNT = 64
-CHALLENGE_ID = re.compile(r"c([0-5][0-9]|6[0-3])-[0-9a-f]{32}", re.ASCII)
+_ID_AFTER_KIND = r"([0-5][0-9]|6[0-3])-[0-9a-f]{32}"
+CHALLENGE_ID = re.compile(f"c{_ID_AFTER_KIND}", re.ASCII)
 """Partition and 128 random bits (R6)."""
+DELIVERY_ID = re.compile(f"d{_ID_AFTER_KIND}", re.ASCII)
+CHALLENGE_OR_DELIVERY_ID = re.compile(f"[cd]{_ID_AFTER_KIND}", re.ASCII)
 
 
 class ChallengeStatus(StrEnum):
@@ -100,7 +107,11 @@ class VerifyReplayKey(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Challenge(msgspec.Struct, frozen=True, array_like=True):
-    """One number, one purpose, one deadline. Instants are milliseconds by Redis's clock."""
+    """One number, one purpose, one deadline. Instants are milliseconds by Redis's clock.
+
+    The deadline of a delivery is the one that its message states. It has no attempts and no sends
+    left, so that every transition of a code refuses it, in addition to its id.
+    """
 
     # Stored by position: never reorder the fields (tests/golden/test_stored_bytes.py).
     tenant: str
@@ -233,6 +244,10 @@ class Challenge(msgspec.Struct, frozen=True, array_like=True):
         left = self.sends_left + self.sends
         return replace(self.cancel(now), sends=0, sends_left=left, resend_at=now)
 
+    def withdraw_delivery(self, now: int) -> "Challenge":
+        """End a delivery whose message was never sent; it then has no sends."""
+        return self._advance_version(sends=0, ends_at=now)
+
     def withdraw_send(self, send: int, now: int, *, is_auto_resend: bool) -> "Challenge":
         """Reverse a send whose code was never sent, its cooldown included."""
         return self._advance_version(
@@ -267,7 +282,31 @@ def build_challenge_id(partition: int, random_bytes: bytes) -> str:
     return f"c{partition:02d}-{random_bytes.hex()}"
 
 
-def parse_partition(challenge_id: str) -> int | None:
-    """Return the partition that an id names; None if it is invalid, so that it becomes no key."""
-    match = CHALLENGE_ID.fullmatch(challenge_id)
+def build_delivery_id(partition: int, random_bytes: bytes) -> str:
+    """Return the id of a new delivery, as `build_challenge_id` does."""
+    return f"d{partition:02d}-{random_bytes.hex()}"
+
+
+def check_challenge_id(text: str) -> None:
+    """Raise ChallengeNotFound for any other text, the id of a delivery included."""
+    if not CHALLENGE_ID.fullmatch(text):
+        raise errors.ChallengeNotFound
+
+
+def check_delivery_id(text: str) -> None:
+    """Raise DeliveryNotFound for any other text, the id of a challenge included."""
+    if not is_delivery_id(text):
+        raise errors.DeliveryNotFound
+
+
+def is_delivery_id(text: str) -> bool:
+    return DELIVERY_ID.fullmatch(text) is not None
+
+
+def parse_partition(text: str) -> int | None:
+    """Return the partition that the id of a challenge or delivery names.
+
+    None if the id is invalid, so that it becomes no key.
+    """
+    match = CHALLENGE_OR_DELIVERY_ID.fullmatch(text)
     return int(match[1]) if match else None

@@ -186,6 +186,7 @@ class SubmissionReference(NamedTuple):
 
     tenant: str
     challenge_id: str
+    """That of a challenge or a delivery."""
     send: int
     ordinal: int
 
@@ -200,7 +201,7 @@ class SubmissionReference(NamedTuple):
 
 
 _REFERENCE_PATTERN = re.compile(
-    r"([a-z0-9-]{1,32})\.(c[0-9]{2}-[0-9a-f]{32})\.([1-9][0-9]?)\.([1-9][0-9]?)"
+    r"([a-z0-9-]{1,32})\.([cd][0-9]{2}-[0-9a-f]{32})\.([1-9][0-9]?)\.([1-9][0-9]?)"
 )
 
 

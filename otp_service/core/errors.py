@@ -6,6 +6,7 @@
     ├── Unauthenticated               the API key is missing, unknown or expired             401
     ├── Forbidden                     the key lacks the scope, or the purpose is refused     403
     ├── ChallengeNotFound             unknown to this tenant, or ended over an hour ago      404
+    ├── DeliveryNotFound              the same for a delivery                                404
     ├── ChallengeEnded                no longer verified, sent again or canceled             410
     │   ├── ChallengeExpired          the deadline has passed, or is too near to send
     │   ├── ChallengeLocked           no attempts are left
@@ -93,6 +94,12 @@ class ChallengeNotFound(OtpError):
     problem_type = "challenge-not-found"
     audit_reason = "not_found"
     detail = "There is no such challenge. Issue a new one."
+
+
+class DeliveryNotFound(OtpError):
+    problem_type = "not-found"
+    audit_reason = "not_found"
+    detail = "There is no such delivery. It is known for an hour after its code has expired."
 
 
 class ChallengeEnded(OtpError):
@@ -261,6 +268,7 @@ class DeliveryFailed(OtpError):
     def __init__(self, challenge_id: str) -> None:
         super().__init__()
         self.challenge_id = challenge_id
+        """The id of the challenge or the delivery."""
 
 
 class RateLimited(OtpError):

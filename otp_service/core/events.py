@@ -8,7 +8,7 @@ The types are those of the requirements' vocabulary map (OCSF, ECS, OWASP).
 """
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -55,24 +55,32 @@ class Event(EventFields, frozen=True, tag_field="type", omit_defaults=True, kw_o
         return f"{tag}:{self.tenant}:{self.key_id}:{subject}:{self.reason or ''}"
 
 
-class Issued(Event, frozen=True, tag="otp.issued", kw_only=True):
-    """A challenge was stored; its code is sent next."""
+class SendStarted(Event, frozen=True, kw_only=True):
+    """What the events before the first message share; no event type of its own."""
 
     phone_metadata: str | None = None
     """Version of the numbering plans that the number was checked against (R37)."""
     expires_at: str | None = None
-    """The deadline of the challenge, as RFC 3339. It never moves."""
+    """The deadline, as RFC 3339: of a challenge, which never moves, or as the message states it."""
     prefix: str | None = None
     """Keyed pseudonym of the number without its last four digits: the unit that SMS pumping buys."""
 
 
-class IssueDenied(Event, frozen=True, tag="otp.issue_denied", kw_only=True):
-    """Issue or resend was refused; nothing was sent."""
+class Issued(SendStarted, frozen=True, tag="otp.issued", kw_only=True):
+    """A challenge was stored; its code is sent next."""
+
+
+class SendDenied(Event, frozen=True, kw_only=True):
+    """What the refusals of a send share; no event type of its own."""
 
     outcome: str = _explicit_default("failure")
     limit: str | None = None
     quota: int | None = None
     period: int | None = None
+
+
+class IssueDenied(SendDenied, frozen=True, tag="otp.issue_denied", kw_only=True):
+    """Issue or resend was refused; nothing was sent."""
 
 
 class Resent(Event, frozen=True, tag="otp.resent", kw_only=True):
@@ -81,15 +89,19 @@ class Resent(Event, frozen=True, tag="otp.resent", kw_only=True):
     send: int = _explicit_default(0)
 
 
-class Sent(Event, frozen=True, tag="otp.sent", kw_only=True):
-    """A provider accepted a message, or may have."""
+class MessageTaken(Event, frozen=True, kw_only=True):
+    """What the events of a message that may be billed share; no event type of its own."""
 
     provider: str
     milliseconds: int
 
 
-class ProviderFailed(Event, frozen=True, tag="otp.provider_failed", kw_only=True):
-    """A provider certainly did not accept a message."""
+class Sent(MessageTaken, frozen=True, tag="otp.sent", kw_only=True):
+    """A provider accepted a message, or may have."""
+
+
+class MessageRefused(Event, frozen=True, kw_only=True):
+    """What the events of a message that was not taken share; no event type of its own."""
 
     provider: str
     milliseconds: int
@@ -100,6 +112,10 @@ class ProviderFailed(Event, frozen=True, tag="otp.provider_failed", kw_only=True
     outcome: str = _explicit_default("failure")
 
 
+class ProviderFailed(MessageRefused, frozen=True, tag="otp.provider_failed", kw_only=True):
+    """A provider certainly did not accept a message."""
+
+
 class BreakerChanged(Event, frozen=True, tag="provider.moved", kw_only=True):
     """A provider's circuit breaker for a country was opened (`open`) or closed (`closed`)."""
 
@@ -107,13 +123,17 @@ class BreakerChanged(Event, frozen=True, tag="provider.moved", kw_only=True):
     state: str
 
 
-class DeliveryUpdated(Event, frozen=True, tag="otp.delivery", kw_only=True):
-    """A receipt changed the delivery status; `trusted` if it was signed or carried our token."""
+class MessageReported(Event, frozen=True, kw_only=True):
+    """What the events of a receipt share; no event type of its own."""
 
     provider: str
     status: str
     send: int
     trusted: bool
+
+
+class DeliveryUpdated(MessageReported, frozen=True, tag="otp.delivery", kw_only=True):
+    """A receipt changed the delivery status; `trusted` if it was signed or carried our token."""
 
 
 class Superseded(Event, frozen=True, tag="otp.superseded", kw_only=True):
@@ -169,6 +189,28 @@ class Unlocked(Event, frozen=True, tag="otp.unlocked", kw_only=True):
     """An operator reset the consecutive failures of a number or an account."""
 
     by: str | None = None
+
+
+class DeliveryCreated(SendStarted, frozen=True, tag="delivery.created", kw_only=True):
+    """A delivery was stored; the code of another product is sent next."""
+
+
+class DeliveryDenied(SendDenied, frozen=True, tag="delivery.denied", kw_only=True):
+    """A delivery was refused; nothing was sent."""
+
+
+class DeliverySent(MessageTaken, frozen=True, tag="delivery.sent", kw_only=True):
+    """A provider accepted the message of a delivery, or may have."""
+
+
+class DeliveryProviderFailed(
+    MessageRefused, frozen=True, tag="delivery.provider_failed", kw_only=True
+):
+    """A provider certainly did not accept the message of a delivery."""
+
+
+class DeliveryReported(MessageReported, frozen=True, tag="delivery.reported", kw_only=True):
+    """A receipt changed the status of a delivery; `trusted` if it was signed or carried our token."""
 
 
 class AuthenticatorEvent(Event, frozen=True, kw_only=True):
@@ -406,9 +448,26 @@ EVENT_TYPES: dict[str, type[Event]] = {
 To add one, or a field, follow the checklists in `audit/EVENTS.md`.
 """
 
+
+class SendEvents(NamedTuple):
+    """The event types of a send: of our own codes, or of the codes of other products."""
+
+    started: type[SendStarted]
+    denied: type[SendDenied]
+    taken: type[MessageTaken]
+    refused: type[MessageRefused]
+    reported: type[MessageReported]
+
+
+CHALLENGE_SEND_EVENTS = SendEvents(Issued, IssueDenied, Sent, ProviderFailed, DeliveryUpdated)
+DELIVERY_SEND_EVENTS = SendEvents(
+    DeliveryCreated, DeliveryDenied, DeliverySent, DeliveryProviderFailed, DeliveryReported
+)
+
 GRANT_EVENTS = (
     Issued,
     Resent,
+    DeliveryCreated,
     Attempted,
     Verified,
     Unlocked,
@@ -424,6 +483,7 @@ GRANT_EVENTS = (
 
 FOLDABLE_EVENTS = (
     IssueDenied,
+    DeliveryDenied,
     VerifyDenied,
     Verified,
     Unlocked,

@@ -70,8 +70,8 @@ class MessageRenderer(msgspec.Struct, frozen=True):
 
         An unknown locale falls back to its language, and an unknown language to `default_locale`.
         """
-        if not (code.isascii() and code.isdigit()):
-            raise ValueError("Only ASCII digits can be the code of a message.")
+        if not (code.isascii() and code.isalnum()):
+            raise ValueError("Only ASCII digits and letters can be the code of a message.")
         text = get_template(self._select_language(locale), self.brand)
         lines = [text.format(brand=self.brand, code=code, minutes=minutes)]
         if self.android_hash is not None:

@@ -1,6 +1,7 @@
 """Tenants, their API keys, and the scopes of the keys."""
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 
@@ -15,11 +16,17 @@ from otp_service.core.phone_number import PhoneNumber
 TENANT_NAME_PATTERN = r"[a-z0-9][a-z0-9-]{0,31}"
 
 
+DIGIT_CODE_PATTERN = "[0-9]{4,8}"
+LETTER_CODE_PATTERN = "[0-9A-Za-z]{4,10}"
+CODE_RULE = "must be 4 to 8 ASCII digits, or 4 to 10 letters and digits if the tenant's delivery_letters is set"
+"""What a delivered code must be."""
+
 REQUIRED_MEMBER_MESSAGE = "is required by this tenant's setting `requires`: the limits need it"
 
 
 class Scope(StrEnum):
     CHALLENGES = "challenges"
+    DELIVER = "deliver"
     AUDIT = "audit"
     AUDIT_ALL = "audit-all"
     OPERATOR = "operator"
@@ -43,6 +50,8 @@ class Tenant(msgspec.Struct, frozen=True):
     """The limits of calls for fictitious numbers; None for the same, as always in live mode."""
     has_failure_delays: bool = True
     """Whether consecutive failures delay the next attempt before they lock."""
+    delivery_letters: bool = False
+    """Whether a delivered code may have letters, and up to 10 characters."""
 
     def select_limits(self, phone: PhoneNumber | None) -> "Tenant":
         """Return the tenant with the limits of calls for this number."""
@@ -54,6 +63,12 @@ class Tenant(msgspec.Struct, frozen=True):
         """Raise Forbidden if the tenant may not use this purpose."""
         if self.purposes is not None and purpose not in self.purposes:
             raise Forbidden("This tenant may not use this purpose. See purposes in its settings.")
+
+    def check_delivered_code(self, code: str) -> None:
+        """Raise InvalidRequest unless this code of another product may be sent: no free text."""
+        pattern = LETTER_CODE_PATTERN if self.delivery_letters else DIGIT_CODE_PATTERN
+        if re.fullmatch(pattern, code) is None:
+            raise InvalidRequest(("code", CODE_RULE))
 
     def check_required(self, *, account: str | None, client_ip: str | None) -> None:
         """Raise InvalidRequest with each member that the tenant requires and the call lacks."""

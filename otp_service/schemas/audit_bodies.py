@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from otp_service.core.challenge import CHALLENGE_ID
+from otp_service.core.challenge import CHALLENGE_OR_DELIVERY_ID
 from otp_service.core.value_rule import build_rule
 from otp_service.schemas.members import CHALLENGE_ID_RULE, Account, PhoneNumberText
 
@@ -85,7 +85,7 @@ class AuditQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Annotated[
             str,
             Meta(
-                pattern=rf"^{CHALLENGE_ID.pattern}\Z",
+                pattern=rf"^{CHALLENGE_OR_DELIVERY_ID.pattern}\Z",
                 extra=build_rule(CHALLENGE_ID_RULE),
                 description="The id of a challenge.",
                 examples=["c07-5d41402abc4b2a76b9719d911017c592"],

@@ -8,14 +8,14 @@ from typing import Annotated, Final
 
 from msgspec import Meta
 
-from otp_service.core.challenge import CHALLENGE_ID
+from otp_service.core.challenge import CHALLENGE_ID, CHALLENGE_OR_DELIVERY_ID, DELIVERY_ID
 from otp_service.core.ip_address import CLIENT_IP_RULE, parse_client_ip
 from otp_service.core.language_tag import LOCALE_RULE, parse_locale
 from otp_service.core.value_rule import build_rule
 
 
 PURPOSE_RULE: Final = "must be 1 to 64 lower-case letters, digits, dots, underscores and hyphens, the first a letter or digit"
-CHALLENGE_ID_RULE: Final = "must be the `id` of a challenge"
+CHALLENGE_ID_RULE: Final = "must be the `id` of a challenge or a delivery"
 EXAMPLE_BASE32_KEY: Final = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"
 """The key of RFC 6238, appendix B."""
 EXAMPLE_OTPAUTH_URI: Final = (
@@ -38,6 +38,16 @@ Purpose = Annotated[
         pattern=r"^[a-z0-9][a-z0-9._-]{0,63}\Z",
         extra=build_rule(PURPOSE_RULE),
         description="Why the code is requested. A code for one purpose fails for another.",
+        examples=["login"],
+    ),
+]
+DeliveredPurpose = Annotated[
+    str,
+    Meta(
+        pattern=r"^[a-z0-9][a-z0-9._-]{0,63}\Z",
+        extra=build_rule(PURPOSE_RULE),
+        description="Why the code is sent: events record it, and a purpose that the tenant may not use is"
+        " 403.",
         examples=["login"],
     ),
 ]
@@ -88,6 +98,28 @@ ChallengeId = Annotated[
     Meta(
         examples=["c07-5d41402abc4b2a76b9719d911017c592"],
         extra_json_schema={"pattern": rf"^{CHALLENGE_ID.pattern}\Z"},
+    ),
+]
+DeliveryId = Annotated[
+    str,
+    Meta(
+        examples=["d07-7d793037a0760186574b0282f2f435e7"],
+        extra_json_schema={"pattern": rf"^{DELIVERY_ID.pattern}\Z"},
+    ),
+]
+ChallengeOrDeliveryId = Annotated[
+    str,
+    Meta(
+        description="The `id` of the challenge or the delivery.",
+        examples=["c07-5d41402abc4b2a76b9719d911017c592"],
+        extra_json_schema={"pattern": rf"^{CHALLENGE_OR_DELIVERY_ID.pattern}\Z"},
+    ),
+]
+MaskedNumber = Annotated[
+    str,
+    Meta(
+        description="Masked: the country code and the last two digits.",
+        examples=["+44********56"],
     ),
 ]
 AuthenticatorToken = Annotated[

@@ -9,6 +9,7 @@ from msgspec import Meta
 
 from otp_service.core.authenticator import MIN_API_SECRET_BITS, parse_base32_secret
 from otp_service.core.otpauth_uri import check_label, choose_label
+from otp_service.core.tenant import CODE_RULE, LETTER_CODE_PATTERN
 from otp_service.core.value_rule import build_rule
 from otp_service.schemas.members import (
     EXAMPLE_BASE32_KEY,
@@ -16,6 +17,7 @@ from otp_service.schemas.members import (
     AppCode,
     AuthenticatorToken,
     ClientIp,
+    DeliveredPurpose,
     IssuedAccount,
     IssuedPhoneNumber,
     IssuedPurpose,
@@ -37,6 +39,41 @@ class IssueRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     locale: Locale | None = None
     client_ip: ClientIp | None = None
     account: Account | None = None
+
+
+class DeliveryRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A code that you generated and will check, and the number to which it is sent."""
+
+    phone_number: PhoneNumberText
+    code: Annotated[
+        str,
+        Meta(
+            pattern=rf"^{LETTER_CODE_PATTERN}\Z",
+            extra=build_rule(CODE_RULE),
+            description="4 to 8 ASCII digits; up to 10 ASCII letters and digits where the tenant's"
+            " setting `delivery_letters` allows them. It is never stored.",
+            examples=["471093"],
+        ),
+    ]
+    purpose: DeliveredPurpose = "login"
+    locale: Locale | None = None
+    client_ip: ClientIp | None = None
+    account: Account | None = None
+    valid_minutes: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=60,
+            description="For how many minutes you will accept the code. The message states it.",
+            examples=[10],
+        ),
+    ] = 5
+
+    def __repr__(self) -> str:
+        return "DeliveryRequest()"  # it holds a code and a number
+
+    def __rich_repr__(self) -> list[tuple[str, object]]:
+        return []  # msgspec's own would show the fields
 
 
 class VerifyRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

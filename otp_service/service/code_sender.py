@@ -1,28 +1,20 @@
 """Issue and resend: charge, hash, store, send, and store the result."""
 
-from collections.abc import Callable
 from functools import partial
 
 import msgspec
-import phonenumbers
 
-from otp_service.core import charges, codes, errors, events
+from otp_service.core import codes, errors, events
 from otp_service.core.challenge import Challenge, ChallengeSecret, ChallengeStatus, LiveCode
-from otp_service.core.delivery import Message
 from otp_service.core.known_addresses import KnownAddresses
 from otp_service.core.phone_number import PhoneNumber
-from otp_service.core.ports import ChallengeSnapshot, Commit, Committed, CompareAndSwap
+from otp_service.core.ports import ChallengeSnapshot, Commit, CompareAndSwap
 from otp_service.core.prepared_codes import CodeReservation, HashedCode
-from otp_service.core.timestamps import SECOND_MS, format_rfc3339
+from otp_service.core.timestamps import SECOND_MS
 from otp_service.service.context import CallContext, Dependencies
-from otp_service.service.optimistic_commit import (
-    commit_once,
-    commit_with_retry,
-    require_committed,
-)
-from otp_service.service.pending_refunds import apply_all
-from otp_service.service.send_result import SendCharges, SendRecorder, SendResult
-from otp_service.service.shared_limits import SharedLimits
+from otp_service.service.message_sender import MessageSender
+from otp_service.service.optimistic_commit import commit_once, commit_with_retry
+from otp_service.service.send_charger import SendCharger, SendCharges
 
 
 class ChargedSend(msgspec.Struct, frozen=True):
@@ -54,11 +46,9 @@ class CodeSender:
         self._challenge_id = context.challenge.id
         self._purpose = context.challenge.purpose
         self._phone = phone
-        self._shared_limits = SharedLimits(
-            dependencies.store, dependencies.random, dependencies.refunds
-        )
         self._refunds = dependencies.refunds
-        self._recorder = SendRecorder(dependencies, context, phone)
+        self._charger = SendCharger(dependencies, context, phone)
+        self._message_sender = MessageSender(dependencies, context, phone)
 
     async def issue(self, locale: str | None) -> ChallengeSnapshot:
         """Store a new challenge and send its code. Raises the OtpError that refuses it."""
@@ -73,12 +63,11 @@ class CodeSender:
             hash_slot.close()
             commit = self._build_issue_commit(charged, locale)
             build_withdrawal = partial(self._build_issue_withdrawal, charged)
-            withdraw = partial(self._withdraw, charged, build_withdrawal)
+            withdraw = partial(self._charger.withdraw, charged.send_charges, build_withdrawal)
             async with self._refunds.refund_if_unavailable(withdraw):
                 # A conflict would be a collision of 128 random bits: Redis was tampered with.
                 snapshot = (await commit_once(self._store, commit)).to_snapshot()
-            result = await self._submit(snapshot, charged.hashed.code, locale, is_first_send=True)
-            return await self._recorder.record(snapshot, result, charged.send_charges)
+            return await self._send(charged, snapshot, locale, is_first_send=True)
 
     async def resend(
         self, secret: ChallengeSecret, failed_send: int | None = None
@@ -95,13 +84,26 @@ class CodeSender:
             build_withdrawal = partial(
                 self._build_resend_withdrawal, charged, is_auto_resend=is_auto_resend
             )
-            withdraw = partial(self._withdraw, charged, build_withdrawal)
+            withdraw = partial(self._charger.withdraw, charged.send_charges, build_withdrawal)
             async with self._refunds.refund_if_unavailable(withdraw):
                 snapshot = await self._add_code(charged, failed_send)
-            result = await self._submit(
-                snapshot, charged.hashed.code, secret.locale, is_first_send=False
-            )
-            return await self._recorder.record(snapshot, result, charged.send_charges)
+            return await self._send(charged, snapshot, secret.locale, is_first_send=False)
+
+    async def _send(
+        self,
+        charged: ChargedSend,
+        snapshot: ChallengeSnapshot,
+        locale: str | None,
+        *,
+        is_first_send: bool,
+    ) -> ChallengeSnapshot:
+        return await self._message_sender.send(
+            snapshot,
+            charged.hashed.code,
+            locale,
+            charged.send_charges,
+            is_first_send=is_first_send,
+        )
 
     async def _charge(
         self,
@@ -115,10 +117,11 @@ class CodeSender:
         A prepared code has a salt of its own. Whatever refuses, everything is refunded, and the error
         of the refusal is raised.
         """
-        planned = self._plan_charges(is_auto_resend=is_auto_resend)
-        refund = partial(self._refund, planned, durable=True)
+        planned = self._charger.plan(is_auto_resend=is_auto_resend)
+        refund = partial(self._charger.refund, planned, durable=True)
         async with self._refunds.refund_if_unavailable(refund):
-            caller, number, _ = await self._apply_charges(planned)
+            account = self._context.account_at_tenant
+            caller, number, _ = await self._charger.apply(planned, account)
             hashed = (prepared and prepared.take()) or await self._hash_new_code(salt)
         return ChargedSend(number.now, planned, hashed, caller.known_addresses)
 
@@ -135,119 +138,6 @@ class CodeSender:
         if code is None:
             code = codes.generate_code(deps.random.randbelow, deps.policy.digits)
         return HashedCode(code, salt, await deps.hasher.compute_argon2id(code, salt))
-
-    async def _apply_charges(self, planned: SendCharges) -> list[Committed]:
-        """Apply the commits of the charges in turn. Raises the error of the one that refuses.
-
-        What was charged before it is refunded, and the refusal is recorded.
-        """
-        outcomes = await self._store.commit_in_turn(
-            (
-                self._shared_limits.build_charge_commit(
-                    planned.caller_refunds, self._context.account_at_tenant
-                ),
-                self._build_number_commit(planned),
-                self._shared_limits.build_charge_commit(planned.shared_refunds),
-            )
-        )
-        try:
-            return [require_committed(outcome) for outcome in outcomes]
-        except errors.StoreUnavailable:
-            raise
-        except errors.OtpError as error:
-            match len(outcomes):
-                case 1:
-                    await self._record_caller_refusal(error)
-                case 2:
-                    await self._shared_limits.refund_refused(planned.caller_refunds)
-                case _:
-                    applied = msgspec.structs.replace(planned, shared_refunds=())
-                    await self._deny_charged_send(applied, error)
-            raise
-
-    def _plan_charges(self, *, is_auto_resend: bool) -> SendCharges:
-        """Return the charges of a send, each with the operation id that it will have."""
-        tenant, phone, subject = self._tenant, self._phone, self._subject
-        number_charges = charges.build_number_send_charges(tenant, phone)
-        if is_auto_resend:
-            auto_resend = charges.build_auto_resend_charge(tenant, phone)
-            number_charges = (*number_charges, auto_resend)
-        account, client_ip_key = subject.account, subject.client_ip_key
-        return SendCharges(
-            number_charges,
-            self._dependencies.random.generate_operation_id(),
-            self._shared_limits.name_charges(
-                charges.build_caller_send_charges(tenant, phone, account, client_ip_key)
-            ),
-            self._shared_limits.name_charges(charges.build_shared_send_charges(tenant, phone)),
-        )
-
-    async def _record_caller_refusal(self, error: errors.OtpError) -> None:
-        """Record a refusal of the caller's own buckets in the partition of the number.
-
-        Raises NumberLocked and NumberNotAllowed: they are checked before any limit.
-        """
-        commit = self._context.build_commit(
-            unless_blocked=self._phone.canonical,
-            charges=(charges.build_lock_check(self._tenant, self._phone),),
-            event_if_refused=events.IssueDenied(**self._context.build_event_fields()),
-            foldable_event=events.IssueDenied(**self._context.build_refusal_fields(error)),
-        )
-        await commit_once(self._store, commit)
-
-    def _build_number_commit(self, planned: SendCharges) -> Commit:
-        """Return the charges of a send to its number and prefix, in one commit."""
-        return self._context.build_commit(
-            operation_id=planned.operation_id,
-            unless_blocked=self._phone.canonical,
-            charges=planned.number_charges,
-            event_if_refused=events.IssueDenied(**self._context.build_event_fields()),
-            requires_log_capacity=True,
-        )
-
-    async def _deny_charged_send(self, send_charges: SendCharges, error: errors.OtpError) -> None:
-        """Refund every charge, and write `otp.issue_denied`."""
-        denied = events.IssueDenied(**self._context.build_refusal_fields(error))
-        # Durable, as in `SharedLimits.refund_refused`; the refusal needs no replica.
-        await self._refunds.apply(partial(self._refund, send_charges, denied, durable=True))
-
-    async def _refund(
-        self,
-        send_charges: SendCharges,
-        denied: events.Event | None = None,
-        *,
-        durable: bool = False,
-    ) -> None:
-        """Refund every charge that was applied, in all partitions at once."""
-        refund = self._context.build_commit(
-            operation_id=f"undo-{send_charges.operation_id}",
-            refunds=send_charges.number_refunds,
-            foldable_event=denied,
-            durable=durable,
-        )
-        await apply_all(
-            self._store.commit(refund),
-            self._shared_limits.refund(send_charges.other_refunds, durable=durable),
-        )
-
-    async def _withdraw(
-        self, charged: ChargedSend, build_withdrawal: Callable[[ChallengeSnapshot], Commit]
-    ) -> None:
-        """Refund a send whose code may have been stored, and was not sent; withdraw the code.
-
-        The store failed, or its replicas lacked the code. The cooldown is refunded as well.
-        """
-        snapshot = await self._store.fetch_challenge(self._tenant.name, self._challenge_id)
-        send_charges = charged.send_charges
-
-        def build_commit(current: ChallengeSnapshot) -> Commit:
-            refunds = send_charges.number_refunds
-            return msgspec.structs.replace(build_withdrawal(current), refunds=refunds, durable=True)
-
-        await apply_all(
-            commit_with_retry(self._store, snapshot, build_commit),
-            self._shared_limits.refund(send_charges.other_refunds, durable=True),
-        )
 
     def _build_issue_withdrawal(self, charged: ChargedSend, current: ChallengeSnapshot) -> Commit:
         """Return the commit that cancels the new challenge, if it is stored and pending.
@@ -302,13 +192,7 @@ class CodeSender:
             locale,
             charged.known_addresses,
         )
-        pseudonym_key = self._dependencies.keys.pseudonym.current
-        issued = events.Issued(
-            **self._context.build_event_fields(),
-            phone_metadata=phonenumbers.__version__,
-            expires_at=format_rfc3339(challenge.deadline),
-            prefix=pseudonym_key.derive_pseudonym("prefix", self._phone.prefix),
-        )
+        issued = self._context.build_started_event(self._phone, challenge.deadline)
         swap = CompareAndSwap(None, challenge, secret)
         return self._context.build_commit(swap=swap, events=(issued,), durable=True)
 
@@ -346,7 +230,7 @@ class CodeSender:
         try:
             return (await commit_with_retry(self._store, snapshot, build_commit)).to_snapshot()
         except (errors.ChallengeEnded, errors.ChallengeNotFound, errors.SendsExhausted) as error:
-            await self._deny_charged_send(charged.send_charges, error)
+            await self._charger.deny(charged.send_charges, error)
             raise
 
     def _build_resend_commit(
@@ -366,29 +250,3 @@ class CodeSender:
         resent = events.Resent(**self._context.build_event_fields(reason=reason), send=new.sends)
         swap = CompareAndSwap(challenge, new, current.secret.add_code(code), new.deadline)
         return self._context.build_commit(swap=swap, events=(resent,), durable=True)
-
-    async def _submit(
-        self, snapshot: ChallengeSnapshot, code: str, locale: str | None, *, is_first_send: bool
-    ) -> SendResult:
-        """Send the message; the instants of its submissions are by Redis's clock."""
-        challenge, now, tenant = snapshot.require_challenge(), snapshot.now, self._tenant
-        minutes = self._dependencies.policy.count_minutes_left(challenge.deadline, now)
-        failed = (one.provider for one in challenge.submissions if one.may_be_billed)
-        renderer = self._dependencies.message_renderers[tenant.name]
-        message = Message(
-            to=self._phone,
-            text=renderer.render(code, minutes, locale),
-            code=code,
-            minutes=minutes,
-            brand=renderer.brand,
-            reference=f"{tenant.name}.{challenge.id}.{challenge.sends}",
-            validity_seconds=(challenge.deadline - now) // SECOND_MS,
-            sender=tenant.sender,
-            tenant=tenant.name,
-            failed_providers=tuple(failed),
-        )
-        submissions = tuple(
-            msgspec.structs.replace(submission, at=now + submission.at, send=challenge.sends)
-            for submission in await self._dependencies.router.send(message)
-        )
-        return SendResult(submissions, challenge.sends, is_first_send)

@@ -6,11 +6,23 @@ from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
+import phonenumbers
 from msgspec.structs import replace
 
 from otp_service.core.admission import AdmissionControl
-from otp_service.core.challenge import Challenge, ChallengeSecret, parse_partition
+from otp_service.core.challenge import (
+    Challenge,
+    ChallengeSecret,
+    is_delivery_id,
+    parse_partition,
+)
 from otp_service.core.errors import ChallengeNotFound, OtpError, RateLimited
+from otp_service.core.events import (
+    CHALLENGE_SEND_EVENTS,
+    DELIVERY_SEND_EVENTS,
+    SendEvents,
+    SendStarted,
+)
 from otp_service.core.fixed_codes import FixedCodes
 from otp_service.core.ip_address import client_ip_limit_key, parse_client_ip
 from otp_service.core.keys import ServiceKeys
@@ -22,7 +34,7 @@ from otp_service.core.ports import Commit, Hasher, NumberRegistry, Router, Store
 from otp_service.core.prepared_codes import PreparedCodes
 from otp_service.core.random_source import RandomSource
 from otp_service.core.tenant import Tenant
-from otp_service.core.timestamps import SECOND_MS
+from otp_service.core.timestamps import SECOND_MS, format_rfc3339
 from otp_service.service.pending_refunds import PendingRefunds
 
 
@@ -124,7 +136,7 @@ class Subject(msgspec.Struct, frozen=True):
 
 
 class ChallengeRef(msgspec.Struct, frozen=True):
-    """What is known of a challenge that was not fetched or does not exist yet."""
+    """What is known of a challenge or delivery that was not fetched or does not exist yet."""
 
     id: str | None = None
     purpose: str | None = None
@@ -170,6 +182,15 @@ class CallContext:
             fields["period"] = error.period_seconds
         return fields
 
+    def build_started_event(self, phone: PhoneNumber, deadline: int) -> SendStarted:
+        """Return the event of a challenge or delivery that is stored before its first message."""
+        return self.send_events.started(
+            **self.build_event_fields(),
+            phone_metadata=phonenumbers.__version__,
+            expires_at=format_rfc3339(deadline),
+            prefix=self._pseudonym_key.derive_pseudonym("prefix", phone.prefix),
+        )
+
     def build_commit(self, **fields: Any) -> Commit:
         """Return a commit in the partition of the call, under an operation id of its own."""
         fields.setdefault("operation_id", self._random.generate_operation_id())
@@ -185,6 +206,12 @@ class CallContext:
     def account_at_tenant(self) -> Account | None:
         name = self.subject.account
         return None if name is None else Account(self.caller.tenant.name, name)
+
+    @property
+    def send_events(self) -> SendEvents:
+        """The event types of sends of the challenge, or of the delivery."""
+        is_delivery = self.challenge.id is not None and is_delivery_id(self.challenge.id)
+        return DELIVERY_SEND_EVENTS if is_delivery else CHALLENGE_SEND_EVENTS
 
     @cached_property
     def address_tags(self) -> AddressTags | None:

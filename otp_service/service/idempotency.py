@@ -1,7 +1,7 @@
 """Idempotency-Key: a call that is repeated under the same key is run once.
 
 The key is claimed before anything is charged, in a partition of its own. Its record holds a keyed
-fingerprint of the request and the id of the challenge, for 24 hours. A refusal frees the key, and so
+fingerprint of the request and the id of the challenge or delivery, for 24 hours. A refusal frees the key, and so
 does a failure of the store before a message may have been sent. Otherwise a repeat returns the
 result of the first call. While an issue sends, its repeat waits for that result, so that both get
 the same response.
@@ -32,8 +32,11 @@ POLL_INTERVALS_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
 DELETED_CHALLENGE_DETAIL = (
     "The challenge of this Idempotency-Key has ended. Issue a new one, with a fresh key."
 )
+DELETED_DELIVERY_DETAIL = (
+    "The delivery of this Idempotency-Key has ended. Send a new code, with a fresh key."
+)
 
-Operation = Literal["issue", "resend"]
+Operation = Literal["issue", "deliver", "resend"]
 RequestFields = tuple[str | None, ...]
 
 
@@ -101,7 +104,7 @@ class IdempotencyKeys:
     ) -> KeyClaim:
         """Return the result of the first call, or the challenge for which the call may run now."""
         first = KeyClaim(record.challenge_id)
-        if operation == "issue" or record.finished:
+        if operation != "resend" or record.finished:
             snapshot = await self._await_result(record)
             now, challenge = snapshot.now, snapshot.challenge
             if challenge and _is_unsent(challenge):
@@ -113,7 +116,9 @@ class IdempotencyKeys:
             claimed_at = record.lease_until - self._lease_ms
             # Later it is unknown whether the challenge was never stored or is deleted.
             if record.finished or now >= claimed_at + ENDED_RETENTION_MS:
-                raise errors.ChallengeExpired(DELETED_CHALLENGE_DETAIL)
+                is_delivery = operation == "deliver"
+                detail = DELETED_DELIVERY_DETAIL if is_delivery else DELETED_CHALLENGE_DETAIL
+                raise errors.ChallengeExpired(detail)
         if self._is_leased(record, now):
             raise errors.IdempotencyKeyInUse
         return first
@@ -164,5 +169,5 @@ class IdempotencyKeys:
 
 
 def _is_unsent(challenge: Challenge) -> bool:
-    """Whether the store failed before the first code was sent, and the challenge was canceled."""
+    """Whether the store failed before the first code was sent, and the challenge has ended for that."""
     return challenge.sends == 0

@@ -1,6 +1,7 @@
 """The facade of the use cases: each reads fetch, charge, decide, store, send.
 
     issue   charge the caller → the number → the shared limits ∥ argon2 → store → send → store the result
+    deliver the same without argon2: the code is another product's, and is not stored
     verify  fetch → charge the caller → the attempt → argon2, compare → store the result
 
 Fails closed: no code is compared and no message is sent after StoreUnavailable. In this package it
@@ -13,39 +14,34 @@ from contextlib import asynccontextmanager
 
 from msgspec.structs import astuple, replace
 
-from otp_service.core import charges, errors, events
-from otp_service.core.challenge import Challenge, build_challenge_id, parse_partition
+from otp_service.core import errors, events
+from otp_service.core.challenge import check_challenge_id, check_delivery_id, parse_partition
 from otp_service.core.delivery import Receipt, SubmissionReference
-from otp_service.core.language_tag import parse_locale
-from otp_service.core.phone_number import PhoneNumber, check_country, classify_number
 from otp_service.core.ports import ChallengeSnapshot, Commit, CompareAndSwap
 from otp_service.core.tenant import Tenant
-from otp_service.schemas import IssueRequest, VerifyRequest
+from otp_service.schemas import DeliveryRequest, IssueRequest, VerifyRequest
 from otp_service.service.accounts import AccountService
 from otp_service.service.authenticator_service import AuthenticatorService
 from otp_service.service.code_sender import CodeSender
 from otp_service.service.code_verifier import CodeVerifier
 from otp_service.service.context import CallContext, Caller, ChallengeRef, Dependencies, Subject
+from otp_service.service.delivery_sender import DeliverySender
 from otp_service.service.expiry import record_expiry
 from otp_service.service.idempotency import IdempotencyKeys
 from otp_service.service.numbers import NumberService
-from otp_service.service.optimistic_commit import commit_once, commit_with_retry
+from otp_service.service.optimistic_commit import commit_with_retry
 from otp_service.service.receipt_handler import ReceiptHandler, ReceiptResult
 from otp_service.service.recovery_sets import RecoverySetService
+from otp_service.service.send_admission import SendAdmission
 from otp_service.service.shared_limits import SharedLimits
 from otp_service.service.tampered_record import record_tampering
 
 
 UNKNOWN_SUBJECT = Subject()
 
-REAL_NUMBER_DETAIL = (
-    "This service is in test mode, where only fictitious numbers work, like +447700900123. This one is"
-    " not fictitious."
-)
-
 
 class OtpService:
-    """Issue, resend, verify and cancel a challenge, and handle its receipts.
+    """Issue, resend, verify and cancel a challenge, send a delivery, and handle their receipts.
 
     Every method raises the OtpError that refuses the call. A snapshot holds the challenge and the
     instant, by Redis's clock, at which it was in this state.
@@ -54,6 +50,7 @@ class OtpService:
     def __init__(self, dependencies: Dependencies) -> None:
         self._dependencies = dependencies
         self._store = dependencies.store
+        self._admission = SendAdmission(dependencies)
         self.accounts = AccountService(dependencies)
         self.authenticators = AuthenticatorService(dependencies)
         self.numbers = NumberService(dependencies)
@@ -64,29 +61,32 @@ class OtpService:
         self, caller: Caller, request: IssueRequest, idempotency_key: str | None
     ) -> ChallengeSnapshot:
         """Send a code to a number, and return its new challenge."""
-        caller.tenant.check_required(account=request.account, client_ip=request.client_ip)
-        caller.tenant.check_purpose(request.purpose)
-        locale = parse_locale(request.locale) if request.locale is not None else None
-        subject = Subject.from_request(None, request.account, request.client_ip)
-        phone, disallowed_reason = classify_number(request.phone_number)
-        subject = replace(subject, phone=phone)
-        try:
-            self._check_destination(phone, disallowed_reason, caller.tenant.countries)
-        except errors.NumberNotAllowed as error:
-            unissued = ChallengeRef(purpose=request.purpose)
-            await self._record_issue_denial(caller, subject, unissued, error)
-            raise
-        partition = self._store.get_number_partition(phone.canonical)
-        new_id = build_challenge_id(partition, self._dependencies.random.token_bytes(16))
-        keys = IdempotencyKeys(self._dependencies, caller.tenant.name)
-        claiming = keys.claim(idempotency_key, "issue", astuple(request), new_id)
-        async with self._record_tampering(caller, subject), claiming as claim:
-            if claim.previous_result:
-                return claim.previous_result
-            challenge = ChallengeRef(claim.challenge_id, request.purpose)
-            caller = caller.select_limits(phone)
-            context = CallContext(self._dependencies, caller, subject, challenge)
-            return await CodeSender(self._dependencies, context, phone).issue(locale)
+        admitting = self._admission.admit(
+            caller, request, idempotency_key, "issue", astuple(request)
+        )
+        async with admitting as send:
+            sender = CodeSender(self._dependencies, send.context, send.phone)
+            return send.previous_result or await sender.issue(send.locale)
+
+    async def deliver(
+        self, caller: Caller, request: DeliveryRequest, idempotency_key: str | None
+    ) -> ChallengeSnapshot:
+        """Send the code of another product to a number, and return its new delivery."""
+        caller.tenant.check_delivered_code(request.code)
+        fields = (*astuple(request)[:-1], str(request.valid_minutes))
+        admitting = self._admission.admit(caller, request, idempotency_key, "deliver", fields)
+        async with admitting as send:
+            sender = DeliverySender(self._dependencies, send.context, send.phone)
+            return send.previous_result or await sender.send(request, send.locale)
+
+    async def get_delivery(self, caller: Caller, delivery_id: str) -> ChallengeSnapshot:
+        """Return a delivery. Raises DeliveryNotFound."""
+        check_delivery_id(delivery_id)
+        async with self._record_tampering(caller, UNKNOWN_SUBJECT, delivery_id):
+            snapshot = await self._store.fetch_challenge(caller.tenant.name, delivery_id)
+        if snapshot.challenge is None or snapshot.challenge.sends == 0:
+            raise errors.DeliveryNotFound
+        return snapshot
 
     async def resend(
         self, caller: Caller, challenge_id: str, idempotency_key: str | None
@@ -98,7 +98,7 @@ class OtpService:
             try:
                 challenge.check_pending(snapshot.now)
             except errors.ChallengeEnded as error:
-                await self._record_issue_denial(caller, UNKNOWN_SUBJECT, challenge, error)
+                await self._admission.record_denial(caller, UNKNOWN_SUBJECT, challenge, error)
                 raise
             keys = IdempotencyKeys(self._dependencies, caller.tenant.name)
             async with keys.claim(
@@ -172,6 +172,7 @@ class OtpService:
 
     async def _fetch_challenge(self, caller: Caller, challenge_id: str) -> ChallengeSnapshot:
         """Return a challenge; if it has expired, that is recorded. Raises ChallengeNotFound."""
+        check_challenge_id(challenge_id)
         snapshot = await self._store.fetch_challenge(caller.tenant.name, challenge_id)
         challenge = snapshot.require_challenge()
         context = CallContext(self._dependencies, caller, UNKNOWN_SUBJECT, challenge)
@@ -183,15 +184,6 @@ class OtpService:
         tenant = self._dependencies.tenants.get(reference.tenant, caller.tenant)
         return ReceiptHandler(self._dependencies, replace(caller, tenant=tenant), provider)
 
-    def _check_destination(
-        self, phone: PhoneNumber, reason: str | None, countries: frozenset[str]
-    ) -> None:
-        if reason == "type" or (reason and not self._dependencies.allow_fictitious):
-            raise errors.NumberNotAllowed(reason)
-        if self._dependencies.only_fictitious and not phone.is_fictitious:
-            raise errors.NumberNotAllowed("fictitious", REAL_NUMBER_DETAIL)
-        check_country(phone, countries)
-
     async def _resend_code(self, caller: Caller, snapshot: ChallengeSnapshot) -> ChallengeSnapshot:
         challenge, secret = snapshot.require_challenge(), snapshot.secret
         subject = Subject.from_challenge(challenge, secret, secret.client_ip if secret else None)
@@ -201,12 +193,12 @@ class OtpService:
                 raise errors.ChallengeExpired
             challenge.check_resend(snapshot.now)
         except errors.ChallengeEnded as error:
-            await self._record_issue_denial(caller, UNKNOWN_SUBJECT, challenge, error)
+            await self._admission.record_denial(caller, UNKNOWN_SUBJECT, challenge, error)
             raise
         except errors.SendsExhausted as error:
             refusal = await self._put_lock_first(caller.tenant, challenge.account, error)
             number = subject.phone
-            await self._record_issue_denial(caller, UNKNOWN_SUBJECT, challenge, refusal, number)
+            await self._admission.record_denial(caller, UNKNOWN_SUBJECT, challenge, refusal, number)
             raise refusal from None
         reference = ChallengeRef(challenge.id, challenge.purpose)
         context = CallContext(self._dependencies, caller, subject, reference)
@@ -224,24 +216,6 @@ class OtpService:
         except errors.AccountLocked as locked:
             return locked
         return error
-
-    async def _record_issue_denial(
-        self,
-        caller: Caller,
-        subject: Subject,
-        challenge: Challenge | ChallengeRef,
-        error: errors.OtpError,
-        number_to_check: PhoneNumber | None = None,
-    ) -> None:
-        """Record a refusal. Raises NumberLocked instead if `number_to_check` is locked."""
-        context = CallContext(self._dependencies, caller, subject, challenge)
-        denied = events.IssueDenied(**context.build_event_fields(reason=error.reason))
-        number = number_to_check
-        lock_checks = (charges.build_lock_check(caller.tenant, number),) if number else ()
-        commit = context.build_commit(
-            charges=lock_checks, event_if_refused=denied, foldable_event=denied
-        )
-        await commit_once(self._store, commit)
 
     @asynccontextmanager
     async def _record_tampering(

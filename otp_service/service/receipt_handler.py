@@ -1,7 +1,8 @@
 """Receipts: a provider's later reports about a submission. They verify, extend and unlock nothing.
 
 A receipt that can only be the provider's may start one more send: if the message failed for good
-and the number is not the reason, a new code is sent through another provider.
+and the number is not the reason, a new code is sent through another provider. A delivery is never
+sent again: its code is not stored.
 """
 
 from collections.abc import Awaitable, Callable
@@ -106,9 +107,9 @@ class ReceiptHandler:
 
     def _build_delivery_event(
         self, context: CallContext, receipt: Receipt, send: int, *, trusted: bool
-    ) -> events.DeliveryUpdated:
+    ) -> events.MessageReported:
         outcome = "failure" if receipt.status.endswith("failure") else "success"
-        return events.DeliveryUpdated(
+        return context.send_events.reported(
             **context.build_event_fields(reason=receipt.reason, outcome=outcome),
             provider=self._provider,
             status=receipt.status,

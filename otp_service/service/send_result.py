@@ -22,28 +22,8 @@ from otp_service.core.phone_number import PhoneNumber
 from otp_service.core.ports import ChallengeSnapshot, Commit, CompareAndSwap, Refund
 from otp_service.service.context import CallContext, Dependencies
 from otp_service.service.optimistic_commit import commit_with_retry
+from otp_service.service.send_charger import SendCharges
 from otp_service.service.shared_limits import SharedLimits
-
-
-class SendCharges(msgspec.Struct, frozen=True):
-    """The charges of one send. They are named before they are applied, so some may not be."""
-
-    number_charges: tuple[Charge, ...]
-    operation_id: str
-    """Of the commit of the charges to the number."""
-    caller_refunds: tuple[Refund, ...]
-    shared_refunds: tuple[Refund, ...]
-
-    @property
-    def number_refunds(self) -> tuple[Refund, ...]:
-        """The reversal of every charge to the number, the cooldown included."""
-        charged = (charge for charge in self.number_charges if charge.cost)
-        return tuple(Refund(charge, self.operation_id) for charge in charged)
-
-    @property
-    def other_refunds(self) -> tuple[Refund, ...]:
-        """The reversal of the charges in other partitions."""
-        return (*self.caller_refunds, *self.shared_refunds)
 
 
 class SendResult(msgspec.Struct, frozen=True):
@@ -236,7 +216,7 @@ class SendRecorder:
         )
         if submission.may_be_billed:
             outcome = "success" if submission.outcome == "accepted" else "unknown"
-            return events.Sent(**fields, outcome=outcome)
-        return events.ProviderFailed(
+            return self._context.send_events.taken(**fields, outcome=outcome)
+        return self._context.send_events.refused(
             **fields, fault=submission.fault or "", about=submission.scope or ""
         )

@@ -225,7 +225,8 @@ class TenantSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     default_locale: str = "en"
     purposes: frozenset[Purpose] | None = None
     requires: frozenset[Literal["client_ip", "account"]] = frozenset()
-    """Members without which an issue or a verify is refused."""
+    """Members without which an issue, a delivery or a verify is refused."""
+    delivery_letters: bool = False
     share_percent: Annotated[int, Meta(ge=1, le=100)] | None = None
     """The most of a prefix, a country and the whole service that this tenant may use up."""
     limits: dict[Limit, tuple[Window, ...]] = {}
@@ -255,6 +256,7 @@ class TenantSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             default_locale=self.default_locale,
             purposes=self.purposes,
             requires=frozenset(self.requires),
+            delivery_letters=self.delivery_letters,
             limits=limits,
         )
 

@@ -35,8 +35,10 @@ from otp_service.sms.receipt_callbacks import CallbackSignatureError, CallbackUr
 
 NOW_MS = 1_795_348_800_250  # 2026-11-22T12:00:00.250Z
 CHALLENGE_ID = "c07-5d41402abc4b2a76b9719d911017c592"
+DELIVERY_ID = "d07-7d793037a0760186574b0282f2f435e7"
 KEY_SCOPES = {
     "shop": frozenset({Scope.CHALLENGES}),
+    "deliverer": frozenset({Scope.DELIVER}),
     "shop-audit": frozenset({Scope.AUDIT}),
     "security": frozenset({Scope.AUDIT_ALL}),
     "operator": frozenset({Scope.OPERATOR}),
@@ -92,6 +94,12 @@ class FakeService:
 
     async def cancel(self, caller, challenge_id):
         await self._reply_to("cancel", caller, challenge_id)
+
+    async def deliver(self, caller, request, idempotency_key):
+        return await self._reply_to("deliver", caller, request, idempotency_key)
+
+    async def get_delivery(self, caller, delivery_id):
+        return await self._reply_to("get_delivery", caller, delivery_id)
 
     @property
     def numbers(self):

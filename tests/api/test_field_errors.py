@@ -157,7 +157,7 @@ async def test_all_errors_of_a_body_and_its_header_are_listed_at_once(api: ApiHa
             [
                 ("since", "must be a time with its zone, like 2026-11-22T00:00:00Z"),
                 ("type", "must be text, not an array"),
-                ("challenge", "must be the `id` of a challenge"),
+                ("challenge", "must be the `id` of a challenge or a delivery"),
                 ("limit", "must be a whole number from 1 to 1000"),
             ],
         ),

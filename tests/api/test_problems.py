@@ -22,6 +22,7 @@ TABLE = [
     (errors.NumberLocked(), 403, "number-locked", set()),
     (errors.AccountLocked(), 403, "account-locked", set()),
     (errors.ChallengeNotFound(), 404, "challenge-not-found", set()),
+    (errors.DeliveryNotFound(), 404, "not-found", set()),
     (errors.SendsExhausted(), 409, "sends-exhausted", set()),
     (errors.IdempotencyKeyInUse(), 409, "idempotency-key-in-use", set()),
     (errors.AuthenticatorNotConfirmed(), 409, "authenticator-not-confirmed", set()),

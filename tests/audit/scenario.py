@@ -57,7 +57,7 @@ KEY_SECRETS = {
     for name in KEY_RING_NAMES
 }
 API_KEY_SCOPES = {
-    "shop": frozenset({Scope.CHALLENGES}),
+    "shop": frozenset({Scope.CHALLENGES, Scope.DELIVER}),
     "security": frozenset({Scope.AUDIT_ALL, Scope.OPERATOR}),
 }
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -153,6 +153,7 @@ class Scenario:
         await self._end_challenges()
         await self._fail_providers()
         await self._refuse_issues()
+        await self._deliver_codes()
         await self._lock_number()
         await self._use_authenticator()
         await self._use_recovery_codes()
@@ -283,6 +284,24 @@ class Scenario:
         self._advance_clock(61 * SECOND_MS)
         async with self._record_step("a minute later the other four are one event"):
             await self._app.system_events.flush_counted_events()
+
+    async def _deliver_codes(self) -> None:
+        """Send codes of another product."""
+        number = next(self._numbers)
+        async with self._record_step("another product's code is sent"):
+            await self._deliver_code(number, **LOGIN_FIELDS | {"client_ip": "192.0.2.7"})
+        async with self._record_step("and delivered"):
+            await self._deliver_receipt(self._second_gateway, b"status=there")
+        async with self._record_step("another one at once is refused by the cooldown"):
+            await self._deliver_code(number, 429)
+        async with self._record_step("both providers are down when a code is to be sent"):
+            with (
+                use_reply(self._first_gateway, *DOWN_REPLY),
+                use_reply(self._second_gateway, *DOWN_REPLY),
+            ):
+                await self._deliver_code(next(self._numbers), 502)
+        async with self._record_step("a code is to be sent to a country without SMS"):
+            await self._deliver_code("+33612345678", 422)
 
     async def _lock_number(self) -> None:
         phone = parse_number(next(self._numbers))
@@ -495,6 +514,10 @@ class Scenario:
             "POST", "/v1/challenges", status, by=by, key=key, body=body
         )
         return str(answer.get("id"))
+
+    async def _deliver_code(self, number: str, status: int = 201, **more: Any) -> None:
+        body = {"phone_number": number, "code": "471093", **more}
+        await self._send_request("POST", "/v1/deliveries", status, body=body)
 
     async def _issue_in_own_step(self, number: str) -> str:
         """Issue a code as before, which needs no step of its own."""

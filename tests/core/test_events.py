@@ -19,6 +19,10 @@ from otp_service.core.events import (
 COSTS = {
     "otp.issued": "a send",
     "otp.resent": "a send",
+    "delivery.created": "a send",
+    "delivery.sent": "a send",
+    "delivery.provider_failed": "a send",
+    "delivery.reported": "a send: as otp.delivery",
     "otp.sent": "a send",
     "otp.provider_failed": "a send",
     "otp.superseded": "a send",

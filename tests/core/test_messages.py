@@ -293,9 +293,9 @@ def test_an_unusable_value_prevents_the_start(field, value):
         MessageRenderer("Example", **{field: value})
 
 
-@pytest.mark.parametrize("code", ["", "12345a", "١٢٣٤٥٦", "123 456", "1\n2", "²"])
-def test_only_digits_are_put_in_as_a_code(code):
-    """R42; the error does not repeat the argument, which may be a real code (R68)."""
+@pytest.mark.parametrize("code", ["", "12345-", "١٢٣٤٥٦", "123 456", "1\n2", "²", "caf\u00e9"])
+def test_only_digits_and_letters_are_put_in_as_a_code(code):
+    """R42, and letters for deliveries; the error does not repeat the argument, which may be a real code (R68)."""
     with pytest.raises(ValueError, match="ASCII digits") as refusal:
         MessageRenderer("Example").render(code, 5)
 

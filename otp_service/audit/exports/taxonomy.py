@@ -49,7 +49,7 @@ def _deny_verify(owasp: str, severity: int) -> TaxonomyEntry:
     return _build_verify(owasp, severity)._replace(is_refusal=True)
 
 
-def _deny_call(activity: tuple[int, int, str], owasp: str, severity: int) -> TaxonomyEntry:
+def _deny_call(activity: tuple[int, int, str], owasp: str | None, severity: int) -> TaxonomyEntry:
     return TaxonomyEntry(activity, "api", ("denied",), owasp, severity, is_refusal=True)
 
 
@@ -107,6 +107,16 @@ TAXONOMY_ENTRIES: Final[dict[tuple[str, str], TaxonomyEntry]] = {
     ("otp.sent", ""): TaxonomyEntry(SEND_ACTIVITY, "api", ("info",)),
     ("otp.provider_failed", ""): TaxonomyEntry(SEND_ACTIVITY, "api", ("info", "error"), None, LOW),
     ("otp.delivery", ""): TaxonomyEntry(UPDATE_ACTIVITY, "api", ("info",)),
+    ("delivery.created", ""): TaxonomyEntry(SEND_ACTIVITY, "api", ("creation",)),
+    ("delivery.denied", ""): _deny_call(SEND_ACTIVITY, None, LOW),
+    ("delivery.denied", "rate_limited"): _deny_call(SEND_ACTIVITY, _OWASP_RATE_LIMIT, MEDIUM),
+    ("delivery.denied", "number_locked"): _deny_call(SEND_ACTIVITY, "authn_login_lock", MEDIUM),
+    ("delivery.denied", "account_locked"): _deny_call(SEND_ACTIVITY, "authn_login_lock", MEDIUM),
+    ("delivery.sent", ""): TaxonomyEntry(SEND_ACTIVITY, "api", ("info",)),
+    ("delivery.provider_failed", ""): TaxonomyEntry(
+        SEND_ACTIVITY, "api", ("info", "error"), None, LOW
+    ),
+    ("delivery.reported", ""): TaxonomyEntry(UPDATE_ACTIVITY, "api", ("info",)),
     ("otp.superseded", ""): _build_preauth("authn_token_revoked", "info"),
     ("otp.attempted", ""): TaxonomyEntry(
         FACTOR_VERIFY_ACTIVITY, "authentication", ("info",), is_certain=False

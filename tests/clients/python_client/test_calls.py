@@ -70,6 +70,22 @@ def test_a_code_of_another_account_or_purpose_is_refused(client, service, number
             client.verify_challenge(issued.id, code, **other)
 
 
+def test_a_code_of_another_product_is_sent(client, service, number):
+    """Its reprs show neither the code nor the number, and it is no challenge."""
+    sent = client.create_delivery(number, "471093", valid_minutes=10, account="u-81")
+
+    assert ["471093"] == list_codes(service, number)
+    assert sent == client.get_delivery(sent.id)
+    assert "submitted" == sent.delivery.status
+    assert "471093" not in repr(sent)
+    assert sent.phone_number not in repr(sent)
+    with pytest.raises(ChallengeNotFound):
+        client.get_challenge(sent.id)
+    with pytest.raises(InvalidRequest) as refused:
+        client.create_delivery(number, "Hello")
+    assert ["code"] == [error.path for error in refused.value.errors]
+
+
 def test_a_malformed_code_costs_no_attempt(client, number):
     """Also one that is no Unicode, as a JSON body of a browser can contain it."""
     issued = client.issue_challenge(number)

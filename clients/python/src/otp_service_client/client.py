@@ -106,6 +106,9 @@ class OtpClient:
     verify_challenge = _create_method(calls.verify_challenge)
     resend_code = _create_method(calls.resend_code)
 
+    create_delivery = _create_method(calls.create_delivery)
+    get_delivery = _create_method(calls.get_delivery)
+
     create_authenticator = _create_method(calls.create_authenticator)
     confirm_authenticator = _create_method(calls.confirm_authenticator)
     verify_authenticator = _create_method(calls.verify_authenticator)

@@ -67,6 +67,20 @@ class VerifiedChallenge(Challenge, frozen=True):
     verified_at: datetime
 
 
+class CodeDelivery(RedactedStruct, frozen=True):
+    """A code of another product that was sent. Only that product knows whether it was used."""
+
+    shown: ClassVar = ("id", "purpose")
+
+    id: str
+    phone_number: str
+    """Masked: the country code and the last two digits."""
+    purpose: str
+    account: str | None
+    created_at: datetime
+    delivery: Delivery
+
+
 class NewAuthenticator(RedactedStruct, frozen=True):
     """An authenticator that is not confirmed yet. Its secret is returned only once."""
 

@@ -23,7 +23,8 @@ MIN_VERB_SHARE = 0.90
 MAX_PARTICIPLE_SHARE = 0.01
 
 _PARTICIPLE = re.compile(r"[a-z]+(ed|ing)")
-_PROPERTIES = frozenset({"property", "cached_property", "setter"})
+_PROPERTIES = frozenset({"property", "cached_property", "setter", "fixture"})
+"""Decorators of functions that are named for their value: those of pytest are used as arguments."""
 
 
 class NamingShares(NamedTuple):
@@ -50,7 +51,7 @@ def find_share_errors(shares: NamingShares) -> Iterator[str]:
 
 
 def list_function_names(package: Path) -> list[str]:
-    """Return the names of all functions and methods, without properties and dunder methods."""
+    """Return the names of all functions and methods, without properties, fixtures and dunder methods."""
     return [
         node.name
         for path in sorted(package.rglob("*.py"))
@@ -96,6 +97,7 @@ def _list_constants(tree: ast.Module) -> Iterator[tuple[str, int]]:
 def _is_property(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
     names = {
         part.id if isinstance(part, ast.Name) else getattr(part, "attr", "")
-        for part in node.decorator_list
+        for decorator in node.decorator_list
+        for part in [decorator.func if isinstance(decorator, ast.Call) else decorator]
     }
     return bool(names & _PROPERTIES)

@@ -7,8 +7,8 @@ ScriptClient repeats only commands that read. A caller that repeats a script, wi
 import asyncio
 import itertools
 import secrets
-import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Self, TypeVar
 
 from redis.exceptions import ConnectionError as Disconnected
@@ -20,16 +20,19 @@ from otp_service.store.cluster_lines import ClusterLines
 from otp_service.store.failure_log import FailureLog, is_wrong_server
 from otp_service.store.line import Command, Request
 from otp_service.store.lua_script import LuaScript
-from otp_service.store.reply_errors import CallInterrupted
+from otp_service.store.reply_errors import CallInterrupted, ServerUnavailable
 from otp_service.store.server_checks import Address, check_server
 from otp_service.store.server_lines import ServerLines
 
 
-MAX_TRIES = 3
-"""How often a call is made while its reply is lost; the timeout of the client bounds each try."""
+MAX_LOST_REPLIES = 10
+"""Connections lost while the reply to a call was due, after which it is refused: it may be the reason."""
 
-MAX_INTERRUPTIONS = 10
-"""Connections lost while several calls were on them, and the reply to this one was due."""
+MAX_WRONG_SERVERS = 3
+"""How often a call is answered by a server that may be the wrong one, before it is refused."""
+
+MAX_CALL_TIMEOUTS = 5
+"""How many timeouts of the client a call may take in all, whatever is lost."""
 
 READ_BATCH_KEYS = 1000
 
@@ -197,25 +200,28 @@ class ScriptClient:
     async def retry_lost_reply(self, call: Callable[[], Awaitable[T]]) -> T:
         """Return the reply to a call that may be repeated. Raises StoreUnavailable.
 
-        It is also repeated after the answer of a wrong server, whose name is resolved again. A
-        connection that was lost with several calls on it is no try of any of them: else they would
-        use up the tries of each other. So it has limits of its own: MAX_INTERRUPTIONS, and the time
-        of MAX_TRIES timeouts.
+        It is also repeated after the answer of a wrong server, whose name is resolved again. A lost
+        connection alone refuses no call: a server is away only after an outage (`outage.py`), and a
+        call is the reason only if its own reply was due, again and again.
         """
-        tries = interruptions = 0
-        give_up_at = time.monotonic() + MAX_TRIES * self.redis_client.timeout
+        lost_replies = wrong_servers = 0
+        loop, timeout = asyncio.get_running_loop(), self.redis_client.timeout
+        give_up_at = loop.time() + MAX_CALL_TIMEOUTS * timeout
+        run = call
         while True:
             try:
-                return await call()
-            except CallInterrupted as error:
-                interruptions += error.is_due
-                if interruptions >= MAX_INTERRUPTIONS or time.monotonic() >= give_up_at:
-                    raise self.failure_log.report(error) from error
+                return await run()
             except (RedisError, OSError) as error:
-                tries += 1
-                is_lost = isinstance(error, Disconnected | TimedOut | OSError)
-                if tries >= MAX_TRIES or not (is_lost or is_wrong_server(error)):
+                lost_replies += isinstance(error, CallInterrupted) and error.is_due
+                wrong_servers += is_wrong_server(error)
+                if (
+                    not _can_be_repeated(error)
+                    or lost_replies >= MAX_LOST_REPLIES
+                    or wrong_servers >= MAX_WRONG_SERVERS
+                    or loop.time() >= give_up_at
+                ):
                     raise self.failure_log.report(error) from error
+                run = partial(_run_until, give_up_at, call)
             except StoreUnavailable as error:
                 if error.cause:
                     self.failure_log.log(f"a call failed: {error.cause}")
@@ -242,6 +248,18 @@ class ScriptClient:
 
     async def __aexit__(self, *error: object) -> None:
         await self.aclose()
+
+
+def _can_be_repeated(error: Exception) -> bool:
+    if isinstance(error, ServerUnavailable):
+        return False
+    return isinstance(error, Disconnected | TimedOut | OSError) or is_wrong_server(error)
+
+
+async def _run_until(deadline: float, call: Callable[[], Awaitable[T]]) -> T:
+    """Return the reply to a call. Raises TimeoutError at the deadline, by the clock of the loop."""
+    async with asyncio.timeout_at(deadline):
+        return await call()
 
 
 def _raise_first_error(replies: list[Any]) -> list[Any]:

@@ -22,7 +22,7 @@ from redis.exceptions import AuthenticationError as LoginRefused
 from redis.exceptions import TimeoutError as TimedOut
 
 from otp_service.core.errors import NotReplicated, StoreUnavailable
-from otp_service.store.reply_errors import CallInterrupted, UnexpectedReply
+from otp_service.store.reply_errors import CallInterrupted, ServerUnavailable, UnexpectedReply
 
 
 logger = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ _REFUSED_COMMAND = re.compile(r"the '([a-z|]{2,20})' command")
 _CLIENT_ERRORS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] = (
     (LoginRefused, "Redis did not accept redis.username and redis.password"),
     (UnexpectedReply, "a reply did not belong to its command, so its connection was closed"),
-    (CallInterrupted, "the connection to Redis was closed again and again during other calls"),
+    (CallInterrupted, "the connection to Redis was closed again and again during calls"),
     ((TimedOut, TimeoutError), "Redis did not answer within redis.timeout_milliseconds"),
     (RedisClusterException, "no node of redis.cluster answers with a whole cluster"),
     (
@@ -95,6 +95,7 @@ def is_wrong_server(reply: object) -> bool:
 
 def describe_error(error: BaseException) -> str:
     """Return one line about a failed call, without keys and values."""
+    error = _find_reason(error)
     for cause in _iterate_causes(error):  # a refused login is the cause of a lost connection
         if code := find_error_code(cause):
             text = _scrub_text(str(cause).removeprefix(code))
@@ -108,6 +109,17 @@ def describe_error(error: BaseException) -> str:
             return text
     match = _ADDRESS_PATTERN.search(str(error))
     return f"the connection to {match[1] if match else 'Redis'} failed ({_describe_root(error)})"
+
+
+def _find_reason(error: BaseException) -> BaseException:
+    """Return why there was no reply, where the error names its reason."""
+    reason = error.__cause__
+    if isinstance(error, ServerUnavailable) and reason:
+        return _find_reason(reason)
+    is_interruption = isinstance(error, CallInterrupted)
+    if is_interruption and isinstance(reason, TimedOut | UnexpectedReply):
+        return reason
+    return error
 
 
 def _describe_root(error: BaseException) -> str:

@@ -104,7 +104,6 @@ def _combine_replies(replies: Replies, acknowledged: Replies | None) -> list[Any
     if isinstance(error, Exception):
         return error
     if lost_wait:
-        # WAIT was alone on the line, but several calls need its reply.
-        assert isinstance(lost_wait, Exception)
-        return CallInterrupted.by(lost_wait, is_due=True)
+        # The calls have their replies, so none of them is the reason.
+        return CallInterrupted.by(lost_wait.__cause__, is_due=False)
     return replies.result() + (acknowledged.result() if acknowledged else [])

@@ -17,11 +17,15 @@ from hiredis import Reader, pack_command
 from redis.exceptions import ConnectionError as Disconnected
 from redis.exceptions import TimeoutError as TimedOut
 
+from otp_service.store.outage import Outage
 from otp_service.store.reply_errors import CallInterrupted, UnexpectedReply, parse_error_reply
 
 
 MAX_CALLS_IN_FLIGHT = 1024
 """Calls that may wait for their replies on one connection; more are refused with 503."""
+
+MAX_REPLY_TIMEOUTS = 3
+"""How many timeouts a reply may take while the replies before it arrive one after another."""
 
 Command = tuple[str | bytes | int, ...]
 
@@ -62,13 +66,16 @@ _INCOMPLETE_REPLY = object()
 class Line(asyncio.Protocol):
     """A connection that holds commands back until it has been introduced to the server.
 
-    Each reply must arrive within `timeout` seconds after its command was written. Only the oldest
-    command is watched, because replies arrive in order. Redis's errors are among the replies.
+    While a reply is due, the server may send nothing for `timeout` seconds: a server that was paused
+    answers what had collected meanwhile one by one. Only the oldest command is watched, because
+    replies arrive in order. Redis's errors are among the replies.
     """
 
-    def __init__(self, timeout: float) -> None:
+    def __init__(self, timeout: float, outage: Outage) -> None:
         self._loop = asyncio.get_running_loop()
         self._timeout = timeout
+        self._outage = outage
+        self._heard_at = self._loop.time()
         self._calls: deque[_Call] = deque()
         self._unsent: list[_Call] = []
         self._reader = Reader(
@@ -142,8 +149,8 @@ class Line(asyncio.Protocol):
     def close(self, error: Exception) -> None:
         """Close the connection. Nothing is known about the calls on it.
 
-        A connection that was never introduced fails each of them with `error`, and so does one with
-        a single call. Of several calls it is unknown which one is the reason, so each is interrupted.
+        A connection that was never introduced fails each of them with `error`, and another one
+        interrupts them: of several calls it is unknown which one is the reason.
         """
         if self._closed_by:
             return
@@ -154,11 +161,11 @@ class Line(asyncio.Protocol):
             self._transport.abort()
         calls, self._calls, self._unsent = self._calls, deque(), []
         for position, call in enumerate(calls):
-            if len(calls) == 1 or not self._is_introduced:
-                call.fail(_copy_error(error))
-            else:
+            if self._is_introduced:
                 is_due = position == 0 and call.sent_at is not None
                 call.fail(CallInterrupted.by(error, is_due=is_due))
+            else:
+                call.fail(_copy_error(error))
 
     def flush(self) -> None:
         """Write the commands of this turn, unless the connection has to wait."""
@@ -184,11 +191,16 @@ class Line(asyncio.Protocol):
         sent_at = self._calls[0].sent_at if self._calls else None
         if sent_at is None:
             return  # the next write starts the timer
-        due_at = sent_at + self._timeout
-        if self._loop.time() >= due_at:
-            self.close(TimedOut("Redis has not answered in time"))
-        else:
+        silent_since = max(sent_at, self._heard_at)
+        silence_ends_at = silent_since + self._timeout
+        due_at = min(silence_ends_at, sent_at + MAX_REPLY_TIMEOUTS * self._timeout)
+        now = self._loop.time()
+        if now < due_at:
             self._timer = self._loop.call_at(due_at, self._check_oldest)
+            return
+        if now >= silence_ends_at:
+            self._outage.begin(silent_since)
+        self.close(TimedOut("Redis has not answered in time"))
 
     def _accept_reply(self, reply: Any) -> None:
         """Give a reply to the oldest call. Raises UnexpectedReply if it cannot be its own."""
@@ -216,6 +228,8 @@ class Line(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self.is_closed:
             return
+        self._heard_at = self._loop.time()
+        self._outage.end()
         try:
             self._reader.feed(data)
             while (reply := self._reader.gets()) is not _INCOMPLETE_REPLY:

@@ -1,4 +1,4 @@
-"""The errors of redis-py for an error reply of Redis, and for a call that another one interrupted."""
+"""The errors of redis-py for an error reply of Redis, and those for a call that has no reply."""
 
 from collections.abc import Mapping
 from typing import Self
@@ -29,10 +29,10 @@ ERROR_CLASSES: Mapping[str, type[RedisError]] = {
 
 
 class CallInterrupted(Disconnected):
-    """A connection that several calls shared was closed; another call may be the reason.
+    """A connection was closed before the reply to a call; the cause is why.
 
     It is unknown whether the commands were run. `is_due` is true for the call whose reply was to
-    come next, which is more likely to be the reason than the others.
+    come next, because it may be the reason: the others only shared its connection.
     """
 
     def __init__(self, *args: object, is_due: bool = False) -> None:
@@ -40,11 +40,15 @@ class CallInterrupted(Disconnected):
         self.is_due = is_due
 
     @classmethod
-    def by(cls, error: Exception, *, is_due: bool) -> Self:
+    def by(cls, error: BaseException | None, *, is_due: bool) -> Self:
         """Return an interruption for the reason for which the connection was closed."""
-        interrupted = cls("the connection to Redis was closed during other calls", is_due=is_due)
+        interrupted = cls("the connection to Redis was closed during a call", is_due=is_due)
         interrupted.__cause__ = error
         return interrupted
+
+
+class ServerUnavailable(Disconnected):
+    """A call that is not worth repeating: the server is away, or the client was closed."""
 
 
 class UnexpectedReply(Disconnected):

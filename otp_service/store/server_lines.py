@@ -9,12 +9,19 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from redis.exceptions import ConnectionError as Disconnected
+from redis.exceptions import TimeoutError as TimedOut
 
 from otp_service.core.errors import StoreUnavailable
 from otp_service.store.connector import Connector, SentinelMaster
 from otp_service.store.current_server import CurrentServer, shows_wrong_server
 from otp_service.store.group_commit import GroupCommit
 from otp_service.store.line import MAX_CALLS_IN_FLIGHT, Command, Line, Request
+from otp_service.store.outage import Outage
+from otp_service.store.reply_errors import ServerUnavailable
+
+
+REOPEN_INTERVAL_SECONDS = 0.05
+"""Between the starts of two attempts to open a line during an outage. The calls wait meanwhile."""
 
 
 class ServerLines:
@@ -28,10 +35,12 @@ class ServerLines:
         self._connector = connector
         self._max_calls = max_calls
         self._server = CurrentServer(time.monotonic)
+        self._outage = Outage(connector.timeout)
+        self._opening_began_at = 0.0
         self._lines: dict[str, Line] = {}
         self._groups: dict[Command, GroupCommit] = {}
         self._openings: set[asyncio.Task[None]] = set()
-        self._is_closed = False
+        self._closed_by: Disconnected | None = None
         self.on_other_server: Callable[[Mapping[str, str]], None] = lambda _: None
         """Called with the INFO of a server that a line reaches for the first time."""
 
@@ -50,28 +59,37 @@ class ServerLines:
         """Return the replies to requests that are sent together, and to WAIT.
 
         Errors of Redis are among them. Raises ConnectionError and TimeoutError of redis-py, after
-        which it is unknown what was run, and StoreUnavailable if too many calls wait.
+        which it is unknown what was run, and StoreUnavailable if too many calls wait. Among them is
+        ServerUnavailable, after which it is useless to repeat the call.
         """
-        if wait:
-            group = self._groups.get(wait)
-            if group is None:
-                group = GroupCommit(self._get_durable_line, wait, self._inspect_replies)
-                self._groups[wait] = group
-            self._check_load(group.call_count)
-            return await group.send(requests)
-        line = self._get_line("plain")
-        self._check_load(line.call_count)
-        replies = await line.send(requests)
+        try:
+            if wait:
+                return await self._run_durably(requests, wait)
+            line = self._get_line("plain")
+            self._check_load(line.call_count)
+            replies = await line.send(requests)
+        except (Disconnected, TimedOut) as error:
+            if self._outage.is_too_long(asyncio.get_running_loop().time()):
+                raise ServerUnavailable("Redis has answered nothing for too long") from error
+            raise
         self._inspect_replies(line, requests, replies)
         return replies
 
+    async def _run_durably(self, requests: Sequence[Request], wait: Command) -> list[Any]:
+        group = self._groups.get(wait)
+        if group is None:
+            group = GroupCommit(self._get_durable_line, wait, self._inspect_replies)
+            self._groups[wait] = group
+        self._check_load(group.call_count)
+        return await group.send(requests)
+
     async def aclose(self) -> None:
         """Close both lines; no new ones are opened."""
-        self._is_closed = True
+        self._closed_by = ServerUnavailable("the client was closed")
         for opening in self._openings:
             opening.cancel()
         for line in self._lines.values():
-            line.close(Disconnected("the client was closed"))
+            line.close(self._closed_by)
         self._lines.clear()
         await asyncio.gather(*self._openings, return_exceptions=True)
         await asyncio.sleep(0)  # the loop closes the sockets
@@ -79,8 +97,8 @@ class ServerLines:
             await self.sentinel.manager.aclose()
 
     def retire(self) -> None:
-        """Close each line once its calls have their replies."""
-        self._is_closed = True
+        """Close each line once its calls have their replies. Other calls belong on other lines."""
+        self._closed_by = Disconnected("the lines to this server were replaced")
         for line in self._lines.values():
             line.retire()
 
@@ -104,9 +122,9 @@ class ServerLines:
             return line
         if line:
             line.retire()
-        line = self._lines[purpose] = Line(self._connector.timeout)
-        if self._is_closed:
-            line.close(Disconnected("the client was closed"))
+        line = self._lines[purpose] = Line(self._connector.timeout, self._outage)
+        if self._closed_by:
+            line.close(self._closed_by)
         else:
             opening = asyncio.get_running_loop().create_task(self._open(line))
             self._openings.add(opening)
@@ -114,12 +132,18 @@ class ServerLines:
         return line
 
     async def _open(self, line: Line) -> None:
+        loop = asyncio.get_running_loop()
         try:
+            if self._outage.has_begun:
+                next_at = self._opening_began_at + REOPEN_INTERVAL_SECONDS
+                await asyncio.sleep(next_at - loop.time())
+            self._opening_began_at = began_at = loop.time()
             info = await self._connector.open(line)
         except asyncio.CancelledError:
-            line.close(Disconnected("the client was closed"))
+            line.close(ServerUnavailable("the client was closed"))
             raise
         except Exception as error:  # noqa: BLE001  # it is raised in each call that waits for the line
+            self._outage.begin(began_at)
             line.close(error)
             return
         is_other = self._server.add_line(line, info.get("run_id", ""))

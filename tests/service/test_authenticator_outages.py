@@ -12,7 +12,7 @@ import pytest
 from otp_service.core import errors
 from otp_service.core.ports import Commit
 from otp_service.service.authenticator_check import AuthenticatorAnswer
-from otp_service.store.client import MAX_TRIES
+from otp_service.store.client import MAX_LOST_REPLIES
 from tests.installation import Installation, gather_results
 from tests.service.app_user import AppUser
 from tests.service.test_commit_guards import lose_replicas
@@ -89,7 +89,7 @@ async def test_an_attempt_of_unknown_outcome_is_refunded_if_it_was_charged(
     user = AppUser(remote)
     await user.enroll()
     code = await user.read_new_code()
-    proxy.fail_next(fate, step, times=MAX_TRIES)
+    proxy.fail_next(fate, step, times=MAX_LOST_REPLIES)
 
     with pytest.raises(errors.StoreUnavailable):
         await user.verify(code, client_ip=ADDRESS)
@@ -100,7 +100,7 @@ async def test_an_attempt_of_unknown_outcome_is_refunded_if_it_was_charged(
 
 
 @pytest.mark.parametrize("fate", FATES)
-@pytest.mark.parametrize("times", [1, MAX_TRIES])
+@pytest.mark.parametrize("times", [1, MAX_LOST_REPLIES])
 async def test_an_acceptance_of_unknown_outcome_is_learned_by_the_same_call(
     remote: Installation, proxy: FaultyProxy, fate: ConnectionFailure, times: int
 ) -> None:
@@ -110,7 +110,7 @@ async def test_an_acceptance_of_unknown_outcome_is_learned_by_the_same_call(
     code = await user.read_new_code()
     proxy.fail_next(fate, b"authenticator.verified", times=times)
 
-    if times == MAX_TRIES:
+    if times == MAX_LOST_REPLIES:
         with pytest.raises(errors.StoreUnavailable):
             await user.verify(code, key="k")
         assert 0 == await remote.dependencies.refunds.drain(5)  # the key is free, or has the answer
@@ -133,7 +133,7 @@ async def test_a_confirmation_of_unknown_outcome_has_one_token(
     await user.start_step()
     await user.create()
     code = await user.read_code()
-    proxy.fail_next(fate, b"authenticator.confirmed", times=MAX_TRIES)
+    proxy.fail_next(fate, b"authenticator.confirmed", times=MAX_LOST_REPLIES)
     with pytest.raises(errors.StoreUnavailable):
         await user.confirm(code, key="k")
     assert 0 == await remote.dependencies.refunds.drain(5)

@@ -10,7 +10,7 @@ from otp_service.core.errors import IncorrectCode, NumberNotAllowed, OtpError, S
 from otp_service.core.fixed_codes import FixedCodes
 from otp_service.core.keys import KEY_RING_NAMES, KeyRing, ServiceKeys
 from otp_service.core.prepared_codes import HashedCode
-from otp_service.store.client import MAX_TRIES, ScriptClient
+from otp_service.store.client import MAX_LOST_REPLIES, ScriptClient
 from tests.installation import (
     PROVIDER_REFUSAL,
     SECOND_MS,
@@ -161,7 +161,7 @@ async def test_a_resend_that_is_withdrawn_leaves_the_code_of_the_first_send(
     """The hash alone does not say of which send a code is."""
     issued = await remote_fixed.issue(NUMBER)
     remote_fixed.advance_clock(31 * SECOND_MS)
-    proxy.fail_next(fate, b"otp.resent", times=MAX_TRIES)
+    proxy.fail_next(fate, b"otp.resent", times=MAX_LOST_REPLIES)
 
     with pytest.raises(StoreUnavailable):
         await remote_fixed.resend(issued)

@@ -22,9 +22,15 @@ from otp_service.core.phone_number import parse_number
 from otp_service.core.ports import ChallengeSnapshot, Commit
 from otp_service.service.code_sender import CodeSender
 from otp_service.service.context import CallContext, ChallengeRef, Subject
-from otp_service.store.client import MAX_TRIES
+from otp_service.store.client import MAX_LOST_REPLIES
 from otp_service.store.redis_store import RedisStore
-from tests.installation import PROVIDER_REFUSAL, SECOND_MS, Installation, make_wrong_code
+from tests.installation import (
+    PROVIDER_REFUSAL,
+    SECOND_MS,
+    Installation,
+    gather_results,
+    make_wrong_code,
+)
 from tests.service.test_auto_resend import report_failure
 from tests.service.test_commit_guards import lose_replicas
 from tests.store.faulty_proxy import ConnectionFailure, FaultyProxy
@@ -44,9 +50,11 @@ async def fetch(installation: Installation, issued: ChallengeSnapshot) -> Any:
     return stored.require_challenge()
 
 
-async def issue_and_forget_charges(installation: Installation) -> tuple[ChallengeSnapshot, str]:
+async def issue_and_forget_charges(
+    installation: Installation, number: str = "+447400123456"
+) -> tuple[ChallengeSnapshot, str]:
     """Issue a code, and delete what it was charged, so that only later charges are seen."""
-    issued = await installation.issue(account="u-81")
+    issued = await installation.issue(number, account="u-81")
     for key in await list_buckets(installation):
         await installation.store.client.run_pipeline(key.decode(), [("DEL", key)])
     return issued, installation.router.extract_code()
@@ -241,7 +249,7 @@ async def test_an_attempt_of_unknown_outcome_is_refunded_if_it_was_charged(
 ) -> None:
     """R83: the store knows whether the charge was applied; the refund asks it."""
     issued, code = await issue_and_forget_charges(remote)
-    proxy.fail_next(fate, step, times=MAX_TRIES)
+    proxy.fail_next(fate, step, times=MAX_LOST_REPLIES)
 
     with pytest.raises(StoreUnavailable):
         await remote.verify(issued, code, client_ip="203.0.113.9")
@@ -250,6 +258,26 @@ async def test_an_attempt_of_unknown_outcome_is_refunded_if_it_was_charged(
     assert [] == await list_buckets(remote)
     assert 5 == (await fetch(remote, issued)).attempts_left
     await remote.verify(issued, code, client_ip="203.0.113.9")
+
+
+@pytest.mark.slow
+async def test_attempts_that_share_a_bad_connection_are_all_refunded(
+    remote: Installation, proxy: FaultyProxy
+) -> None:
+    """R83: 47 logins at once, of which none is told its result; then each right code verifies."""
+    logins = [await issue_and_forget_charges(remote, f"+44740012{n:04d}") for n in range(47)]
+    proxy.fail_next(ConnectionFailure.LOST_REPLY, b"otp.attempted", times=10**6)
+
+    answers = await gather_results(*(remote.verify(*login) for login in logins))
+
+    assert [StoreUnavailable] * 47 == [type(answer) for answer in answers]
+    assert remote.hasher.hash_count == 47, "those of the issues"
+    proxy.clear_failures()
+    assert 0 == await remote.dependencies.refunds.drain(20)
+    assert {5} == {(await fetch(remote, issued)).attempts_left for issued, _ in logins}
+    assert [] == await list_buckets(remote)
+    for issued, code in logins:
+        await remote.verify(issued, code)
 
 
 @pytest.mark.parametrize("fate", [ConnectionFailure.LOST_REPLY, ConnectionFailure.LOST_REQUEST])
@@ -262,7 +290,7 @@ async def test_an_issue_of_unknown_outcome_is_refunded_if_it_was_charged(
     remote: Installation, proxy: FaultyProxy, fate: ConnectionFailure, step: bytes
 ) -> None:
     """R83: whichever commit is in doubt; the key of the call is freed as well."""
-    proxy.fail_next(fate, step, times=MAX_TRIES)
+    proxy.fail_next(fate, step, times=MAX_LOST_REPLIES)
 
     with pytest.raises(StoreUnavailable):
         await remote.issue(key="k", **PERSON)
@@ -282,7 +310,7 @@ async def test_a_resend_of_unknown_outcome_is_withdrawn(
     """R83: its code was never sent."""
     issued, code = await issue_and_forget_charges(remote)
     remote.advance_clock(31 * SECOND_MS)
-    proxy.fail_next(fate, b"otp.resent", times=MAX_TRIES)
+    proxy.fail_next(fate, b"otp.resent", times=MAX_LOST_REPLIES)
 
     with pytest.raises(StoreUnavailable):
         await remote.resend(issued)
@@ -300,7 +328,7 @@ async def test_a_send_that_no_provider_took_is_refunded_once_the_store_answers(
 ) -> None:
     """R26: the store fails while the result is stored; the cooldown stays, as after each 502."""
     remote.router.queue_replies(PROVIDER_REFUSAL)
-    proxy.fail_next(fate, b"otp.provider_failed", times=MAX_TRIES)
+    proxy.fail_next(fate, b"otp.provider_failed", times=MAX_LOST_REPLIES)
 
     with pytest.raises(StoreUnavailable):
         await remote.issue(key="k", **PERSON)
@@ -317,7 +345,7 @@ async def test_a_message_of_which_the_store_knows_nothing_stays_charged(
     remote: Installation, proxy: FaultyProxy
 ) -> None:
     """R26: it may have been sent, so neither its charges nor its key are freed."""
-    proxy.fail_next(ConnectionFailure.LOST_REQUEST, b"otp.sent", times=MAX_TRIES)
+    proxy.fail_next(ConnectionFailure.LOST_REQUEST, b"otp.sent", times=MAX_LOST_REPLIES)
 
     with pytest.raises(StoreUnavailable):
         await remote.issue(key="k", **PERSON)

@@ -43,11 +43,15 @@ def answer(command: list[bytes]) -> bytes:
 class ScriptedServer:
     """Answers each command with the bytes that `respond` returns; None closes the connection.
 
-    `commands` are those of calls, in the order of their arrival.
+    `commands` are those of calls, in the order of their arrival. `lost_introductions` connections are
+    closed at their first command.
     """
 
     def __init__(self, respond: Callable[[list[bytes]], bytes | None] = answer) -> None:
         self.respond = respond
+        self.lost_introductions = 0
+        self.hangs = False
+        """Whether it answers nothing, new connections included."""
         self.commands: list[list[bytes]] = []
         self.introductions: list[list[bytes]] = []
         self.connections: list[asyncio.StreamWriter] = []
@@ -94,6 +98,11 @@ class ScriptedServer:
             writer.close()
 
     def _answer(self, commands: list[list[bytes]], writer: asyncio.StreamWriter) -> bool:
+        if self.hangs:
+            return True
+        if self.lost_introductions:
+            self.lost_introductions -= 1
+            return False
         calls = [c for c in commands if c[0] not in {b"INFO", b"CLIENT", b"AUTH", b"SELECT"}]
         self.introductions += [c for c in commands if c not in calls]
         self.commands += calls

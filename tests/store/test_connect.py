@@ -19,6 +19,7 @@ from otp_service.store.client import ScriptClient
 from otp_service.store.connect import create_redis_client
 from otp_service.store.connector import CLIENT_NAME
 from otp_service.store.lua_script import LuaScript
+from otp_service.store.reply_errors import CallInterrupted
 from tests.store import redis_servers
 
 
@@ -97,9 +98,10 @@ async def test_a_command_whose_answer_is_late_is_not_repeated(script_client, mas
     ) as hasty:
         await eventually(lambda: hasty.read_many([(KEYS[7], [("GET", KEYS[7])])]))
 
-        with pytest.raises(TimedOut):
+        with pytest.raises(CallInterrupted) as interruption:
             await hasty.run_pipeline(KEYS[7], [("INCR", KEYS[7]), ("BLPOP", "{07}:nothing", 1)])
 
+    assert isinstance(interruption.value.__cause__, TimedOut)
     assert 2 == await count(script_client)
 
 

@@ -22,6 +22,7 @@ from otp_service.store.failure_log import (
 from otp_service.store.lua_script import LuaScript
 from otp_service.store.reply_errors import (
     CallInterrupted,
+    ServerUnavailable,
     UnexpectedReply,
     parse_error_reply,
 )
@@ -125,7 +126,11 @@ def test_the_error_of_redis_py_behind_sentinel_names_the_answer():
         (raised_from(Disconnected("x"), OSError("of no number")), "(ConnectionError)"),
         (TimedOut("x"), "redis.timeout_milliseconds"),
         (UnexpectedReply("x"), "a reply did not belong to its command"),
-        (CallInterrupted("x"), "during other calls"),
+        (CallInterrupted("x"), "again and again during calls"),
+        (raised_from(CallInterrupted("x"), Disconnected("y")), "again and again during calls"),
+        (raised_from(CallInterrupted("x"), TimedOut("y")), "redis.timeout_milliseconds"),
+        (raised_from(ServerUnavailable("x"), TimedOut("y")), "redis.timeout_milliseconds"),
+        (ServerUnavailable("the client was closed"), "(ServerUnavailable)"),
         (RedisClusterException("x"), "redis.cluster"),
         (MasterNotFoundError("No master found for 'otp' : Redis<x>"), "redis.sentinel"),
     ],

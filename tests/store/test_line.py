@@ -12,9 +12,9 @@ from redis.exceptions import ConnectionError as Disconnected
 from redis.exceptions import TimeoutError as TimedOut
 
 from otp_service.core.errors import StoreUnavailable
-from otp_service.store.client import MAX_INTERRUPTIONS, ScriptClient
+from otp_service.store.client import MAX_LOST_REPLIES, ScriptClient
 from otp_service.store.connect import create_redis_client
-from otp_service.store.line import MAX_CALLS_IN_FLIGHT, Line
+from otp_service.store.line import MAX_CALLS_IN_FLIGHT, MAX_REPLY_TIMEOUTS, Line
 from otp_service.store.lua_script import LuaScript
 from otp_service.store.reply_errors import CallInterrupted, UnexpectedReply
 from otp_service.store.server_lines import ServerLines
@@ -207,8 +207,10 @@ async def test_plain_commands_are_checked_as_well(scripted: ScriptedServer) -> N
         await call(link)
         scripted.respond = lambda command: b":1\r\n" + answer(command)
 
-        with pytest.raises(UnexpectedReply):
+        with pytest.raises(CallInterrupted) as interruption:
             await link.run_pipeline(KEY, [("GET", KEY)])
+
+        assert isinstance(interruption.value.__cause__, UnexpectedReply)
 
 
 @pytest.mark.parametrize("reply", [b"nonsense\r\n", b"\x00\x01", b"*-7\r\n", b"$x\r\n"])
@@ -261,6 +263,50 @@ async def test_the_oldest_command_is_timed(scripted: ScriptedServer) -> None:
         assert isinstance(results[0].__cause__, TimedOut)
         assert 0.1 <= took < 2
         assert b"7" == await call(link, 7)
+
+
+async def test_a_server_that_was_paused_keeps_its_connection(scripted: ScriptedServer) -> None:
+    """What had collected is answered one by one, the last after more than the timeout."""
+    held: list[bytes] = []
+
+    def hold(command: list[bytes]) -> bytes:
+        held.append(answer(command))
+        return b""
+
+    async with connect(scripted, timeout_ms=1500) as link:
+        await call(link)
+        scripted.respond = hold
+        calls = asyncio.create_task(call_many(link, 16))
+        await asyncio.sleep(0.8)  # the timer of the line is that of the event loop
+        for reply in held:
+            scripted.connections[0].write(reply)
+            await asyncio.sleep(0.07)  # 1.9 s in all
+
+        assert numbers(16) == await calls
+
+    assert 1 == len(scripted.connections)
+
+
+async def test_a_reply_that_never_ends_closes_the_connection(scripted: ScriptedServer) -> None:
+    """A server that sends something all the time is not silent, and does not answer either."""
+
+    async def send_slowly(writer: asyncio.StreamWriter) -> None:
+        writer.write(b"$1000000\r\n")
+        while not writer.is_closing():
+            writer.write(b"x")
+            await asyncio.sleep(0.02)
+
+    async with connect(scripted, timeout_ms=200) as link:
+        await call(link)
+        scripted.respond = lambda _: b""
+        sending = asyncio.create_task(send_slowly(scripted.connections[0]))
+        start = asyncio.get_running_loop().time()
+        results = await call_many(link, 2)
+        took = asyncio.get_running_loop().time() - start
+        sending.cancel()
+
+    assert [CallInterrupted] * 2 == [type(result) for result in results]
+    assert MAX_REPLY_TIMEOUTS * 0.2 <= took < 3
 
 
 async def test_a_line_that_answers_in_turn_is_never_closed_by_the_timer(
@@ -331,7 +377,7 @@ async def test_a_call_of_others_that_breaks_the_connection_uses_up_no_tries(
 
     assert [StoreUnavailable] * 4 == [type(result) for result in results[:4]]
     assert numbers(30) == results[4:]
-    assert len(scripted.connections) <= 4 * MAX_INTERRUPTIONS + 1
+    assert len(scripted.connections) <= 4 * MAX_LOST_REPLIES + 1
 
 
 # -------------------------------------------------------------------------------------- group WAIT
@@ -388,9 +434,9 @@ async def test_a_wait_without_a_reply_leaves_the_batch_in_doubt(scripted: Script
     """The replies of its calls have arrived, but nobody may rely on them."""
     async with connect(scripted, replicas=1, timeout_ms=150) as link:
         scripted.respond = lambda command: b"" if command[0] == b"WAIT" else answer(command)
-        assert [TimedOut] == [type(r) for r in await call_many(link, 1, durable=True)]
-        results = await call_many(link, 10, durable=True)
-        assert [CallInterrupted] * 10 == [type(result) for result in results]
+        for count in (1, 10):
+            results = await call_many(link, count, durable=True)
+            assert [CallInterrupted] * count == [type(result) for result in results]
 
 
 @pytest.mark.parametrize("others", [0, 5])

@@ -105,6 +105,24 @@ async def test_many_breaks_in_a_row_refuse_no_call(
     await storm.assert_books_balanced()
 
 
+@pytest.mark.slow
+async def test_pauses_and_breaks_in_turn_refuse_no_call(
+    server: EmbeddedServer, proxy: BreakingProxy
+) -> None:
+    """R83: each is shorter than the timeout, and together they last for more than three of it."""
+    async with connect(proxy, timeout_ms=2000) as script_client:
+        storm = Storm(script_client, [server], callers=CALLERS, seed=1)
+        proxy.counts_only_scripts = True
+        for i in range(3):
+            proxy.break_at(1 + i, QUICK_BREAKAGES[i])
+        # Of each connection the introduction and the first reply: 6.6 s for the first calls.
+        proxy.choose_delay = lambda: 1.1 if proxy.break_count < 3 else 0
+        await storm.run(canceled=CANCELED // 2)
+
+    assert proxy.break_count == 3
+    await storm.assert_books_balanced()
+
+
 async def test_a_reply_to_another_call_closes_the_connection(
     server: EmbeddedServer, proxy: BreakingProxy
 ) -> None:

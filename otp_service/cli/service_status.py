@@ -39,8 +39,8 @@ def run_status(args: argparse.Namespace) -> int:
     """Show which process runs which configuration, and what is wrong.
 
     Asks the admin listener of the running service, whose address is in the settings. The
-    settings may have been changed since it started: then name it with --address. Redis
-    and the archive are not asked: /health/ready does.
+    settings may have been changed since it started: then name it with --address. It is
+    also wrong if the service is not ready, for example because Redis does not answer.
 
     A configuration is named by a hash that changes with every setting, secrets included;
     the events of the service carry it as versions.config.

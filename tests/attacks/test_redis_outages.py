@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from otp_service.api.ops import NOT_READY_PROBLEM
 from otp_service.store.embedded import EmbeddedServer
 from tests.installation import make_wrong_code
 from tests.processes import GatewayServer, HttpResponse, RunningService, run_service, send_request
@@ -131,13 +132,16 @@ def test_while_redis_fails_every_call_is_refused(
         ready, live = (
             send_request(scenario.service.port, "GET", f"/health/{h}") for h in ("ready", "live")
         )
+        status = send_request(scenario.service.admin_port, "GET", "/status")
 
     assert {(503, "store-unavailable")} == {(r.status, r.problem_type) for r in (*refusals, ready)}
     assert all(int(r.headers["retry-after"]) >= 1 for r in (*refusals, ready))
-    assert 200 == live.status
+    assert 200 == live.status == status.status
+    assert [NOT_READY_PROBLEM] == status.json["problems"]
     assert messages == len(scenario.gateway.messages)
     assert hashed == scenario.service.count_samples("otp_argon2_seconds_count")
     redis_servers.wait_until(scenario.service.is_ready, description="the recovery")
+    assert [] == send_request(scenario.service.admin_port, "GET", "/status").json["problems"]
     assert {"attempts_left": 5, "status": "pending"}.items() <= scenario.service.view(
         issued
     ).json.items()

@@ -7,7 +7,7 @@ import argparse
 import os
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -46,16 +46,24 @@ GET /v1/audit/events with 'Authorization: Bearer KEY'.
 
 {archive}
 
+{next_steps}"""
+
+NEXT_STEPS_MESSAGE = """\
 Next:
   1. Fill in what is still missing:
 {missing}
   2. otp-service check --config {path}"""
+
+CHECK_MESSAGE = "Next: otp-service check --config {path}"
 
 ARCHIVE_MESSAGE = """\
 Events are archived in {folder}, sealed by the key {key}.
 Keep the key private. {key}.pub is for the people who verify the archive."""
 
 NO_ARCHIVE_MESSAGE = "Events are not archived: they are lost with Redis. See [audit] in the file."
+
+DEFAULT_COUNTRIES: Mapping[str, tuple[str, ...]] = {"live": (), "test": ("GB", "US")}
+"""By mode: a live service names its own, and these two have fictitious numbers in every library."""
 
 API_KEY_MESSAGE = """\
 API key (shown this once; the configuration has only its hash):
@@ -79,8 +87,10 @@ def register_commands(subparsers: Subparsers) -> None:
     add = add_command(subparsers, "init", run_init).add_argument
     add("--tenant", default="app", help="name of the calling application (app)", **name)
     add("--brand", help="first word of its messages (the tenant's name)")
-    text = "countries to send to, like GB"
-    add("--country", nargs="+", default=[], type=str.upper, metavar="CC", help=text)
+    countries_text = "countries to send to, like GB; for tests GB and US are the default"
+    text = "'test' for a service that sends nothing, with an inbox and keys for tests (live)"
+    add("--mode", choices=("live", "test"), default="live", help=text)
+    add("--country", nargs="+", default=[], type=str.upper, metavar="CC", help=countries_text)
     text = "folder of the archive of events, or 'none' (archive, next to the file)"
     add("--archive", default="archive", metavar="DIR", help=text)
 
@@ -106,10 +116,13 @@ def run_init(args: argparse.Namespace) -> int:
     is never overwritten. The key that seals the archive is written next to it, as
     audit.pem and audit.pem.pub; an audit.pem that exists is used.
 
+    With --mode test the service needs no provider, and nothing is left to fill in.
+
     Exit code 1 if the file exists or cannot be written, or an option is invalid.
 
     examples:
       otp-service init --country GB
+      otp-service init --mode test --config test.toml
       otp-service init --tenant shop --brand 'The Shop' --country GB IE
       otp-service init --country GB --archive /var/lib/otp-service/archive
     """
@@ -117,8 +130,9 @@ def run_init(args: argparse.Namespace) -> int:
     text, api_key = render_config(
         tenant=args.tenant,
         brand=args.tenant if args.brand is None else args.brand,
-        countries=args.country,
+        countries=args.country or DEFAULT_COUNTRIES[args.mode],
         generate_token=_generate_token,
+        mode=args.mode,
         pseudonym_id=key_id,
         seal_id=key_id,
         authenticator_id=key_id,
@@ -142,10 +156,17 @@ def run_init(args: argparse.Namespace) -> int:
         audit_key=audit_key,
         admin=f"{settings.service.admin_host}:{settings.service.admin_port}",
         archive=_describe_archive(settings.audit),
-        missing=format_list(f"   {error}" for error in errors),
+        next_steps=_describe_next_steps(args.config, errors),
     )
     print(message)
     return 0
+
+
+def _describe_next_steps(path: Path, errors: Sequence[ConfigIssue]) -> str:
+    if not errors:
+        return CHECK_MESSAGE.format(path=path)
+    missing = format_list(f"   {error}" for error in errors)
+    return NEXT_STEPS_MESSAGE.format(missing=missing, path=path)
 
 
 def _require_valid_options(args: argparse.Namespace, errors: Iterable[ConfigIssue]) -> None:

@@ -104,7 +104,7 @@ def _find_pseudonym_warnings(settings: Settings, now_ms: int) -> Iterator[Config
 
 def _parse_creation_time(key: Key) -> int | None:
     """Return the day or month at the start of the key's id in milliseconds, or None."""
-    date = re.match(r"(\d{4}-\d\d)(-\d\d)?(?!\d)", key.id)
+    date = re.match(r"(?:test-)?(\d{4}-\d\d)(-\d\d)?(?!\d)", key.id)
     try:
         return parse_rfc3339(f"{date[1]}{date[2] or '-01'}T00:00Z") if date else None
     except ValueError:

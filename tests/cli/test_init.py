@@ -10,7 +10,7 @@ from otp_service.cli.common import read_settings
 from otp_service.cli.sealer_runner import find_sealer_errors
 from otp_service.core.keys import KEY_RING_NAMES
 from otp_service.core.tenant import Scope, hash_api_key
-from otp_service.settings import find_errors
+from otp_service.settings import find_errors, find_warnings
 
 
 def now() -> int:
@@ -213,3 +213,44 @@ def test_wrong_arguments_end_with_2(run_otp, arguments):
 
     assert 2 == ended.exit_code
     assert "usage: otp-service" in ended.err
+
+
+def test_init_for_tests_leaves_nothing_to_fill_in(run_otp, tmp_path):
+    """Only its Redis is missing: no provider, no country, and every key is one for tests."""
+    path = tmp_path / "test.toml"
+
+    ended = run_otp("init", "--mode", "test", "--config", path)
+
+    settings = read_settings(path)
+    ids = [key.id for name in KEY_RING_NAMES for key in getattr(settings.keys, name).keys]
+    ids += [key.id for key in settings.build_api_keys()]
+    assert (0, []) == (ended.exit_code, find_errors(settings))
+    assert ("test", ["inbox"]) == (settings.mode, [*settings.providers])
+    assert 8 == len([key_id for key_id in ids if key_id.startswith("test-")]) == len(ids)
+    assert settings.has_relaxed_limits
+    assert "Fill in" not in ended.out
+    assert ended.out.endswith(f"Next: otp-service check --config {path}\n")
+
+
+def test_fixed_codes_need_only_their_line_in_a_file_for_tests(run_otp, tmp_path):
+    """The commented line of the file is valid as it is."""
+    path = tmp_path / "test.toml"
+    run_otp("init", "--mode", "test", "--config", path, "--country", "DE")
+
+    path.write_text(path.read_text().replace("# fixed_codes", "fixed_codes"))
+
+    settings = read_settings(path)
+    assert [] == find_errors(settings)
+    assert 1 == len(settings.effective_fixed_codes)
+    assert frozenset({"DE"}) == settings.tenant_settings["app"].countries
+
+
+def test_the_date_of_a_key_for_tests_is_read_too(run_otp, tmp_path):
+    """Or `check` would say that its id has no date."""
+    path = tmp_path / "test.toml"
+    run_otp("init", "--mode", "test", "--config", path)
+
+    settings = {str(issue.setting) for issue in find_warnings(read_settings(path), now())}
+
+    assert "keys.pseudonym" not in settings
+    assert "test.relaxed_limits" in settings

@@ -1,27 +1,23 @@
 """Two generators make clients of openapi.yaml, which are type-checked and used for a login.
 
 The programs are login.py and login.ts. Each tells a wrong code, a locked challenge and a refused limit
-apart by the type of the reply. What the npm packages may be is in package-lock.json.
+apart by the type of the reply.
 """
 
-import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.clients.npm_packages import HERE, find_tool, run_program
 from tests.processes import REPOSITORY_ROOT, RunningService, run_dev
 
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
-FOLDER = Path(__file__).parent
 DOCUMENT = REPOSITORY_ROOT / "openapi.yaml"
-PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-"""The generator runs ruff, which is next to the Python of the tests."""
 
 MYPY_SETTINGS = """\
 [mypy]
@@ -50,17 +46,6 @@ def service(tmp_path: Path) -> Iterator[RunningService]:
         yield service
 
 
-def run_program(folder: Path, *command: str, **variables: str) -> str:
-    """Return what the program printed. It must succeed."""
-    environment = {**os.environ, "PATH": PATH, "NO_COLOR": "1", **variables}
-    done = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
-    output = done.stdout + done.stderr
-    assert 0 == done.returncode, output
-    return output
-
-
 def run_login(service: RunningService, folder: Path, *command: str) -> list[str]:
     """Return the lines that the login program prints."""
     output = run_program(
@@ -81,7 +66,7 @@ def test_a_python_client_is_made_and_logs_in(service: RunningService, tmp_path: 
     )
     folder = tmp_path / "client"
     shutil.move(tmp_path / "made", folder / "generated_client")
-    shutil.copy(FOLDER / "login.py", folder)
+    shutil.copy(HERE / "login.py", folder)
 
     (folder / "mypy.ini").write_text(MYPY_SETTINGS)
     mypy = (sys.executable, "-m", "mypy", "login.py", "generated_client")
@@ -93,21 +78,19 @@ def test_a_python_client_is_made_and_logs_in(service: RunningService, tmp_path: 
     assert OUTCOMES == outcomes
 
 
-def test_a_typescript_client_is_made_and_logs_in(service: RunningService, tmp_path: Path) -> None:
+def test_a_typescript_client_is_made_and_logs_in(service: RunningService, npm_folder: Path) -> None:
     """openapi-typescript gives no warning, tsc no error, and `type` narrows the problem."""
-    if missing := [name for name in ("node", "npm") if not shutil.which(name)]:
-        pytest.skip(f"needs {' and '.join(missing)}: apt install nodejs npm")
-    for name in ("package.json", "package-lock.json", "login.ts"):
-        shutil.copy(FOLDER / name, tmp_path)
-    run_program(tmp_path, "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
-    tools = tmp_path / "node_modules" / ".bin"
+    folder = npm_folder / "generated"
+    folder.mkdir()
+    shutil.copy(HERE / "login.ts", folder)
+    shutil.copy(HERE / "package.json", folder)  # it makes login.js a module
 
-    generator = str(tools / "openapi-typescript")
-    made = run_program(tmp_path, generator, str(DOCUMENT), "--output", "openapi.d.ts")
+    generator = str(find_tool(npm_folder, "openapi-typescript"))
+    made = run_program(folder, generator, str(DOCUMENT), "--output", "openapi.d.ts")
     options = ("--strict", "--noUncheckedIndexedAccess", "--exactOptionalPropertyTypes")
     target = ("--target", "es2023", "--module", "nodenext", "--lib", "es2023,dom")
-    checked = run_program(tmp_path, str(tools / "tsc"), *options, *target, "login.ts")
-    outcomes = run_login(service, tmp_path, "node", "login.js")
+    checked = run_program(folder, str(find_tool(npm_folder, "tsc")), *options, *target, "login.ts")
+    outcomes = run_login(service, folder, "node", "login.js")
 
     assert "warn" not in made.lower()
     assert not checked

@@ -1,0 +1,27 @@
+"""Fixtures of the tests of clients: npm packages, and a service to call."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.clients.npm_packages import install_packages
+from tests.processes import RunningService, run_dev
+
+
+@pytest.fixture(scope="session")
+def npm_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with the npm packages, which the workers of pytest-xdist share."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    return install_packages(folder / "npm")
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    """Return `otp-service dev` with a short cooldown."""
+    data = tmp_path_factory.mktemp("dev") / "data"
+    with run_dev(data, "--cooldown", "1") as service:
+        yield service

@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import socket
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -42,6 +43,7 @@ def main() -> None:
     arguments = parse_arguments()
     key = find_api_key(os.environ, arguments.data)
     check_service(arguments.otp, key)
+    check_port(arguments.port)
     os.environ |= {
         "OTP_URL": arguments.otp,
         "OTP_API_KEY": key,
@@ -103,6 +105,14 @@ def check_service(url: str, key: str) -> None:
         )
     except (OtpServiceError, ValueError) as error:
         fail(f"The service at {url} cannot be used: {error}")
+
+
+def check_port(port: int) -> None:
+    """End the program unless the port is free."""
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except (OSError, OverflowError):
+        fail(f"Port {port} cannot be used. Choose another one with --port.")
 
 
 def fail(text: str) -> NoReturn:

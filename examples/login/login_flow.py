@@ -59,8 +59,7 @@ class LoginFlow:
     def start(self, session: Session, name: str, password: str, client_ip: str) -> str:
         """Check the password and return the path of the second factor.
 
-        A code is sent only after a right password, and only to a user without an app: SMS is the
-        weaker factor (NIST SP 800-63B-4, 3.2.9), and others could let us pay for messages.
+        A message is sent only after a right password: others could let us pay for messages.
         """
         user = self._users.check_password(name, password)
         if user is None:
@@ -76,7 +75,7 @@ class LoginFlow:
 
     def send_code(self, session: Session, client_ip: str) -> None:
         """Send a code by SMS, or send a new one."""
-        pending, user = self.get_pending_login(session)
+        pending, user = self._get_sms_login(session)
         with refuse_on_error("sms.html"):
             challenge = self._send(pending, user, client_ip)
         sent = replace(
@@ -89,7 +88,7 @@ class LoginFlow:
 
     def check_sms_code(self, session: Session, code: str, client_ip: str) -> None:
         """Log in with a code that was sent to this session."""
-        pending, user = self.get_pending_login(session)
+        pending, user = self._get_sms_login(session)
         if pending.challenge is None:
             raise Refused("sms.html")
         with refuse_on_error("sms.html"):
@@ -134,6 +133,17 @@ class LoginFlow:
         self._users.store_recovery_set(user.account, verified.recovery_set, verified.codes_left)
         # Here a real site informs the user by e-mail: an account was recovered.
         self._complete(session, user, used_recovery_code=True)
+
+    def _get_sms_login(self, session: Session) -> tuple[PendingLogin, User]:
+        """Return the login of a user without an app.
+
+        SMS is the weaker factor (NIST SP 800-63B-4, 3.2.9): an account that left it does not fall back
+        to it. A user who has lost the app takes a recovery code.
+        """
+        pending, user = self.get_pending_login(session)
+        if user.authenticator:
+            raise Refused("app.html")
+        return pending, user
 
     def _send(self, pending: PendingLogin, user: User, client_ip: str) -> Challenge:
         """Resend the code of a challenge: the earlier one stays valid, as messages may arrive late."""

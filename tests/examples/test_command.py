@@ -42,6 +42,17 @@ def test_the_key_of_another_service_is_refused(service):
     assert f"The service at {url} does not take this key. Set OTP_DEV_API_KEY" in ended.stderr
 
 
+def test_a_port_that_is_in_use_is_refused(service):
+    url = f"http://127.0.0.1:{service.port}"
+
+    ended = run_example(
+        "--otp", url, "--port", str(service.port), OTP_DEV_API_KEY=service.keys["dev"]
+    )
+
+    assert 1 == ended.returncode
+    assert f"Port {service.port} cannot be used. Choose another one with --port.\n" == ended.stderr
+
+
 def test_an_address_that_would_send_the_key_in_the_clear_is_refused():
     ended = run_example("--otp", "http://otp.example:8000", OTP_DEV_API_KEY="worthless")
 

@@ -192,6 +192,23 @@ def test_no_message_is_sent_to_a_user_with_an_app(site, session, otp):
     assert [] == otp.names
 
 
+def test_an_account_with_an_app_does_not_fall_back_to_sms(site, session, otp):
+    """Also not with a challenge from before the app: who has the number has not the account."""
+    early = FakeSession()
+    site.flow.start(early, "alice", "worthless", IP)
+    log_in(site, session)
+    site.account.begin_enrollment(session)
+    site.account.confirm_enrollment(session, "123456")
+    otp.calls.clear()
+
+    for refused in (
+        read_refusal(site.flow.send_code, early, IP),
+        read_refusal(site.flow.check_sms_code, early, "123456", IP),
+    ):
+        assert ("app.html", REFUSAL_TEXT, 422, 0) == refused
+    assert [] == otp.names
+
+
 def test_a_password_waits_ten_minutes_for_its_code(site, session, otp, clock):
     """After that the login starts again, and nothing is compared."""
     site.flow.start(session, "alice", "worthless", IP)

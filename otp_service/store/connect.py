@@ -41,8 +41,7 @@ def create_redis_client(  # noqa: PLR0913  # one for each setting: settings are 
     """Return the lines for `url`, or `sentinel` and `master`, or `cluster`. They connect later.
 
     `sentinel` and `cluster` hold "host:port", of which one must answer. `timeout_ms` bounds each
-    wait: for the connection, for its introduction, for a reply. It must be longer than WAIT may
-    take. `max_calls` may wait for replies on one line. Sentinels get the same TLS, but no
+    wait: until a connection is open, and for a reply. It must be longer than WAIT may take. `max_calls` may wait for replies on one line. Sentinels get the same TLS, but no
     credentials: they have users of their own. Raises ValueError without a server.
     """
     is_tls = tls or (url or "").startswith("rediss:")
@@ -62,9 +61,11 @@ def create_redis_client(  # noqa: PLR0913  # one for each setting: settings are 
         nodes = list(map(_parse_host_port, cluster))
         return ClusterLines(nodes, create_cluster, create_lines, timeout=timeout_ms / 1000)
     if sentinel and master:
-        addresses = [_parse_host_port(one) for one in sentinel]
-        manager = Sentinel(addresses, sentinel_kwargs=options)  # type: ignore[no-untyped-call]
-        return create_lines(SentinelMaster(manager, master))
+        sentinels = [
+            Sentinel([_parse_host_port(one)], sentinel_kwargs=options)  # type: ignore[no-untyped-call]
+            for one in sentinel
+        ]
+        return create_lines(SentinelMaster(sentinels, master))
     if url:
         server, database = _parse_url(url)
         return create_lines(server, login._replace(database=database))

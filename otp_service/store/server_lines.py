@@ -94,7 +94,7 @@ class ServerLines:
         await asyncio.gather(*self._openings, return_exceptions=True)
         await asyncio.sleep(0)  # the loop closes the sockets
         if self.sentinel:
-            await self.sentinel.manager.aclose()
+            await self.sentinel.aclose()
 
     def retire(self) -> None:
         """Close each line once its calls have their replies. Other calls belong on other lines."""

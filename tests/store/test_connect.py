@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import datetime as dt
 import ipaddress
+import socket
 import time
 
 import pytest
@@ -336,6 +337,33 @@ async def test_sentinels_that_are_away_are_an_error():
     async with ScriptClient(create_redis_client(sentinel=[sentinel], master="otp")) as link:
         with pytest.raises(Disconnected):
             await count(link)
+
+
+@contextlib.contextmanager
+def listen_silently(size):
+    """Yield the addresses of hosts that accept connections and never answer."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(size)]
+        yield [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
+
+
+async def test_sentinels_that_hang_take_one_timeout_together():
+    """Their timeouts do not add up: calls wait for the answer."""
+    with listen_silently(4) as sentinels:
+        client = create_redis_client(sentinel=sentinels, master="otp", timeout_ms=1000)
+        async with ScriptClient(client) as link, asyncio.timeout(3):
+            with pytest.raises((Disconnected, TimedOut)):
+                await count(link)
+
+
+@pytest.mark.slow
+async def test_sentinels_that_hang_do_not_delay_the_answer_of_another_one(tmp_path):
+    """One after another, the first line would be opened after twice the timeout."""
+    with redis_servers.start_sentinel(tmp_path) as (_, _, sentinel), listen_silently(2) as hanging:
+        sentinels = [*hanging, f"127.0.0.1:{sentinel.port}"]
+        client = create_redis_client(sentinel=sentinels, master="otp", timeout_ms=5000)
+        async with ScriptClient(client) as link, asyncio.timeout(5):
+            assert 1 == await count(link)
 
 
 # ------------------------------------------------------------------------------------ cluster

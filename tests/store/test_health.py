@@ -246,8 +246,8 @@ async def test_a_sentinel_that_is_away_is_passed_over(one_of_two):
         assert "1 of 2 replicas" in dict(await health.find_issues(link))["redis.replicas"]
 
         with redis_servers.suspend_server(sentinel):
-            manager = link.redis_client.sentinel.manager
-            for one in manager.sentinels:
+            for sentinel_client in link.redis_client.sentinel.sentinels:
+                (one,) = sentinel_client.sentinels
                 one.connection_pool.connection_kwargs["socket_timeout"] = 0.1
                 await one.connection_pool.disconnect()
             found = dict(await health.find_issues(link))

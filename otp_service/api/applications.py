@@ -1,10 +1,10 @@
 """The two Litestar applications: one for login back ends, one for operators.
 
     RequestMiddleware → router → auth.authenticate_request → handler → service
-                           └────────── any error ──────────→ problems.build_problem_response
+                           └────────── any error ──────────→ error_responses.build_error_response
 
 `RequestMiddleware` identifies and records every request. A handler parses the request, calls a use
-case and builds the response. Only `problems` turns an error into a response.
+case and builds the response. Only `error_responses` turns an error into a response.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,13 +22,15 @@ from otp_service.api import (
     docs,
     ops,
     recovery_codes,
+    twilio,
 )
 from otp_service.api.audit_ui import AuditUiDependencies
 from otp_service.api.auth import ApiKeyRegistry, authenticate_request
+from otp_service.api.error_responses import build_error_response
 from otp_service.api.middleware import RequestMiddleware
-from otp_service.api.problems import build_problem_response
 from otp_service.api.request_body import MAX_BODY_BYTES
 from otp_service.api.request_context import ApiContext
+from otp_service.api.twilio.basic_auth import authenticate_twilio_request
 from otp_service.schemas import ServiceStatus
 
 
@@ -42,7 +44,11 @@ def create_public_api(context: ApiContext) -> Litestar:
         *audit.AUDIT_HANDLERS,
     ]
     calls = Router("/", before_request=authenticate_request, route_handlers=handlers)
-    app = _create_litestar(context, [calls, *callbacks.CALLBACK_HANDLERS, *ops.HEALTH_HANDLERS])
+    verify_calls = Router(
+        "/", before_request=authenticate_twilio_request, route_handlers=twilio.TWILIO_HANDLERS
+    )
+    open_handlers = [*callbacks.CALLBACK_HANDLERS, *ops.HEALTH_HANDLERS]
+    app = _create_litestar(context, [calls, verify_calls, *open_handlers])
     app.state.api_keys = _create_registry(context)
     return app
 
@@ -70,7 +76,7 @@ def _create_litestar(context: ApiContext, handlers: Sequence[ControllerRouterHan
     app = Litestar(
         handlers,
         debug=False,
-        exception_handlers={Exception: build_problem_response},
+        exception_handlers={Exception: build_error_response},
         logging_config=None,
         openapi_config=None,
         pdb_on_exception=False,  # otherwise an environment variable could enable it

@@ -40,24 +40,34 @@ class ApiKeyRegistry:
         """
         match = _BEARER_PATTERN.fullmatch(authorization[0]) if len(authorization) == 1 else None
         if match is None:
-            raise self._count_denial("missing", Unauthenticated())
+            raise self.count_denial("missing", Unauthenticated())
         return self.authorize_digest(hash_api_key(match[1].decode("ascii")), scopes, now)
 
     def authorize_digest(
         self, sha256: bytes, scopes: set[Scope], now: int
     ) -> tuple[ApiKey, Tenant]:
         """Return the key with this digest, as `authorize_header` does."""
-        key, tenant = self._keys_by_sha256.get(sha256, (None, None))
-        if key is None or tenant is None:
-            raise self._count_denial("unknown", Unauthenticated())
-        if key.expires_at is not None and now >= key.expires_at:
-            error = Unauthenticated("This API key has expired. Use another key.")
-            raise self._count_denial("expired", error)
-        if key.scopes.isdisjoint(scopes):
-            raise self._count_denial("scope", Forbidden())
+        key, tenant = self.identify_digest(sha256, now)
+        self.require_scope(key, scopes)
         return key, tenant
 
-    def _count_denial(self, reason: str, error: OtpError) -> OtpError:
+    def identify_digest(self, sha256: bytes, now: int) -> tuple[ApiKey, Tenant]:
+        """Return the key with this digest, whatever its scopes. Raises Unauthenticated."""
+        key, tenant = self._keys_by_sha256.get(sha256, (None, None))
+        if key is None or tenant is None:
+            raise self.count_denial("unknown", Unauthenticated())
+        if key.expires_at is not None and now >= key.expires_at:
+            error = Unauthenticated("This API key has expired. Use another key.")
+            raise self.count_denial("expired", error)
+        return key, tenant
+
+    def require_scope(self, key: ApiKey, scopes: set[Scope]) -> None:
+        """Raise Forbidden unless the key has one of the scopes."""
+        if key.scopes.isdisjoint(scopes):
+            raise self.count_denial("scope", Forbidden())
+
+    def count_denial(self, reason: str, error: OtpError) -> OtpError:
+        """Count a refusal, and return its error."""
         self._count_denied_access(reason)
         return error
 

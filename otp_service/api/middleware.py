@@ -11,9 +11,10 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from otp_service.api.body_receiver import BodyReceiver
-from otp_service.api.problems import build_problem_response
+from otp_service.api.error_responses import build_error_response
 from otp_service.api.request_context import ApiContext, RequestSummary
 from otp_service.api.request_head import find_head_error
+from otp_service.api.twilio import TWILIO_PREFIX
 from otp_service.core.errors import Overloaded
 
 
@@ -23,6 +24,9 @@ CLIENT_CLOSED_REQUEST: Final = 499
 """The status, as in nginx, of a request that was canceled before a response."""
 
 _RESPONSE_HEADERS: Final = ((b"cache-control", b"no-store"),)
+
+_CALL_PREFIXES: Final = ("/v1/", TWILIO_PREFIX)
+"""The paths that are refused while the service stops."""
 
 _LAST_RESPONSE_HEADER: Final = (b"connection", b"close")
 
@@ -87,7 +91,7 @@ class RequestMiddleware:
         error = self._find_error(scope)
         if error:
             request: Request[Any, Any, Any] = Request(scope, receive, send)
-            response = build_problem_response(request, error)
+            response = build_error_response(request, error)
             # After some of these errors the end of the request is uncertain.
             scope["state"]["refused"] = True
             await response.to_asgi_response(None, request)(scope, receive, send)
@@ -102,7 +106,7 @@ class RequestMiddleware:
     def _find_error(self, scope: Any) -> Exception | None:
         if error := find_head_error(scope, self._context.host_allowlist):
             return error
-        if self._context.background_calls.is_draining and scope["path"].startswith("/v1/"):
+        if self._context.background_calls.is_draining and scope["path"].startswith(_CALL_PREFIXES):
             return Overloaded("The service is stopping. Send the request again.")
         return None
 

@@ -63,7 +63,7 @@ BODY_TIMEOUT_SECONDS: Final = 20.0
 """Seconds from the head of a request until the end of its body."""
 
 _JSON_TYPE: Final = re.compile(rb'(?i)application/json\s*(;\s*charset\s*=\s*("utf-8"|utf-8)\s*)?')
-_FORM_TYPE: Final = b"application/x-www-form-urlencoded"
+FORM_TYPE: Final = b"application/x-www-form-urlencoded"
 _SHORT_NUMBER: Final = re.compile("[0-9]{1,8}")  # int() of a longer text takes time
 
 # RFC 8941, 3.3.3, or bare. A comma without quotes could be two headers joined by a proxy.
@@ -100,7 +100,7 @@ async def parse_call(request: AuthenticatedRequest, kind: type[T]) -> tuple[T, s
 
 def parse_query(request: AuthenticatedRequest, kind: type[T]) -> T:
     """Return the query as this kind of struct. Raises InvalidRequest."""
-    fields = _decode_urlencoded(request.scope["query_string"])
+    fields = decode_urlencoded(request.scope["query_string"])
     for name, rule in list_rules(kind).items():
         text = fields.get(name, "")
         if not rule.is_text and _SHORT_NUMBER.fullmatch(text):
@@ -110,14 +110,14 @@ def parse_query(request: AuthenticatedRequest, kind: type[T]) -> T:
 
 def parse_query_fields(request: AuthenticatedRequest) -> dict[str, str]:
     """Return the fields of the query, all of them text."""
-    return _require_unique_names(_decode_urlencoded(request.scope["query_string"]))
+    return _require_unique_names(decode_urlencoded(request.scope["query_string"]))
 
 
 async def parse_form_fields(request: AuthenticatedRequest) -> dict[str, str]:
     """Return the fields of an HTML form, all of them text."""
-    if [value.lower() for value in get_header_values(request, b"content-type")] != [_FORM_TYPE]:
+    if [value.lower() for value in get_header_values(request, b"content-type")] != [FORM_TYPE]:
         raise HTTPException(status_code=415)
-    return _require_unique_names(_decode_urlencoded(await read_body(request)))
+    return _require_unique_names(decode_urlencoded(await read_body(request)))
 
 
 def parse_idempotency_key(request: AuthenticatedRequest) -> str | None:
@@ -207,7 +207,7 @@ def _decode_json_object(request: AuthenticatedRequest, body: bytes) -> ParsedFie
     return fields
 
 
-def _decode_urlencoded(text: bytes) -> ParsedFields:
+def decode_urlencoded(text: bytes) -> ParsedFields:
     """Return the fields of a query or of a form body."""
     if not text:
         return ParsedFields()

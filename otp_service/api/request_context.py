@@ -13,7 +13,9 @@ from otp_service.api.audit_admission import AuditAdmission
 from otp_service.api.in_flight import BackgroundCalls
 from otp_service.api.request_head import HostAllowlist
 from otp_service.audit.query.reader import EventReader
+from otp_service.core.policy import Policy
 from otp_service.core.tenant import ApiKey, Tenant
+from otp_service.core.verify_service import VerifyAccount
 from otp_service.schemas import Mode
 from otp_service.service import Caller, OtpService
 from otp_service.sms.aws.certificates import CertificateCache
@@ -72,6 +74,11 @@ class ApiContext(msgspec.Struct, frozen=True, kw_only=True):
     callback_urls: CallbackUrls
     certificates: CertificateCache
     receipt_dialects: Mapping[str, ReceiptDialect]
+    verify_accounts: Mapping[str, VerifyAccount] = {}
+    """By the name of the tenant: those that may use Twilio's API."""
+    public_url: str = ""
+    """The URL of the public listener, as its callers reach it."""
+    code_length: int = Policy().digits
     mode: Mode = "live"
     """Outside of `live`, each response names it in a header."""
     host_allowlist: HostAllowlist | None = None

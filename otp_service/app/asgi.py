@@ -65,6 +65,14 @@ def create_admin_app(app: Application, read_status: Callable[[], ServiceStatus])
     return create_admin_api(_create_api_context(app, allowlist), dependencies, read_status)
 
 
+def build_public_url(service: ServiceSettings) -> str:
+    """Return the URL of the public listener; without a setting, as in `dev`, that of its address."""
+    if service.public_url is not None:
+        return service.public_url.rstrip("/")
+    host = "127.0.0.1" if is_wildcard(service.host) else service.host
+    return f"http://{f'[{host}]' if ':' in host else host}:{service.port}"
+
+
 def _find_dev_allowlist(app: Application) -> HostAllowlist | None:
     """Return the hosts of both listeners of `dev` on loopback; None elsewhere."""
     is_local = is_loopback(app.settings.service.host)
@@ -107,6 +115,9 @@ def _create_api_context(app: Application, allowlist: HostAllowlist | None) -> Ap
         background_calls=app.background_calls,
         callback_urls=app.callback_urls,
         certificates=CertificateCache(app.transport, clock=time.monotonic),
+        verify_accounts=app.settings.build_verify_accounts(),
+        public_url=build_public_url(app.settings.service),
+        code_length=app.settings.policy.digits,
         receipt_dialects={n: p for n, p in providers.items() if isinstance(p, HttpSettings)},
         mode=app.settings.mode,
         host_allowlist=allowlist,

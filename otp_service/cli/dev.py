@@ -80,6 +80,12 @@ Then read its events in the audit log:
   {program} audit stats --config {data}
   {program} audit verify {archive} --public-key {public_key}
 
+It is also Twilio Verify for an application that uses it, in Python or JavaScript, with the Verify Service
+{verify_service}:
+
+  client = Client("{account_sid}", "{key}"); client.verify.base_url = "http://{public}/twilio"
+  const client = twilio("{account_sid}", "{key}"); client.verify.baseUrl = "http://{public}/twilio";
+
 Stop this with Ctrl-C. Challenges survive a restart."""
 
 
@@ -280,6 +286,8 @@ def _format_greeting(
         public_key=derive_public_path(development.get_dev_signing_key_path(folder)),
         program=_describe_program(),
         key=api_key,
+        account_sid=development.DEV_ACCOUNT_SID,
+        verify_service=development.DEV_SERVICE_SID,
     )
 
 

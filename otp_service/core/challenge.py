@@ -139,6 +139,8 @@ class Challenge(msgspec.Struct, frozen=True, array_like=True):
     """Whether a receipt has started a send."""
     has_expired: bool = False
     """Whether its expiry was reported to a caller: a clock that is set back does not revive it."""
+    verify_service: str | None = None
+    """The Verify Service through which it was started; None for a challenge of our own API."""
 
     def compute_status(self, now: int) -> ChallengeStatus:
         """Return the status. One issued in the future counts as expired.

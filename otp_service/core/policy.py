@@ -14,6 +14,7 @@ SEND_ALLOWANCE_MS = 10 * SECOND_MS
 RESEND_MARGIN_MS = MINUTE_MS
 """A resend needs more lifetime than this, or its message would arrive too late."""
 
+MIN_LIFETIME_SECONDS = 60
 MAX_LIFETIME_SECONDS = 600
 """The maximum that other constants depend on."""
 
@@ -22,7 +23,7 @@ MAX_ADVISED_SENDS = 5
 
 POLICY_BOUNDS = (
     ("digits", 6, 10, ": shorter codes are guessed"),
-    ("lifetime", 60, MAX_LIFETIME_SECONDS, " seconds: NIST allows ten minutes"),
+    ("lifetime", MIN_LIFETIME_SECONDS, MAX_LIFETIME_SECONDS, " seconds: NIST allows ten minutes"),
     ("attempts", 1, 5, ": PSD2 allows five"),
     ("sends", 1, 10, ""),
     ("live_codes", 1, 2, ": each one more doubles the odds of a guess"),

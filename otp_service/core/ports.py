@@ -90,6 +90,31 @@ class RecordSwap(msgspec.Struct, frozen=True):
     """Milliseconds since 1970; the record is deleted then, and by this commit if that is past."""
 
 
+class PointerName(msgspec.Struct, frozen=True):
+    """The number whose verification a check without an id means, at a tenant and Verify Service."""
+
+    tenant: str
+    service: str
+    phone: PhoneNumber
+
+
+class Pointer(msgspec.Struct, frozen=True):
+    """The newest verification of a number, as it is stored."""
+
+    version: int = 0
+    """0 if a new one replaces nothing: there is no pointer, or one under an earlier limit key."""
+    challenge_id: str | None = None
+
+
+class PointerSwap(msgspec.Struct, frozen=True):
+    """Replace a pointer that has this version, 0 for none, until an instant in milliseconds."""
+
+    name: PointerName
+    old_version: int
+    challenge_id: str
+    expires_at: int
+
+
 class Commit(msgspec.Struct, frozen=True, kw_only=True):
     """One decision in one partition: all of it is applied, with its events, or none of it."""
 
@@ -120,6 +145,8 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
     is refused."""
     record_swaps: tuple[RecordSwap, ...] = ()
     """All of them must fit, or the outcome is a RecordConflict. Not together with `swap`."""
+    pointer_swap: PointerSwap | None = None
+    """Only together with `swap`. If it does not fit, the outcome is a Conflict."""
     known_addresses_of: Account | None = None
     """The account whose known addresses `Committed` returns."""
     new_known_addresses: tuple[Account, KnownAddresses] | None = None
@@ -226,6 +253,9 @@ class Store(Protocol):
         self, partition: int, name: RecordName
     ) -> Awaitable[tuple[int, StoredRecord | None]]:
         """Return the time by Redis's clock, and the record. Raises StoreTampered."""
+
+    def get_pointer(self, name: PointerName) -> Awaitable[Pointer]:
+        """Return the newest verification of a number. Raises StoreTampered."""
 
     def get_idempotency_record(
         self, tenant: str, key: str

@@ -30,6 +30,7 @@ class Scope(StrEnum):
     AUDIT = "audit"
     AUDIT_ALL = "audit-all"
     OPERATOR = "operator"
+    TWILIO_VERIFY = "twilio-verify"
 
 
 class Tenant(msgspec.Struct, frozen=True):

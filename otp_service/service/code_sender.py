@@ -8,9 +8,16 @@ from otp_service.core import codes, errors, events
 from otp_service.core.challenge import Challenge, ChallengeSecret, ChallengeStatus, LiveCode
 from otp_service.core.known_addresses import KnownAddresses
 from otp_service.core.phone_number import PhoneNumber
-from otp_service.core.ports import ChallengeSnapshot, Commit, CompareAndSwap
+from otp_service.core.ports import (
+    ChallengeSnapshot,
+    Commit,
+    CompareAndSwap,
+    PointerName,
+    PointerSwap,
+)
 from otp_service.core.prepared_codes import CodeReservation, HashedCode
 from otp_service.core.timestamps import SECOND_MS
+from otp_service.core.verify_service import VerificationStart
 from otp_service.service.context import CallContext, Dependencies
 from otp_service.service.message_sender import MessageSender
 from otp_service.service.optimistic_commit import commit_once, commit_with_retry
@@ -50,7 +57,9 @@ class CodeSender:
         self._charger = SendCharger(dependencies, context, phone)
         self._message_sender = MessageSender(dependencies, context, phone)
 
-    async def issue(self, locale: str | None) -> ChallengeSnapshot:
+    async def issue(
+        self, locale: str | None, verification: VerificationStart | None = None
+    ) -> ChallengeSnapshot:
         """Store a new challenge and send its code. Raises the OtpError that refuses it."""
         tenant, deps = self._tenant.name, self._dependencies
         prepared = self._reserve_prepared_code()
@@ -61,11 +70,12 @@ class CodeSender:
             salt = deps.random.token_bytes(codes.SALT_BYTES)
             charged = await self._charge(salt, prepared)
             hash_slot.close()
-            commit = self._build_issue_commit(charged, locale)
+            commit = self._build_issue_commit(charged, locale, verification)
             build_withdrawal = partial(self._build_issue_withdrawal, charged)
             withdraw = partial(self._charger.withdraw, charged.send_charges, build_withdrawal)
             async with self._refunds.refund_if_unavailable(withdraw):
-                # A conflict would be a collision of 128 random bits: Redis was tampered with.
+                # A conflict is a pointer that another start has replaced meanwhile. Without a pointer
+                # it would be a collision of 128 random bits: Redis was tampered with.
                 snapshot = (await commit_once(self._store, commit)).to_snapshot()
             return await self._send(charged, snapshot, locale, is_first_send=True)
 
@@ -181,8 +191,10 @@ class CodeSender:
         swap = CompareAndSwap(challenge, new, msgspec.structs.replace(secret, codes=kept))
         return self._context.build_commit(swap=swap, foldable_event=events.IssueDenied(**fields))
 
-    def _build_issue_commit(self, charged: ChargedSend, locale: str | None) -> Commit:
-        challenge = self._build_challenge(charged.now)
+    def _build_issue_commit(
+        self, charged: ChargedSend, locale: str | None, verification: VerificationStart | None
+    ) -> Commit:
+        challenge = self._build_challenge(charged.now, verification)
         code = self._build_live_code(challenge, charged.hashed.argon2_hash, confirmed_at=0)
         secret = ChallengeSecret(
             self._phone.e164,
@@ -194,11 +206,23 @@ class CodeSender:
         )
         issued = self._context.build_started_event(self._phone, challenge.deadline)
         swap = CompareAndSwap(None, challenge, secret)
-        return self._context.build_commit(swap=swap, events=(issued,), durable=True)
+        pointer_swap = verification and self._build_pointer_swap(challenge, verification)
+        return self._context.build_commit(
+            swap=swap, pointer_swap=pointer_swap, events=(issued,), durable=True
+        )
 
-    def _build_challenge(self, now: int) -> Challenge:
+    def _build_pointer_swap(
+        self, challenge: Challenge, verification: VerificationStart
+    ) -> PointerSwap:
+        name = PointerName(challenge.tenant, verification.service.sid, self._phone)
+        return PointerSwap(
+            name, verification.pointer_version, challenge.id, expires_at=challenge.deadline
+        )
+
+    def _build_challenge(self, now: int, verification: VerificationStart | None) -> Challenge:
         policy, pseudonym_key = self._dependencies.policy, self._dependencies.keys.pseudonym.current
-        deadline = now + policy.lifetime * SECOND_MS
+        service = verification.service if verification else None
+        deadline = now + (service or policy).lifetime * SECOND_MS
         return Challenge(
             tenant=self._tenant.name,
             id=self._challenge_id,
@@ -214,6 +238,7 @@ class CodeSender:
             resend_at=now + policy.cooldown * SECOND_MS,
             attempts_left=policy.attempts,
             sends_left=policy.sends - 1,
+            verify_service=service.sid if service else None,
         )
 
     def _build_live_code(

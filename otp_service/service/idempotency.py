@@ -36,7 +36,7 @@ DELETED_DELIVERY_DETAIL = (
     "The delivery of this Idempotency-Key has ended. Send a new code, with a fresh key."
 )
 
-Operation = Literal["issue", "deliver", "resend"]
+Operation = Literal["issue", "start", "deliver", "resend"]
 RequestFields = tuple[str | None, ...]
 
 

@@ -19,6 +19,7 @@ from otp_service.core.challenge import check_challenge_id, check_delivery_id, pa
 from otp_service.core.delivery import Receipt, SubmissionReference
 from otp_service.core.ports import ChallengeSnapshot, Commit, CompareAndSwap
 from otp_service.core.tenant import Tenant
+from otp_service.core.verify_service import VerificationStart
 from otp_service.schemas import DeliveryRequest, IssueRequest, VerifyRequest
 from otp_service.service.accounts import AccountService
 from otp_service.service.authenticator_service import AuthenticatorService
@@ -27,7 +28,7 @@ from otp_service.service.code_verifier import CodeVerifier
 from otp_service.service.context import CallContext, Caller, ChallengeRef, Dependencies, Subject
 from otp_service.service.delivery_sender import DeliverySender
 from otp_service.service.expiry import record_expiry
-from otp_service.service.idempotency import IdempotencyKeys
+from otp_service.service.idempotency import IdempotencyKeys, Operation
 from otp_service.service.numbers import NumberService
 from otp_service.service.optimistic_commit import commit_with_retry
 from otp_service.service.receipt_handler import ReceiptHandler, ReceiptResult
@@ -35,6 +36,7 @@ from otp_service.service.recovery_sets import RecoverySetService
 from otp_service.service.send_admission import SendAdmission
 from otp_service.service.shared_limits import SharedLimits
 from otp_service.service.tampered_record import record_tampering
+from otp_service.service.verification_service import VerificationService
 
 
 UNKNOWN_SUBJECT = Subject()
@@ -56,17 +58,26 @@ class OtpService:
         self.numbers = NumberService(dependencies)
         self.recovery_sets = RecoverySetService(dependencies)
         self.refunds = dependencies.refunds
+        self.verifications = VerificationService(self, dependencies)
 
     async def issue(
-        self, caller: Caller, request: IssueRequest, idempotency_key: str | None
+        self,
+        caller: Caller,
+        request: IssueRequest,
+        idempotency_key: str | None,
+        verification: VerificationStart | None = None,
     ) -> ChallengeSnapshot:
-        """Send a code to a number, and return its new challenge."""
+        """Send a code to a number, and return its new challenge.
+
+        With `verification` the challenge has a `VE…`, and is found by its number.
+        """
+        operation: Operation = "start" if verification else "issue"
         admitting = self._admission.admit(
-            caller, request, idempotency_key, "issue", astuple(request)
+            caller, request, idempotency_key, operation, astuple(request)
         )
         async with admitting as send:
             sender = CodeSender(self._dependencies, send.context, send.phone)
-            return send.previous_result or await sender.issue(send.locale)
+            return send.previous_result or await sender.issue(send.locale, verification)
 
     async def deliver(
         self, caller: Caller, request: DeliveryRequest, idempotency_key: str | None

@@ -11,6 +11,7 @@ from otp_service.core.challenge import Challenge, build_challenge_id, build_deli
 from otp_service.core.language_tag import parse_locale
 from otp_service.core.phone_number import PhoneNumber, check_country, classify_number
 from otp_service.core.ports import ChallengeSnapshot
+from otp_service.core.verification_sid import build_verification_challenge_id
 from otp_service.schemas import DeliveryRequest, IssueRequest
 from otp_service.service.context import CallContext, Caller, ChallengeRef, Dependencies, Subject
 from otp_service.service.idempotency import IdempotencyKeys, Operation, RequestFields
@@ -95,8 +96,13 @@ class SendAdmission:
         """Return the id of the new challenge or delivery, in the partition of the number."""
         partition = self._store.get_number_partition(phone.canonical)
         random_bytes = self._dependencies.random.token_bytes(16)
-        build_id = build_delivery_id if operation == "deliver" else build_challenge_id
-        return build_id(partition, random_bytes)
+        match operation:
+            case "deliver":
+                return build_delivery_id(partition, random_bytes)
+            case "start":
+                return build_verification_challenge_id(partition, random_bytes)
+            case _:
+                return build_challenge_id(partition, random_bytes)
 
     def _check_destination(
         self, phone: PhoneNumber, reason: str | None, countries: frozenset[str]

@@ -21,6 +21,8 @@ SECRETS_FILE = "keys.json"
 REDIS_URL_FILE = "redis.url"
 """The file with the address of the Redis of `dev`, for commands that inspect it."""
 DEV_TENANT = "dev"
+DEV_ACCOUNT_SID = f"AC{'0' * 32}"
+DEV_SERVICE_SID = f"VA{'0' * 32}"
 
 
 class DevOptions(NamedTuple):
@@ -45,7 +47,12 @@ def create_dev_settings(
     """Return the settings; `secrets` is the result of `ensure_dev_secrets`."""
     rings = {name: create_single_key_ring("dev", secrets[name]) for name in KEY_RING_NAMES}
     key = model.ApiKeySettings("dev", hash_api_key(secrets["api_key"]).hex(), frozenset(Scope))
-    tenant = model.TenantSettings(brand="Example", countries=frozenset({"*"}), keys=(key,))
+    verify = model.TwilioVerifySettings(
+        DEV_ACCOUNT_SID, {DEV_SERVICE_SID: _create_verify_service(options.policy)}
+    )
+    tenant = model.TenantSettings(
+        brand="Example", countries=frozenset({"*"}), keys=(key,), twilio_verify=verify
+    )
     return model.Settings(
         mode="development",
         test=model.TestSettings(options.has_relaxed_limits, options.fixed_codes),
@@ -57,6 +64,13 @@ def create_dev_settings(
         tenant_settings={DEV_TENANT: tenant},
         providers={"inbox": Inbox()},
     )
+
+
+def _create_verify_service(policy: Policy) -> model.VerifyServiceSettings:
+    """Return the Verify Service of `dev`: its codes too expire sooner if an option says so."""
+    if policy.lifetime == Policy().lifetime:
+        return model.VerifyServiceSettings()
+    return model.VerifyServiceSettings(lifetime=policy.lifetime)
 
 
 def load_dev_settings(folder: Path) -> model.Settings:

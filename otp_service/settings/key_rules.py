@@ -34,8 +34,11 @@ WEAK_API_KEYS = (
 )
 """Texts that are hashed by mistake: `echo $KEY | sha256sum` with an unset variable, and examples."""
 
+LOGIN_SCOPES = frozenset({Scope.CHALLENGES, Scope.TWILIO_VERIFY})
+"""The scopes of keys that the back ends of logins have."""
+
 LOGIN_KEY_REMEDY = (
-    "has the scope {} in addition to 'challenges': a login back end that is broken into could {}. Generate "
+    "has the scope {} in addition to that of logins: a login back end that is broken into could {}. Generate "
     "a key of its own for it"
 )
 UNEXPIRED_KEY_REMEDY = "needs an unexpired key: 'otp-service key new' generates one"
@@ -136,7 +139,7 @@ def _hash_weak_keys(*names: str) -> frozenset[str]:
 
 
 def _check_scopes(setting: str, scopes: frozenset[Scope]) -> Iterator[ConfigIssue]:
-    if Scope.CHALLENGES in scopes:
+    if scopes & LOGIN_SCOPES:
         if Scope.OPERATOR in scopes:
             yield ConfigIssue(setting, LOGIN_KEY_REMEDY.format("'operator'", "unlock every number"))
         if Scope.AUDIT_ALL in scopes:

@@ -28,6 +28,13 @@ from otp_service.core.tenant import TENANT_NAME_PATTERN, ApiKey, Scope, Tenant
 from otp_service.core.tenant_share import DEFAULT_SHARE_PERCENT, WHOLE_PERCENT, apply_share
 from otp_service.core.timestamps import to_epoch_ms
 from otp_service.core.value_rule import build_rule
+from otp_service.core.verification_sid import ACCOUNT_SID_PATTERN, SERVICE_SID_PATTERN
+from otp_service.core.verify_service import (
+    DEFAULT_VERIFY_LIFETIME_SECONDS,
+    RateLimitField,
+    VerifyAccount,
+    VerifyService,
+)
 from otp_service.schemas import Mode
 from otp_service.sms.providers import Provider
 from otp_service.sms.routes import Routes
@@ -67,6 +74,12 @@ REDIS_URL_REMEDY = (
 )
 RedisUrl = Annotated[
     str, _match(r"(rediss?://[^\s/@?#]+(/\d{1,2})?|unix:///[^\s@?#]+)", REDIS_URL_REMEDY)
+]
+AccountSid = Annotated[
+    str, _match(ACCOUNT_SID_PATTERN, "must be AC and 32 lower-case hexadecimal digits")
+]
+ServiceSid = Annotated[
+    str, _match(SERVICE_SID_PATTERN, "must be VA and 32 lower-case hexadecimal digits")
 ]
 INSTANT_REMEDY = "must be a time with its zone, like 2027-01-31T00:00:00Z"
 Instant = Annotated[datetime, Meta(tz=True, extra=build_rule(INSTANT_REMEDY))]
@@ -212,6 +225,36 @@ class ApiKeySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return ApiKey(self.id, tenant, bytes.fromhex(self.sha256), self.scopes, expires_at)
 
 
+class VerifyServiceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[tenants.NAME.twilio_verify.services.VA…]: a Verify Service of Twilio's API."""
+
+    friendly_name: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
+    """The default is the brand."""
+    lifetime: int = DEFAULT_VERIFY_LIFETIME_SECONDS
+    purpose: Purpose = "login"
+    rate_limits: dict[str, RateLimitField] = {}
+
+
+class TwilioVerifySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[tenants.NAME.twilio_verify]: what applications of this tenant name at Twilio Verify's API."""
+
+    account_sid: AccountSid
+    services: dict[ServiceSid, VerifyServiceSettings] = {}
+
+    def to_account(self, brand: str) -> VerifyAccount:
+        services = {
+            sid: VerifyService(
+                sid,
+                table.friendly_name or brand,
+                table.lifetime,
+                table.purpose,
+                table.rate_limits,
+            )
+            for sid, table in self.services.items()
+        }
+        return VerifyAccount(self.account_sid, services)
+
+
 SCOPES_WITHOUT_SENDS = frozenset({Scope.AUDIT, Scope.AUDIT_ALL, Scope.OPERATOR})
 
 
@@ -232,6 +275,7 @@ class TenantSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     limits: dict[Limit, tuple[Window, ...]] = {}
     """Limits of this tenant alone, each at most as loose as the general one."""
     keys: tuple[ApiKeySettings, ...] = ()
+    twilio_verify: TwilioVerifySettings | None = None
 
     @property
     def can_send(self) -> bool:
@@ -361,6 +405,20 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             default_locale=table.default_locale,
             languages=self.messages.languages,
         )
+
+    def build_verify_accounts(self) -> Mapping[str, VerifyAccount]:
+        """Return the accounts of Twilio's API, by tenant."""
+        return {
+            name: table.twilio_verify.to_account(table.get_brand(name))
+            for name, table in self.tenant_settings.items()
+            if table.twilio_verify
+        }
+
+    def list_lifetimes(self, tenant: str) -> list[int]:
+        """Return the lifetimes of the codes of a tenant, in seconds."""
+        account = self.build_verify_accounts().get(tenant)
+        services = account.services.values() if account else ()
+        return [self.policy.lifetime, *(service.lifetime for service in services)]
 
     def build_api_keys(self) -> tuple[ApiKey, ...]:
         tables = self.tenant_settings.items()

@@ -18,6 +18,7 @@ from otp_service.settings import (
     limit_rules,
     mode_rules,
     provider_rules,
+    twilio_rules,
 )
 from otp_service.settings.country_codes import describe_unknown_countries
 from otp_service.settings.decode import ConfigIssue, build_issues
@@ -59,6 +60,7 @@ def find_errors(settings: Settings) -> list[ConfigIssue]:
         *_check_telemetry(settings.telemetry),
         *limit_rules.find_errors(settings),
         *_check_tenants(settings),
+        *twilio_rules.find_errors(settings),
         *mode_rules.find_errors(settings),
         *fixed_code_rules.find_errors(settings),
         *provider_rules.find_errors(settings),
@@ -178,7 +180,8 @@ def _check_tenant(path: str, table: TenantSettings) -> Iterator[ConfigIssue]:
 def _check_messages(settings: Settings, tenant: str) -> Iterator[ConfigIssue]:
     try:
         messages = settings.create_message_renderer(tenant)
-        validate_messages(messages, settings.policy.digits, settings.policy.lifetime // 60)
+        minutes = max(settings.list_lifetimes(tenant)) // 60
+        validate_messages(messages, settings.policy.digits, minutes)
     except ValueError as error:
         field, _, text = str(error).partition(": ")
         if field in {"brand", "default_locale"}:

@@ -10,7 +10,7 @@ from otp_service.core.events import GRANT_EVENTS, Event
 from otp_service.core.known_addresses import Account, KnownAddresses
 from otp_service.core.limits import CONSECUTIVE_LIMITS, Charge
 from otp_service.core.policy import ENDED_RETENTION_MS
-from otp_service.core.ports import Commit, CompareAndSwap, RecordSwap
+from otp_service.core.ports import Commit, CompareAndSwap, PointerSwap, RecordSwap
 from otp_service.core.timestamps import SECOND_MS
 from otp_service.store.account_records import RecordContent
 from otp_service.store.commit_request import (
@@ -82,6 +82,8 @@ class CommitDraft:
             self._add_swap(commit.swap)
         for swap in commit.record_swaps:
             self._add_record_swap(swap)
+        if commit.pointer_swap:
+            self._add_pointer_swap(commit.pointer_swap)
         names = self._key_names
         fields["read_keys"] = [
             self.add_key(names.account_record_key(self._partition, name)) for name in commit.reads
@@ -137,6 +139,16 @@ class CommitDraft:
         content = RecordContent(swap.expires_at, swap.body)
         self.write_record(key, swap.old_version + 1, content, swap.expires_at)
         self.fields["returned_keys"].append(self.add_key(key))
+
+    def _add_pointer_swap(self, swap: PointerSwap) -> None:
+        name, challenge_id = swap.name, swap.challenge_id
+        number = name.phone.canonical
+        key = self._key_names.pointer_key(self._partition, name.tenant, name.service, number)
+        self.expect(key, swap.old_version)
+        # The version is of the challenge, and not a count: a pointer expires, and would begin again.
+        version = 1 + int(challenge_id[-6:], 16)
+        sealed = self._cipher.seal_record(key, version, challenge_id.encode())
+        self.write(key, sealed, swap.expires_at)
 
     def _build_operation(self, charge: Charge, operation_id: str, masked: str) -> BucketOperation:
         """Return a charge of the operation with this id, or its refund."""

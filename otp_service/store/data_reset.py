@@ -25,6 +25,7 @@ RESET_KINDS: Final = frozenset(
         "idempotency",
         "inbox",
         "limit",
+        "pointer",
         "secret",
         "submission",
     }

@@ -98,6 +98,10 @@ class KeyNames:
         digest = self._digest("addresses", account.name)
         return f"{_tag(partition)}:addresses:{account.tenant}:{digest}"
 
+    def pointer_key(self, partition: int, tenant: str, service: str, number: str) -> str:
+        """Return the key of the newest verification of a canonical number at one Verify Service."""
+        return f"{_tag(partition)}:pointer:{tenant}:{self._digest('pointer', service, number)}"
+
     def blocklist_key(self, partition: int, number: str) -> str:
         return f"{_tag(partition)}:blocked:{self._digest('blocked', number)}"
 
@@ -164,6 +168,10 @@ def parse_kind(key: str) -> str:
 def parse_bucket_tenant(bucket_key: str) -> str:
     """Return the tenant of a bucket; empty for a bucket of all tenants."""
     return bucket_key.split(":")[3]
+
+
+def parse_challenge_tenant(challenge_record_key: str) -> str:
+    return challenge_record_key.split(":")[2]
 
 
 def derive_secret_key(challenge_record_key: str) -> str:

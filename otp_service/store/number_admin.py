@@ -20,6 +20,7 @@ from otp_service.store.key_names import (
     build_key_pattern,
     derive_secret_key,
     parse_bucket_tenant,
+    parse_challenge_tenant,
     parse_key_partition,
 )
 from otp_service.store.key_scan import find_keys, ignore_progress
@@ -91,7 +92,7 @@ class NumberAdmin:
         buckets = self._list_bucket_keys(phone, tenants)
         challenges = await self._find_challenge_keys(phone, progress)
         present = await self._client.read_each(buckets, "EXISTS")
-        records = [name for pair in challenges for name in pair]
+        records = [name for keys in challenges for name in keys]
         await self._commit_change(phone, event, operation_id, delete=(*buckets, *records))
         return ErasedCounts(sum(present), len(challenges))
 
@@ -127,22 +128,38 @@ class NumberAdmin:
 
     async def _find_challenge_keys(
         self, phone: PhoneNumber, progress: ProgressCallback
-    ) -> list[tuple[str, str]]:
-        """Return the keys of the challenges of a number, also of those that have ended."""
+    ) -> list[tuple[str, ...]]:
+        """Return the keys of each challenge of a number, also of those that have ended.
+
+        They are those of its record, its secret and the pointers that may lead to it.
+        """
         pseudonyms = self._pseudonym_ring.derive_pseudonyms("number", phone.canonical)
         keys: list[str] = []
         for partition in self._store.list_number_partitions(phone.canonical):
             pattern = self._key_names.challenge_record_key(partition, "*", "*")
             keys += await find_keys(self._client, pattern, progress, only_master_of=pattern)
         records = await self._client.read_each(keys, "GET")
-        return [
-            (key, derive_secret_key(key))
+        challenges = [
+            (key, self._open_challenge(key, record))
             for key, record in zip(keys, records, strict=True)
-            if record is not None and self._read_number_pseudonym(key, record) in pseudonyms
+            if record is not None
+        ]
+        return [
+            (key, derive_secret_key(key), *self._list_pointer_keys(key, challenge, phone))
+            for key, challenge in challenges
+            if challenge and challenge.number_pseudonym in pseudonyms
         ]
 
-    def _read_number_pseudonym(self, key: str, record: bytes) -> str | None:
+    def _list_pointer_keys(
+        self, key: str, challenge: Challenge, phone: PhoneNumber
+    ) -> Sequence[str]:
+        service = challenge.verify_service
+        if service is None:
+            return ()
+        return self._store.pointer_keys(parse_challenge_tenant(key), service, phone.canonical)
+
+    def _open_challenge(self, key: str, record: bytes) -> Challenge | None:
         try:
-            return _decode_challenge(self._cipher.open_record(key, record)[1]).number_pseudonym
+            return _decode_challenge(self._cipher.open_record(key, record)[1])
         except (StoreTampered, StoreKeyUnknown, msgspec.MsgspecError):
             return None  # of no number; reading it raises the error

@@ -238,6 +238,22 @@ class RedisStore:
                     draft.delete(key)
             await self.run_commit(draft, durable=durable)
 
+    def pointer_keys(self, tenant: str, service: str, number: str) -> list[str]:
+        """Return the possible keys of a pointer to a verification, that of new ones first."""
+        return self._list_key_variants(
+            lambda names, at: names.pointer_key(at, tenant, service, number), number, None
+        )
+
+    async def get_pointer(self, name: ports.PointerName) -> ports.Pointer:
+        """Return the pointer under the limit key in force, or else under the earlier one."""
+        keys = self.pointer_keys(name.tenant, name.service, name.phone.canonical)
+        values = await self.client.read_each(keys, "GET")
+        stored = ((key, value) for key, value in zip(keys, values, strict=True) if value)
+        for key, sealed in stored:
+            version, body = self.cipher.open_record(key, sealed)
+            return ports.Pointer(version if key == keys[0] else 0, body.decode())
+        return ports.Pointer()
+
     async def get_idempotency_record(
         self, tenant: str, key: str
     ) -> tuple[int, ports.IdempotencyRecord | None]:

@@ -103,6 +103,10 @@ class InstrumentedStore:
         with self._start_span("store recall", "client"):
             return await self._measure_call("recall", self._store.get_record(partition, name))
 
+    async def get_pointer(self, name: ports.PointerName) -> ports.Pointer:
+        with self._start_span("store recall", "client"):
+            return await self._measure_call("recall", self._store.get_pointer(name))
+
     async def get_idempotency_record(
         self, tenant: str, key: str
     ) -> tuple[int, ports.IdempotencyRecord | None]:

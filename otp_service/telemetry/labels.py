@@ -19,7 +19,7 @@ CALLBACK_REASONS: Final = frozenset({"signature", "unreadable", "internal", OTHE
 """`other` is accepted: something else than a receipt (sms.receipt_callbacks.SkippedEvent)."""
 
 # Digits occur only in the version, so that no path with an id or a number is taken for a template.
-_ROUTE_TEMPLATE: Final = re.compile(r"/|(?:/(?:v\d|[a-z._-]{1,32}|\{[a-z_:]{1,40}\}))+")
+_ROUTE_TEMPLATE: Final = re.compile(r"/|(?:/(?:v\d|[A-Za-z._-]{1,32}|\{[a-z_:]{1,40}\}))+")
 
 
 def label_or_other(allowed: frozenset[str], value: str | None) -> str:

@@ -51,6 +51,7 @@ def list_key_names(names: Any) -> list[tuple[str, object]]:
         ("challenge", names.challenge_record_key(7, "shop", CHALLENGE_ID)),
         ("secret of a challenge", names.secret_record_key(7, "shop", CHALLENGE_ID)),
         ("both of a challenge", names.challenge_keys(7, "shop", CHALLENGE_ID)),
+        ("pointer to a verification", names.pointer_key(7, "shop", f"VA{'1f' * 16}", NUMBER)),
         ("do-not-send entry", names.blocklist_key(7, NUMBER)),
         ("partition of an account", names.compute_account_partition("shop", "account-1")),
         *(

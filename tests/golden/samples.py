@@ -162,6 +162,7 @@ VERIFIED_CHALLENGE = Challenge(
     ),
     submissions=(ACCEPTED_SUBMISSION, REFUSED_SUBMISSION, UNKNOWN_SUBMISSION),
     auto_resent=True,
+    verify_service=f"VA{'1f' * 16}",
 )
 LIVE_CODE = LiveCode(
     code_hash=fixed_bytes("hash 1", 32), pepper_id="pepper-1", send=1, confirmed_at=NOW_MS + 13_000

@@ -82,12 +82,16 @@ def test_what_it_says_of_the_defaults_is_so(written, load_config):
     assert (8, 3) == (settings.routing.deadline_seconds, settings.routing.max_submissions)
 
 
-def test_what_it_shows_as_comments_can_be_taken_in(written):
-    """Each commented setting exists, and its example is safe; Redis has only one address."""
+@pytest.mark.parametrize("excluded", ["requires", "twilio_verify"])
+def test_what_it_shows_as_comments_can_be_taken_in(written, excluded):
+    """Each commented setting exists, and its example is safe; Redis has only one address.
+
+    Two of the settings exclude each other.
+    """
     text, _ = written(
         provider_url="https://sms.example/messages", archive="/a", signing_key="/a.pem"
     )
-    others = r'^(url = "redis:|# url = "rediss:|# sentinel|# master)'
+    others = rf'^(url = "redis:|# url = "rediss:|# sentinel|# master|# {excluded})'
     text = re.sub(others, r"## \1", text, flags=re.MULTILINE)
     taken = re.sub(r'^# ([a-z_A-Z]+ = |\[[a-z.]+\]$|"\+)', r"\1", text, flags=re.MULTILINE)
 

@@ -1,0 +1,27 @@
+"""Fixtures for the tests of Twilio's API."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from otp_service.store.client import ScriptClient
+from otp_service.store.connect import create_redis_client
+from otp_service.store.embedded import EmbeddedServer
+from tests.api.twilio.sdk import VerifyHarness
+from tests.installation import Installation
+from tests.store import redis_servers
+
+
+@pytest.fixture
+async def installation(server: EmbeddedServer) -> AsyncIterator[Installation]:
+    """Return an installation on one empty server."""
+    with redis_servers.open_client(server) as client:
+        client.flushall()
+    async with ScriptClient(create_redis_client(url=server.url, timeout_ms=5000)) as client:
+        yield Installation(client)
+
+
+@pytest.fixture
+def verify(installation: Installation) -> VerifyHarness:
+    """Return Twilio's API in front of it."""
+    return VerifyHarness(installation)

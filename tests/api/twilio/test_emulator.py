@@ -1,0 +1,51 @@
+"""`otp-service dev` is an emulator of Twilio Verify: the SDK as it is installed, over HTTP."""
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from twilio.base.exceptions import TwilioRestException
+from twilio.rest import Client
+
+from otp_service.settings.development import DEV_ACCOUNT_SID, DEV_SERVICE_SID
+from tests.installation import make_wrong_code
+from tests.processes import CODE_PATTERN, RunningService, run_dev
+
+
+pytestmark = pytest.mark.slow
+
+NUMBER = "+447700900123"
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    """Return `otp-service dev`."""
+    with run_dev(tmp_path_factory.mktemp("emulator") / "data") as service:
+        yield service
+
+
+def test_the_printed_line_points_the_sdk_here(service: RunningService) -> None:
+    """An application changes that line; the rest of this test is what it does today."""
+    printed = re.search(r"^ +(client = Client\(.*twilio\")$", service.log.read_text(), re.MULTILINE)
+    assert printed
+    names: dict[str, Client] = {}
+    exec(printed[1], {"Client": Client}, names)  # noqa: S102  # a user pastes it
+    verify_service = names["client"].verify.v2.services(DEV_SERVICE_SID)
+
+    started = verify_service.verifications.create(to=NUMBER, channel="sms")
+    code = CODE_PATTERN.findall(service.fetch_inbox()[0]["text"])[0]
+    wrong = verify_service.verification_checks.create(to=NUMBER, code=make_wrong_code(code))
+    with pytest.raises(TwilioRestException) as refused:
+        verify_service.verifications.create(to=NUMBER, channel="sms")
+    fetched = verify_service.verifications(started.sid).fetch()
+    approved = verify_service.verification_checks.create(to=NUMBER, code=code)
+    with pytest.raises(TwilioRestException) as repeated:
+        verify_service.verification_checks.create(to=NUMBER, code=code)
+    listed = names["client"].verify.v2.services.list(page_size=20)
+
+    assert ("pending", False) == (wrong.status, wrong.valid)
+    assert (429, 60212) == (refused.value.status, refused.value.code)
+    assert started.sid == fetched.sid
+    assert ("approved", True) == (approved.status, approved.valid)
+    assert (404, 20404) == (repeated.value.status, repeated.value.code)
+    assert [(DEV_SERVICE_SID, DEV_ACCOUNT_SID)] == [(each.sid, each.account_sid) for each in listed]

@@ -8,6 +8,13 @@ from typing import Any, Self
 import pytest
 
 from otp_service_client import AsyncOtpClient, OtpClient
+from otp_service_client.pytest_plugin import (  # noqa: F401  # `pytest_plugins` is of the root alone
+    otp_client,
+    otp_inbox,
+    otp_service,
+    otp_service_options,
+    otp_service_process,
+)
 from tests.faulty_http_proxy import FaultyHttpProxy
 from tests.processes import CODE_PATTERN, RunningService, run_dev
 

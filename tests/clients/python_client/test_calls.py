@@ -17,6 +17,7 @@ from otp_service_client import (
     InvalidPhoneNumber,
     InvalidRequest,
     MalformedCode,
+    NotFound,
     NumberRefused,
     RateLimited,
     Unauthenticated,
@@ -133,6 +134,15 @@ def test_an_id_that_is_no_challenge_is_not_found(client, proxy, challenge_id):
     assert {f"/v1/challenges/{challenge_id}"} >= {
         request.path.removesuffix("/verify") for request in proxy.requests
     }
+
+
+def test_an_id_that_is_no_delivery_is_not_found(client, proxy):
+    with pytest.raises(NotFound):
+        client.get_delivery("d00-" + "0" * 32)
+    with pytest.raises(NotFound):
+        client.get_delivery("../challenges/c00-" + "0" * 32)
+
+    assert 1 == len(proxy.requests)
 
 
 def test_an_invalid_number_and_an_invalid_member_are_classes_of_their_own(client):

@@ -109,7 +109,7 @@ REPLIES = {
         200, content=f'{{"authenticator": "{CANARY}'.encode() + b"\xff"
     ),
     "a lost reply": lambda: httpx.ReadError(CANARY),
-    "no connection": lambda: httpx.ConnectError(CANARY),
+    "no connection": lambda: httpx.ConnectError("refused"),
 }
 CALLS = {
     "issue_challenge": (f"+44{CANARY}",),

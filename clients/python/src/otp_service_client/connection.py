@@ -84,8 +84,11 @@ def to_reply(response: httpx.Response) -> Reply:
 
 def to_lost_reply(error: httpx.RequestError) -> LostReply:
     """Return what a failure of the connection means."""
-    not_sent = httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout
-    return LostReply(cause=type(error).__name__, was_sent=not isinstance(error, not_sent))
+    cause = type(error).__name__
+    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout):
+        # Its text has the reason, like that of a refused certificate.
+        return LostReply(cause=f"{cause}: {error}".removesuffix(": "), was_sent=False)
+    return LostReply(cause=cause, was_sent=True)
 
 
 def copy_documentation(build_call: Callable[..., Any], method: Callable[P, R]) -> Callable[P, R]:

@@ -284,7 +284,7 @@ class DeliveryFailed(ServiceFailed, slug="delivery-failed", status=502):
     """No provider took the message: try again after the cooldown."""
 
     id: str = ""
-    """The id of the challenge, which is canceled if it is new."""
+    """The id of the challenge or the delivery; a challenge that is new is canceled."""
 
 
 class Overloaded(ServiceFailed, slug="overloaded", status=503):

@@ -19,6 +19,7 @@ from otp_service_client.errors import (
     PROBLEM_CLASSES,
     ChallengeNotFound,
     IdempotencyKeyInUse,
+    NotFound,
     OtpServiceError,
     RequestRefused,
     ServiceFailed,
@@ -89,7 +90,7 @@ class LostReply(RedactedStruct, frozen=True):
     shown: ClassVar = ("cause", "was_sent")
 
     cause: str
-    """The name of the failure, as an exception has it."""
+    """The name of the failure; its text too if nothing was sent, so that it has no part of the request."""
     was_sent: bool
     """Whether the service may have got the request."""
 
@@ -162,11 +163,14 @@ def can_repeat(call: Call[T], lost: LostReply) -> bool:
 def build_request(call: Call[T], key: str | None) -> Request:
     """Return the request of a call.
 
-    Raises ChallengeNotFound for an id that would be another path: nothing may be sent there. Raises
-    ValueError if the Idempotency-Key cannot be a header.
+    Raises ChallengeNotFound or NotFound for an id that would be another path: nothing may be sent there.
+    Raises ValueError if the Idempotency-Key cannot be a header.
     """
     if not _SAFE_PATH.fullmatch(call.path):
-        raise ChallengeNotFound("The id of a challenge has letters, digits and hyphens only.")
+        is_challenge = call.path.startswith("/v1/challenges/")
+        raise (ChallengeNotFound if is_challenge else NotFound)(
+            "An id has letters, digits and hyphens only. Nothing was sent."
+        )
     headers = {"Accept": "application/json"}
     if key is not None:
         if not _IDEMPOTENCY_KEY.fullmatch(key):

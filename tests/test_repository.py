@@ -189,6 +189,17 @@ def test_make_image_without_an_engine_says_what_to_install():
     assert "install docker or podman" in refused.stderr
 
 
+def test_the_environment_of_the_example_has_the_versions_that_are_tested():
+    """`make example` installs another lock than the tests."""
+    tested, shown = (
+        dict(re.findall(r"^([a-z0-9-]+)==([^ ;]+)", (ROOT / name).read_text(), re.MULTILINE))
+        for name in ("requirements-test.lock", "requirements-example.lock")
+    )
+
+    assert {"django", "fastapi", "httpx", "msgspec"} <= set(shown)
+    assert {name: tested.get(name) for name in shown} == shown
+
+
 def test_every_make_target_is_listed_with_its_purpose():
     """`make` alone prints what there is; a target without a comment is not in it."""
     phony = re.search(r"^\.PHONY: (.+)$", MAKEFILE, re.MULTILINE)[1].split()

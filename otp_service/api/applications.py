@@ -20,6 +20,7 @@ from otp_service.api import (
     challenges,
     deliveries,
     docs,
+    hooks,
     ops,
     recovery_codes,
     twilio,
@@ -47,8 +48,8 @@ def create_public_api(context: ApiContext) -> Litestar:
     verify_calls = Router(
         "/", before_request=authenticate_twilio_request, route_handlers=twilio.TWILIO_HANDLERS
     )
-    open_handlers = [*callbacks.CALLBACK_HANDLERS, *ops.HEALTH_HANDLERS]
-    app = _create_litestar(context, [calls, verify_calls, *open_handlers])
+    unkeyed = (*callbacks.CALLBACK_HANDLERS, *hooks.HOOK_HANDLERS, *ops.HEALTH_HANDLERS)
+    app = _create_litestar(context, [calls, verify_calls, *unkeyed])
     app.state.api_keys = _create_registry(context)
     return app
 

@@ -59,11 +59,12 @@ def _describe_query_parameter(query: type[msgspec.Struct], name: str) -> Schema:
 def _build_path_parameters() -> Schema:
     challenge_id = build_member_schema(schemas.ChallengeView, "id")
     delivery_id = build_member_schema(schemas.CodeDeliveryView, "id")
-    provider = {"type": "string", "pattern": f"^{TENANT_NAME_PATTERN}$"}
+    name_schema = {"type": "string", "pattern": f"^{TENANT_NAME_PATTERN}$"}
     described = (
         ("ChallengeId", "challenge_id", "The `id` of a challenge.", challenge_id),
         ("DeliveryId", "delivery_id", "The `id` of a delivery.", delivery_id),
-        ("Provider", "provider", "The name of a provider in the configuration.", provider),
+        ("Provider", "provider", "The name of a provider in the configuration.", name_schema),
+        ("Hook", "hook", "The name of a hook in the configuration.", name_schema),
     )
     return {
         component: {

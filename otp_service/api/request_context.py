@@ -16,6 +16,7 @@ from otp_service.audit.query.reader import EventReader
 from otp_service.core.policy import Policy
 from otp_service.core.tenant import ApiKey, Tenant
 from otp_service.core.verify_service import VerifyAccount
+from otp_service.hooks import HookSettings
 from otp_service.schemas import Mode
 from otp_service.service import Caller, OtpService
 from otp_service.sms.aws.certificates import CertificateCache
@@ -68,12 +69,15 @@ class ApiContext(msgspec.Struct, frozen=True, kw_only=True):
     """Called with the reason for each request without a valid key or the scope."""
     count_rejected_callback: Callable[[str, str], None]
     """Called with the provider and the reason for each rejected callback."""
+    count_hook_request: Callable[[str, str], None]
+    """Called with the hook and the result for each request of an identity product."""
     handle_receipt: Callable[..., Awaitable[None]]
     """Handles and counts a receipt: the caller, the provider, the receipt, and `trusted`."""
     background_calls: BackgroundCalls
     callback_urls: CallbackUrls
     certificates: CertificateCache
     receipt_dialects: Mapping[str, ReceiptDialect]
+    hooks: Mapping[str, HookSettings]
     verify_accounts: Mapping[str, VerifyAccount] = {}
     """By the name of the tenant: those that may use Twilio's API."""
     public_url: str = ""

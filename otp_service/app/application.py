@@ -92,6 +92,7 @@ class Application:
             __version__,
             tenants=tenants,
             providers=settings.providers,
+            hooks=settings.hooks,
             token_keys=[key.id for key in settings.keys.authenticator],
         )
         self.access_counter = telemetry.DeniedAccessCounter(self.metrics)

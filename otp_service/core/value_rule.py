@@ -33,7 +33,7 @@ def describe_rule(kind: Any) -> str:
     """Return what a value of a type must be; empty if its words are unknown."""
     described, extra = _unwrap_type(kind)
     if get_origin(kind) is Literal:  # `inspect` sorts its values
-        return f"must be one of {', '.join(get_args(kind))}"
+        return f"must be one of {', '.join(map(str, get_args(kind)))}"
     return extra.get("rule") or _describe_type(described)
 
 

@@ -4,6 +4,7 @@ The keys are generated at the first start and stored in the data folder, so that
 survive a restart. They protect only a developer's machine.
 """
 
+import base64
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,9 @@ from typing import NamedTuple
 from otp_service.core.fixed_codes import FixedCodes
 from otp_service.core.keys import KEY_RING_NAMES, ServiceKeys, create_single_key_ring
 from otp_service.core.policy import Policy
+from otp_service.core.secret import Secret
 from otp_service.core.tenant import Scope, hash_api_key
+from otp_service.hooks import Generic, Hook, Supabase
 from otp_service.settings import model
 from otp_service.sms.providers.inbox import Inbox
 
@@ -62,6 +65,7 @@ def create_dev_settings(
         redis=model.RedisSettings(url=redis_url),
         audit=audit or model.AuditSettings(),
         tenant_settings={DEV_TENANT: tenant},
+        hooks=create_dev_hooks(secrets["api_key"]),
         providers={"inbox": Inbox()},
     )
 
@@ -71,6 +75,26 @@ def _create_verify_service(policy: Policy) -> model.VerifyServiceSettings:
     if policy.lifetime == Policy().lifetime:
         return model.VerifyServiceSettings()
     return model.VerifyServiceSettings(lifetime=policy.lifetime)
+
+
+def create_dev_hooks(api_key: str) -> dict[str, Hook]:
+    """Return a hook `supabase` and a hook `generic`, whose secret is the API key.
+
+    Supabase writes a secret in base64. The paths of `generic` are the names of POST /v1/deliveries.
+    """
+    encoded = base64.b64encode(api_key.encode()).decode()
+    return {
+        "supabase": Supabase(tenant=DEV_TENANT, secrets={"dev": Secret(f"v1,whsec_{encoded}")}),
+        "generic": Generic(
+            tenant=DEV_TENANT,
+            secrets={"dev": Secret(api_key)},
+            phone_number="phone_number",
+            code="code",
+            locale="locale",
+            account="account",
+            client_ip="client_ip",
+        ),
+    }
 
 
 def load_dev_settings(folder: Path) -> model.Settings:

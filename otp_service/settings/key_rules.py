@@ -49,6 +49,8 @@ def find_errors(settings: Settings) -> Iterator[ConfigIssue]:
     yield from _check_rings(settings)
     owners = Counter(key.sha256 for key in settings.build_api_keys())
     for name, table in settings.tenant_settings.items():
+        if not table.keys and name not in settings.hook_tenants:
+            yield ConfigIssue(f"tenants.{name}.keys", UNEXPIRED_KEY_REMEDY)
         yield from _check_api_keys(name, table, owners)
 
 
@@ -116,8 +118,6 @@ def _check_api_keys(
     name: str, table: TenantSettings, owners: Counter[bytes]
 ) -> Iterator[ConfigIssue]:
     keys, path = table.keys, f"tenants.{name}.keys"
-    if not keys:
-        yield ConfigIssue(path, UNEXPIRED_KEY_REMEDY)
     if len({key.id for key in keys}) < len(keys):
         yield ConfigIssue(path, "needs a different id for each key: events refer to it")
     if any(owners[key.to_api_key(name).sha256] > 1 for key in keys):

@@ -34,7 +34,10 @@ from otp_service.settings.variables import (
 )
 
 
-HYPHENATED_TABLES = {"tenants", "providers", "sinks", "headers", "secret_headers"}
+HYPHENATED_TABLES = {
+    *("tenants", "providers", "hooks", "sinks"),
+    *("headers", "secret_headers", "secrets"),
+}
 """The tables whose keys are chosen by operators and contain hyphens."""
 
 UNKNOWN_VARIABLE_REMEDY = (

@@ -35,6 +35,7 @@ from otp_service.core.verify_service import (
     VerifyAccount,
     VerifyService,
 )
+from otp_service.hooks import Hook
 from otp_service.schemas import Mode
 from otp_service.sms.providers import Provider
 from otp_service.sms.routes import Routes
@@ -341,6 +342,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     tenant_settings: dict[Name, TenantSettings] = msgspec.field(
         name="tenants", default_factory=dict
     )
+    hooks: dict[Name, Hook] = {}
     providers: dict[Name, Provider] = {}
     routing: RoutingSettings = RoutingSettings()
 
@@ -372,8 +374,14 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     @property
     def default_share_percent(self) -> int:
         """The share of a tenant that sets none: everything, if no other tenant can send."""
-        senders = sum(table.can_send for table in self.tenant_settings.values())
-        return DEFAULT_SHARE_PERCENT if senders > 1 else WHOLE_PERCENT
+        by_key = {name for name, table in self.tenant_settings.items() if table.can_send}
+        senders = by_key | self.hook_tenants
+        return DEFAULT_SHARE_PERCENT if len(senders) > 1 else WHOLE_PERCENT
+
+    @property
+    def hook_tenants(self) -> frozenset[str]:
+        """The tenants for which a hook sends: they need no API key."""
+        return frozenset(hook.tenant for hook in self.hooks.values())
 
     def get_share_percent(self, tenant: str) -> int:
         return self.tenant_settings[tenant].share_percent or self.default_share_percent

@@ -13,6 +13,7 @@ from otp_service.core.messages import validate_messages
 from otp_service.settings import (
     audit_rules,
     fixed_code_rules,
+    hook_rules,
     key_rules,
     limit_bounds,
     limit_rules,
@@ -63,6 +64,7 @@ def find_errors(settings: Settings) -> list[ConfigIssue]:
         *twilio_rules.find_errors(settings),
         *mode_rules.find_errors(settings),
         *fixed_code_rules.find_errors(settings),
+        *hook_rules.find_errors(settings),
         *provider_rules.find_errors(settings),
     ]
 
@@ -159,16 +161,17 @@ def _check_tenants(settings: Settings) -> Iterator[ConfigIssue]:
     if not settings.tenant_settings:
         yield ConfigIssue("tenants", "needs at least one tenant: only tenants can call the API")
     for name, table in settings.tenant_settings.items():
-        yield from _check_tenant(f"tenants.{name}", table)
+        sends = table.needs_brand or name in settings.hook_tenants
+        yield from _check_tenant(f"tenants.{name}", table, sends=sends)
         if table.brand is not None and not settings.policy.find_errors():
             yield from _check_messages(settings, name)
 
 
-def _check_tenant(path: str, table: TenantSettings) -> Iterator[ConfigIssue]:
+def _check_tenant(path: str, table: TenantSettings, *, sends: bool) -> Iterator[ConfigIssue]:
     unknown = describe_unknown_countries(table.countries - {"*"})
-    if table.brand is None and table.needs_brand:
+    if table.brand is None and sends:
         yield ConfigIssue(f"{path}.brand", "is missing: it is the name in its messages")
-    if not table.countries and table.needs_brand:
+    if not table.countries and sends:
         yield ConfigIssue(f"{path}.countries", 'needs the countries to send to, like ["GB", "IE"]')
     if unknown:
         yield ConfigIssue(f"{path}.countries", f"has {unknown}: use ISO 3166 codes like GB")

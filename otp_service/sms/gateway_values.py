@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
+from otp_service.core.json_path import find_json_value
 from otp_service.sms.reply_decoder import decode_json, decode_text
 
 
@@ -34,12 +35,8 @@ def find_value(path: str, headers: Mapping[str, str], body: Any) -> str | None:
         return None
     if path.startswith(HEADER_PREFIX):
         return headers.get(path.removeprefix(HEADER_PREFIX).lower())
-    for step in path.split("."):
-        if isinstance(body, list) and step.isdecimal() and int(step) < len(body):
-            body = body[int(step)]
-        else:
-            body = body.get(step) if isinstance(body, dict) else None
-    return to_text(body) if isinstance(body, str | int | float) else None
+    value = find_json_value(path, body)
+    return to_text(value) if isinstance(value, str | int | float) else None
 
 
 def to_text(value: str | float) -> str:

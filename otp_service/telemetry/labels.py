@@ -14,7 +14,15 @@ OTHER_LABEL: Final = "other"
 
 HTTP_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 COUNTRY_CODES: Final = frozenset({*phonenumbers.SUPPORTED_REGIONS, "001"})
-ACCESS_REASONS: Final = frozenset({"missing", "unknown", "expired", "scope"})
+ACCESS_REASONS: Final = frozenset({"missing", "unknown", "expired", "scope", "signature"})
+"""`signature` is that of a hook."""
+HOOK_RESULTS: Final = frozenset(
+    {
+        *("accepted", "late", "refused", "unavailable"),
+        *("unauthenticated", "unreadable", "internal"),
+    }
+)
+"""`late` was answered as accepted, while the message was still being sent."""
 CALLBACK_REASONS: Final = frozenset({"signature", "unreadable", "internal", OTHER_LABEL})
 """`other` is accepted: something else than a receipt (sms.receipt_callbacks.SkippedEvent)."""
 

@@ -32,6 +32,7 @@ from otp_service.telemetry.labels import (
     CALLBACK_REASONS,
     COUNTRY_CODES,
     EVENT_REASONS,
+    HOOK_RESULTS,
     HTTP_METHODS,
     label_or_other,
     route_or_other,
@@ -78,13 +79,14 @@ class Metrics:
         *,
         tenants: Collection[str],
         providers: Collection[str],
+        hooks: Collection[str] = (),
         token_keys: Collection[str] = (),
     ):
-        """Allow these tenants, providers and ids of `authenticator` keys as label values."""
+        """Allow these tenants, providers, hooks and ids of `authenticator` keys as label values."""
         # `_created` series would double the number of series, and do not exist with workers.
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
         self._tenants, self._providers = frozenset(tenants), frozenset(providers)
-        self._token_keys = frozenset(token_keys)
+        self._hooks, self._token_keys = frozenset(hooks), frozenset(token_keys)
         self._registry = CollectorRegistry()
         self._make_counters()
         self._make_histograms()
@@ -200,6 +202,11 @@ class Metrics:
         self._callbacks_rejected(*labels).inc()
         return labels
 
+    def count_hook_request(self, hook: str, result: str) -> None:
+        """Count an answered request of an identity product; `result`: see `labels.HOOK_RESULTS`."""
+        labels = label_or_other(self._hooks, hook), label_or_other(HOOK_RESULTS, result)
+        self._hook_requests(*labels).inc()
+
     def _make_counters(self) -> None:
         def add(name: str, text: str, *labels: str) -> Callable[..., Counter]:
             return _cache_children(Counter(name, text, labels, registry=self._registry))
@@ -209,6 +216,8 @@ class Metrics:
         self._unauthenticated = add("otp_unauthenticated", text, "reason")
         text = "Refused callbacks; reason other: accepted, and no receipts."
         self._callbacks_rejected = add("otp_callbacks_rejected", text, "provider", "reason")
+        text = "Requests of identity products to hooks."
+        self._hook_requests = add("otp_hook_requests", text, "hook", "result")
         event_labels = ("type", "outcome", "reason", "tenant", "country", "provider")
         self._events = add("otp_events", "Events of the audit log.", *event_labels)
         text = "Messages submitted to providers."

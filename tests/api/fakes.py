@@ -218,6 +218,7 @@ class ApiHarness:
         self.denied: list[str] = []
         self.rejected: list[tuple[str, str]] = []
         self.receipts: list[tuple[str, str]] = []
+        self.hook_results: list[tuple[str, str]] = []
         self.metrics = SimpleNamespace(count_receipt=lambda *counted: self.receipts.append(counted))
         self.fetched_urls: list[str] = []
         self.callback_urls = CallbackUrls(
@@ -242,9 +243,11 @@ class ApiHarness:
                 httpx.MockTransport(self.fetch_certificate), clock=lambda: 0.0
             ),
             "receipt_dialects": {"acme": FakeReceiptDialect()},
+            "hooks": {},
             "handle_receipt": partial(Application.handle_receipt, cast("Application", self)),
             "count_denied_access": self.denied.append,
             "count_rejected_callback": lambda *counted: self.rejected.append(counted),
+            "count_hook_request": lambda *counted: self.hook_results.append(counted),
             "background_calls": self.background_calls,
         }
         self.context = ApiContext(**(parts | changes))

@@ -10,6 +10,7 @@ from otp_service.telemetry.labels import (
     ACCESS_REASONS,
     CALLBACK_REASONS,
     EVENT_REASONS,
+    HOOK_RESULTS,
     HTTP_METHODS,
     OTHER_LABEL,
 )
@@ -18,7 +19,9 @@ from otp_service.telemetry.metrics import ARCHIVE_METRICS, Metrics
 
 def format_metrics_page() -> str:
     """Return name, type, help, labels and buckets of every metric."""
-    metrics = Metrics("1.2.3", tenants=["shop"], providers=["twilio"], token_keys=["a1"])
+    metrics = Metrics(
+        "1.2.3", tenants=["shop"], providers=["twilio"], hooks=["supabase"], token_keys=["a1"]
+    )
     event = DeliveryUpdated(
         id="1",
         tenant="shop",
@@ -45,6 +48,7 @@ def format_metrics_page() -> str:
     metrics.set_redis_issue("appendonly", exists=True)
     metrics.count_unauthenticated("missing")
     metrics.count_rejected_callback("twilio", "signature")
+    metrics.count_hook_request("supabase", "accepted")
     metrics.limit_refusals("SendsPerNumber").inc()
     metrics.store_failures("a kind").inc()
     metrics.store_seconds("a call").observe(0.003)
@@ -67,6 +71,7 @@ def format_label_values() -> str:
         "reason of an event": EVENT_REASONS,
         "reason of a call without access": ACCESS_REASONS,
         "reason of a callback": CALLBACK_REASONS,
+        "result of a request to a hook": HOOK_RESULTS,
         "any other": {OTHER_LABEL},
     }
     return "".join(f"{name}: {' '.join(sorted(values))}\n" for name, values in sets.items())

@@ -1,5 +1,6 @@
 """What `init` writes."""
 
+import base64
 import re
 import secrets
 import tomllib
@@ -95,7 +96,10 @@ def test_what_it_shows_as_comments_can_be_taken_in(written, excluded):
     text = re.sub(others, r"## \1", text, flags=re.MULTILINE)
     taken = re.sub(r'^# ([a-z_A-Z]+ = |\[[a-z.]+\]$|"\+)', r"\1", text, flags=re.MULTILINE)
 
-    settings = load_settings(taken, {}, lambda _: "worthless", cores=2)
+    whsec = f"v1,whsec_{base64.b64encode(b'worthless secret of a hook').decode()}"
+    settings = load_settings(
+        taken, {}, lambda path: whsec if "hook" in path else "worthless", cores=2
+    )
 
     assert [] == find_errors(settings)
     assert settings.redis.cluster

@@ -14,6 +14,7 @@ import msgspec
 
 from otp_service.core.delivery import Message, Reply
 from otp_service.core.secret import Secret
+from otp_service.core.standard_webhook import decode_webhook_secret, is_signed_webhook
 from otp_service.sms.fault_table import FaultTable, classify_reply
 from otp_service.sms.http_provider import HttpReply, HttpRequest
 from otp_service.sms.provider_settings import VendorSettings
@@ -24,7 +25,6 @@ from otp_service.sms.receipt_callbacks import (
     SkippedEvent,
     decode_receipt,
 )
-from otp_service.sms.signatures import compute_signature, decode_base64, require_any_equal
 from otp_service.sms.vendor_dialect import ReceiptStatus, build_json_request, build_receipt
 
 
@@ -138,24 +138,13 @@ class Bird(VendorSettings, frozen=True, kw_only=True, tag="bird"):
 
     def find_errors(self) -> list[tuple[str, str]]:
         found = super().find_errors()
-        if self.webhook_secret and not _decode_signing_key(self.webhook_secret.reveal()):
+        if self.webhook_secret and not decode_webhook_secret(self.webhook_secret.reveal()):
             found.append(("webhook_secret", "copy it from the webhook: whsec_ and base64"))
         return found
 
 
 def verify_signature(callback: Callback, secret: str) -> None:
     """Raise CallbackSignatureError unless a recent Standard Webhooks signature is valid."""
-    key, headers = _decode_signing_key(secret), callback.headers
-    event_id, timestamp = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
-    if not key or "." in event_id:
-        # Anyone can sign with an empty key; with a full stop the id may be a part of the body.
+    if not is_signed_webhook(callback.headers, callback.body, [decode_webhook_secret(secret)]):
         raise CallbackSignatureError
-    signed = f"{event_id}.{timestamp}.".encode() + callback.body
-    expected = f"v1,{compute_signature(key, signed)}"
-    require_any_equal(expected, headers.get("webhook-signature", "").split())
-    callback.require_recent_timestamp(timestamp)
-
-
-def _decode_signing_key(secret: str) -> bytes:
-    """Return the key of a secret; empty if it is invalid."""
-    return decode_base64(secret.removeprefix("whsec_"))
+    callback.require_recent_timestamp(callback.headers.get("webhook-timestamp", ""))

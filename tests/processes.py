@@ -324,6 +324,15 @@ class RunningService:
             "POST", "/v1/challenges", by=by, body=body, headers=_build_idempotency_header(key)
         )
 
+    def deliver(
+        self, number: str, code: Any, *, by: str = "bank", key: str = "", **more: Any
+    ) -> HttpResponse:
+        """Send a code of another product; `key` is an Idempotency-Key."""
+        body = {"phone_number": number, "code": code} | more
+        return self.send_request(
+            "POST", "/v1/deliveries", by=by, body=body, headers=_build_idempotency_header(key)
+        )
+
     def verify(
         self, issued: HttpResponse, code: Any, *, by: str = "shop", key: str = "", **more: Any
     ) -> HttpResponse:
@@ -539,7 +548,7 @@ def _write_config(path: Path, redis: str, gateways: Sequence[str]) -> dict[str, 
     )
     keys = {"shop": shop, "bank": secrets.token_urlsafe(32), "security": secrets.token_urlsafe(32)}
     text = text.replace('url = "redis://127.0.0.1:6379/0"', redis)
-    text += _format_tenant("bank", keys["bank"], ["challenges", "audit"])
+    text += _format_tenant("bank", keys["bank"], ["challenges", "deliver", "audit"])
     text += _format_tenant("security", keys["security"], ["audit-all", "operator"])
     for i, url in enumerate(gateways[1:], start=2):
         text += f'[providers.gateway{i}]\ntype = "http"\nurl = "{url}"\nmessage_id = "id"\n'

@@ -39,6 +39,8 @@ from tests.processes import (
 pytestmark = pytest.mark.slow
 
 NUMBERS = [f"+44740071829{i}" for i in range(4)]
+DELIVERED_NUMBER, DELIVERED_CODE = "+447400718295", "604831"
+"""A code of another product, which has no record of its own."""
 
 
 class RedisTheft(NamedTuple):
@@ -72,7 +74,7 @@ def theft(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisTheft]:
 def use_service(
     service: RunningService, gateway: GatewayServer, redis: EmbeddedServer
 ) -> list[str]:
-    """Issue, guess with idempotency keys, verify and resend; return the wrong codes."""
+    """Issue, guess with idempotency keys, verify, resend and deliver; return the wrong codes."""
     plain, won, twice, named = (service.issue(n, key=f"i{n}") for n in NUMBERS)
     typed = [make_wrong_code(gateway.find_code(n), by) for n in NUMBERS for by in (7, 77_777)]
     delete_cooldowns(redis)
@@ -83,7 +85,10 @@ def use_service(
             assert "incorrect-code" == refusal.problem_type
     assert 200 == service.verify(won, gateway.find_code(NUMBERS[1]), key="w").status
     assert 429 == service.issue(NUMBERS[2], account="u-81").status
-    assert 5 == len(gateway.messages)
+    sent = service.deliver(DELIVERED_NUMBER, DELIVERED_CODE, key="d", account="u-81")
+    assert 201 == service.deliver(DELIVERED_NUMBER, DELIVERED_CODE, key="d", account="u-81").status
+    assert 200 == service.send_request("GET", sent.headers["location"], by="bank").status
+    assert 6 == len(gateway.messages)
     return typed
 
 
@@ -99,7 +104,7 @@ def test_redis_contains_no_code(theft: RedisTheft) -> None:
 
 def test_redis_contains_no_number(theft: RedisTheft) -> None:
     """R69, R86: values are encrypted, and key names and events contain keyed pseudonyms."""
-    for number in NUMBERS:
+    for number in (*NUMBERS, DELIVERED_NUMBER):
         for name, text in theft.redis_copy.texts.items():
             readable = attacker.encode_number(number)
             assert [] == [form for form, known in readable.items() if known in text], name

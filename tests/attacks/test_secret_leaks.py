@@ -173,6 +173,7 @@ class ErrorScenario:
         self.guess_codes()
         self.end_challenges()
         self.repeat_requests()
+        self.deliver_codes()
         self.receive_provider_errors()
         self.trigger_bugs()
         self.use_audit_page()
@@ -314,6 +315,37 @@ class ErrorScenario:
         self.service.resend(issued, key="again")
         thread.join(30)
         self.gateway.accept_messages()
+
+    def deliver_codes(self) -> None:
+        """Send codes of another product, that are refused in every way, too."""
+        first, second, third = (next(self._numbers) for _ in range(3))
+        self.typed |= {"604831", "715942", "826053"}
+        for code in ("604831", "604831", "715942"):
+            self.service.deliver(first, code, key="delivery")
+        self.service.deliver(first, "826053")
+        for bad in (
+            604831,
+            "604831 ",
+            f"604831 for {first}",
+            [first],
+            f"https://a.example/{first}",
+        ):
+            self.service.deliver(second, bad)
+        self.service.deliver("+33612345678", "604831")
+        self.service.deliver(second, "604831", by="shop")
+        self.service.deliver(second, "604831", purpose=first, locale=first, client_ip="604831")
+        self.service.send_request("GET", f"/v1/deliveries/{first}", by="bank")
+        self.service.send_request("GET", f"/v1/deliveries?code=604831&to={first}", by="bank")
+        for status, body in (
+            (400, {"error": {"code": "no-such-number", "message": "{to} {text}"}}),
+            (500, "{text} for {to}"),
+            (200, {"explode": "{to} {text}"}),
+        ):
+            delete_cooldowns(self.redis)
+            self.gateway.set_reply(status, body, X_Echo="{to} {code}")
+            self.service.deliver(second, "604831")
+        self.gateway.accept_messages()
+        self.service.deliver(third, "715942", locale="zz")
 
     def receive_provider_errors(self) -> None:
         """Send provider errors that echo the request in every part."""

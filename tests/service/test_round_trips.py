@@ -234,6 +234,18 @@ async def test_the_count_detects_one_more_trip(
     assert 15 == count_scripts(proxy)
 
 
+async def test_a_delivery_costs_three_and_no_argon2(
+    installation: Installation, proxy: FaultyProxy
+) -> None:
+    """All buckets; the delivery; the replies."""
+    hash_count = installation.hasher.hash_count
+
+    assert 3 == await count_trips(proxy, installation.deliver(**CLIENT_FIELDS))
+    assert 3 == count_scripts(proxy)
+    assert "471093" in installation.router.messages[-1].text
+    assert hash_count == installation.hasher.hash_count
+
+
 async def test_a_resend_costs_five(installation: Installation, proxy: FaultyProxy) -> None:
     """Not guaranteed: the cost of an issue, plus a read before and after the charge."""
     issued = await installation.issue(**CLIENT_FIELDS)

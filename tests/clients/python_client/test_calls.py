@@ -13,6 +13,7 @@ from otp_service_client import (
     ChallengeNotFound,
     CodeAlreadyUsed,
     CodeRefused,
+    DeliveryFailed,
     IncorrectCode,
     InvalidPhoneNumber,
     InvalidRequest,
@@ -21,8 +22,10 @@ from otp_service_client import (
     NumberRefused,
     RateLimited,
     Unauthenticated,
+    Undeliverable,
 )
 from tests.clients.python_client.conftest import change_code, list_codes
+from tests.processes import send_request
 
 
 pytestmark = pytest.mark.slow
@@ -154,6 +157,18 @@ def test_an_invalid_number_and_an_invalid_member_are_classes_of_their_own(client
     assert isinstance(number.value, NumberRefused)
     assert {"purpose", "client_ip"} == {error.path for error in member.value.errors}
     assert "purpose: must be" in str(member.value)
+
+
+def test_what_providers_refuse_is_a_class_of_its_own(client, service):
+    """By the numbers with outcomes of docs/testing.md. No provider took the second message."""
+    send_request(service.admin_port, "POST", "/reset", body={})
+    with pytest.raises(Undeliverable) as refused:
+        client.issue_challenge("+447700900991")
+    with pytest.raises(DeliveryFailed) as failed:
+        client.issue_challenge("+447700900992")
+
+    assert "unknown-subscriber" == refused.value.reason
+    assert "canceled" == client.get_challenge(failed.value.id).status
 
 
 def test_a_wrong_key_is_unauthenticated(client_type, proxy):

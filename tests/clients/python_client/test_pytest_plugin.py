@@ -46,19 +46,20 @@ def test_the_tests_of_the_page_run_as_printed(tmp_path):
 
 
 def test_a_conftest_replaces_the_options(tmp_path):
-    """With the limits of production the sixth code within ten minutes is refused."""
+    """As the page shows: with the limits of production, and a fixed code."""
     (tmp_path / "conftest.py").write_text(
         "import pytest\n"
         'pytest_plugins = ["otp_service_client.pytest_plugin"]\n'
         '@pytest.fixture(scope="session")\n'
         "def otp_service_options():\n"
-        '    return ["--production-limits"]\n'
+        f'    return ["--production-limits", "--fixed-code", "{NUMBER}=246810"]\n'
     )
     (tmp_path / "test_limits.py").write_text(
         "import pytest\n"
         "from otp_service_client import RateLimited\n"
         "def test_a_second_code_is_refused_for_half_a_minute(otp_client):\n"
-        f'    otp_client.issue_challenge("{NUMBER}")\n'
+        f'    challenge = otp_client.issue_challenge("{NUMBER}")\n'
+        '    otp_client.verify_challenge(challenge.id, "246810")\n'
         "    with pytest.raises(RateLimited) as refused:\n"
         f'        otp_client.issue_challenge("{NUMBER}")\n'
         "    assert refused.value.retry_after > 20\n"

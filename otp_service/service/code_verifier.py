@@ -113,6 +113,7 @@ class CodeVerifier:
                 self._shared_limits.settle_success,
                 attempt.caller_refunds,
                 self._add_known_address(attempt),
+                durable=True,  # in the batch of the success, whose WAIT answers both
             )
             accepted, _ = await asyncio.gather(
                 self._accept(attempt), self._refunds.apply(settle), return_exceptions=True

@@ -222,6 +222,11 @@ class FactorAttempt:
         )
 
     async def _settle_caller(self) -> None:
+        """Take back what the caller was charged, at its address and tenant alone.
+
+        It is not durable: it follows the success, so that a second WAIT would delay each login, and the
+        failures of the account are in the commit of the success.
+        """
         if self._check.is_login:
             await self._shared_limits.settle_success(self._caller_refunds)
         else:

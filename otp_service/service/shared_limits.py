@@ -83,12 +83,17 @@ class SharedLimits:
         await self._pending_refunds.apply(partial(self.refund, refunds, durable=True))
 
     async def settle_success(
-        self, refunds: Sequence[Refund], known: tuple[Account, KnownAddresses] | None = None
+        self,
+        refunds: Sequence[Refund],
+        known: tuple[Account, KnownAddresses] | None = None,
+        *,
+        durable: bool = False,
     ) -> None:
         """Take back what an attempt of the caller was charged, after a correct code.
 
         The count of consecutive failures is reset, and the known addresses are stored. `refunds` are
-        those of one commit.
+        those of one commit. A failover that loses this is strict: it keeps failures that were none, and
+        with them an account may be locked.
         """
         kept, reset_buckets = [], []
         for refund in refunds:
@@ -99,7 +104,10 @@ class SharedLimits:
                 kept.append(msgspec.structs.replace(refund, charge=success_refund))
         commit = self._build_refund_commit(kept[0].operation_id, tuple(kept))
         settled = msgspec.structs.replace(
-            commit, reset_buckets=tuple(reset_buckets), new_known_addresses=known
+            commit,
+            reset_buckets=tuple(reset_buckets),
+            new_known_addresses=known,
+            durable=durable,
         )
         await self._store.commit(settled)
 

@@ -203,6 +203,22 @@ async def test_a_success_that_no_replica_has_is_learned_by_the_same_call_alone(
     await installation.verify(issued, code, key="k")
 
 
+async def test_what_a_success_takes_back_is_repeated_until_the_replicas_have_it(
+    installation: Installation,
+) -> None:
+    """R79: a failover that lost it would keep a failure of the account, which had none."""
+    issued, code = await issue_and_forget_charges(installation)
+    lose_replicas(installation, 1)  # of the attempt charge
+
+    with pytest.raises(StoreUnavailable):
+        await installation.verify(issued, code, **PERSON)
+    assert 1 == len(installation.dependencies.refunds)
+    installation.store.client = installation.script_client
+
+    assert 0 == await installation.dependencies.refunds.drain(5)
+    assert [] == await list_buckets(installation)
+
+
 async def test_an_unsent_issue_frees_its_key(installation: Installation) -> None:
     """R53: the same call with the same key runs again, for another challenge."""
     lose_replicas(installation)

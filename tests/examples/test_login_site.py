@@ -201,10 +201,13 @@ def test_a_code_that_is_asked_for_too_early_shows_how_long_to_wait(visitor, othe
     ("name", "status", "text"), [("dave", 422, REFUSAL_TEXT), ("erin", 503, OUTAGE_TEXT)]
 )
 def test_a_message_that_cannot_be_sent_is_a_refusal_or_an_outage(visitor, name, status, text):
-    """A number that no provider reaches, and providers that fail."""
+    """A number that no provider reaches, and providers that fail. The password is not asked for again."""
     page = visitor.enter_password(name)
-
     assert (status, text) == (page.status_code, visitor.refusal)
+
+    again = visitor.submit("/login/sms/send")
+
+    assert again.status_code in {status, 429}
     assert not visitor.is_logged_in()
 
 

@@ -55,11 +55,7 @@ def get_client_ip(request: HttpRequest) -> str:
 def show_page(
     request: HttpRequest, page: str, *, refusal: Refused | None = None, **values: Any
 ) -> HttpResponse:
-    context = get_site().describe(DjangoSession(request), refusal) | values
-    response = render(request, page, context, status=refusal.status if refusal else 200)
-    for name, value in (refusal.headers if refusal else {}).items():
-        response[name] = value
-    return response
+    return render(request, page, get_site().describe(DjangoSession(request), refusal) | values)
 
 
 # ------------------------------------------------------------------------------------------- login

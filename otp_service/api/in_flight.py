@@ -2,10 +2,12 @@
 
 import asyncio
 import logging
+import math
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any, TypeVar
 
-from otp_service.core.errors import OtpError
+from otp_service.core.errors import OtpError, Overloaded
 
 
 T = TypeVar("T")
@@ -22,11 +24,16 @@ class BackgroundCalls:
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
-        self.is_draining = False
-        """Whether new requests are refused."""
+        self._drain_started = asyncio.Event()
+        self._drain_end = math.inf
 
     def __len__(self) -> int:
         return len(self._tasks)
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether new requests are refused."""
+        return self._drain_started.is_set()
 
     async def run_shielded(self, call: Coroutine[Any, Any, T]) -> T:
         """Return the result of the call, which continues if this is canceled."""
@@ -42,6 +49,20 @@ class BackgroundCalls:
         """Start a call without waiting for it."""
         self._create_task(call).add_done_callback(_log_exception)
 
+    async def sleep(self, seconds: float) -> None:
+        """Sleep, for a detached call. Raises Overloaded if the drain would end before.
+
+        The drain would otherwise wait for a call that it then cancels.
+        """
+        loop = asyncio.get_running_loop()
+        end = loop.time() + seconds
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(end):
+                await self._drain_started.wait()
+        if end > self._drain_end:
+            raise Overloaded
+        await asyncio.sleep(end - loop.time())
+
     def _create_task(self, call: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.get_running_loop().create_task(call)
         self._tasks.add(task)  # the loop itself holds tasks only weakly
@@ -50,9 +71,9 @@ class BackgroundCalls:
 
     async def drain(self, seconds: float) -> int:
         """Refuse new requests and wait for running calls; return how many are unfinished."""
-        self.is_draining = True
         loop = asyncio.get_running_loop()
-        end = loop.time() + seconds
+        end = self._drain_end = loop.time() + seconds
+        self._drain_started.set()
         # A request that was accepted before may start its call only now.
         while self._tasks and (left := end - loop.time()) > 0:
             await asyncio.wait(self._tasks, timeout=left)

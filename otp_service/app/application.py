@@ -254,7 +254,8 @@ class Application:
         self.metrics.count_receipt(provider, receipt.status if result.is_known else "unknown")
         if reference := result.auto_resend_reference:
             # The provider expects its answer at once, and the resend does not concern it.
-            resend = self.service.auto_resend(caller, provider, reference)
+            sleep = self.background_calls.sleep
+            resend = self.service.auto_resend(caller, provider, reference, sleep)
             self.background_calls.start_detached(resend)
 
     def _create_providers(self) -> dict[str, SmsProvider]:

@@ -129,7 +129,7 @@ class FakeService:
         )
         return ReceiptResult(receipt.reference != "unknown", lost)
 
-    async def auto_resend(self, caller, provider, reference):
+    async def auto_resend(self, caller, provider, reference, _sleep):
         self.calls.append(("rescue", caller.key_id, provider, str(reference)))
 
     async def _reply_to(self, *asked):

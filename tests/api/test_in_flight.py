@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from otp_service.api.in_flight import BackgroundCalls
 from otp_service.core.errors import IncorrectCode
 from tests.api.fakes import CHALLENGE_ID, ApiHarness, build_auth_header, build_scope
 
@@ -170,3 +171,33 @@ async def test_a_connection_that_breaks_within_the_answer_is_logged_once(
 
     assert 1 == len([one for one in caplog.records if one.name.startswith("otp_service")])
     assert 200 == api.request_summaries[0].status
+
+
+async def test_a_drain_does_not_wait_for_a_sleep_that_it_would_cut_short() -> None:
+    """An automatic resend waits for the cooldown of its number, which is longer than a stop may take."""
+    calls = BackgroundCalls()
+    woken = []
+
+    async def sleep_and_send(seconds: float) -> None:
+        await calls.sleep(seconds)
+        woken.append(seconds)
+
+    for seconds in (0.05, 30.0):
+        calls.start_detached(sleep_and_send(seconds))
+    await asyncio.sleep(0.01)
+    began = asyncio.get_running_loop().time()
+
+    assert 0 == await calls.drain(5)
+
+    assert [0.05] == woken
+    assert asyncio.get_running_loop().time() - began < 4
+
+
+async def test_a_sleep_lasts_its_time_while_nothing_is_drained() -> None:
+    """No earlier: the cooldown would refuse the resend."""
+    loop, calls = asyncio.get_running_loop(), BackgroundCalls()
+    began = loop.time()
+
+    await calls.sleep(0.05)
+
+    assert loop.time() - began >= 0.05

@@ -250,6 +250,40 @@ def test_9_fails_at_each_resend(start_login: Callable[[str], Login]) -> None:
     assert 200 == login.verify(issued, code).status
 
 
+@pytest.mark.parametrize("service", ["dev"], indirect=True)
+@pytest.mark.parametrize(
+    ("number", "status", "reported"),
+    [
+        ("+19895550190", 201, "delivered"),
+        ("+19895550191", 422, None),
+        ("+19895550192", 502, None),
+        ("+19895550194", 201, "pending"),
+        ("+19895550196", 201, "permanent-failure"),
+        ("+19895550197", 201, "technical-failure"),
+    ],
+)
+def test_a_delivered_code_has_the_outcome_of_a_first_message(
+    service: RunningService, number: str, status: int, reported: str | None
+) -> None:
+    """And no automatic resend: the service has not kept the code of the other product."""
+    time.sleep(COOLDOWN_SECONDS)  # of the number, which the tests before have used
+    body = {"phone_number": number, "code": "246810"}
+    sent = service.send_request("POST", "/v1/deliveries", by="dev", body=body)
+    assert status == sent.status
+    if reported is None:
+        return
+    path = f"/v1/deliveries/{sent.json['id']}"
+    until = time.monotonic() + WAIT_SECONDS
+    while time.monotonic() < until:
+        delivery = service.send_request("GET", path, by="dev").json["delivery"]
+        if delivery["status"] == reported:
+            break
+        time.sleep(0.1)  # the service does not report a change
+
+    assert reported == delivery["status"]
+    assert 1 == len(delivery["submissions"])
+
+
 def test_nothing_secret_is_logged(service: RunningService) -> None:
     """Neither the numbers nor the codes of the tests before; instants and ids have such digits by chance."""
     messages = send_request(service.admin_port, "GET", "/inbox.json").json

@@ -138,6 +138,7 @@ class Line(asyncio.Protocol):
     def start(self) -> None:
         """Send what was held back during the introduction."""
         self._is_introduced = True
+        self._outage.end()
         self.flush()
         self._close_if_drained()
 
@@ -229,7 +230,8 @@ class Line(asyncio.Protocol):
         if self.is_closed:
             return
         self._heard_at = self._loop.time()
-        self._outage.end()
+        if self._is_introduced:
+            self._outage.end()
         try:
             self._reader.feed(data)
             while (reply := self._reader.gets()) is not _INCOMPLETE_REPLY:

@@ -26,7 +26,7 @@ class Outage:
             self._began_at = silent_since
 
     def end(self) -> None:
-        """Note that the server has sent something."""
+        """Note that a line was opened, or that the server has sent something on one."""
         self._began_at = None
 
     def is_too_long(self, now: float) -> bool:

@@ -44,12 +44,13 @@ class ScriptedServer:
     """Answers each command with the bytes that `respond` returns; None closes the connection.
 
     `commands` are those of calls, in the order of their arrival. `lost_introductions` connections are
-    closed at their first command.
+    closed at their first command, after the bytes `last_words`.
     """
 
     def __init__(self, respond: Callable[[list[bytes]], bytes | None] = answer) -> None:
         self.respond = respond
         self.lost_introductions = 0
+        self.last_words = b""
         self.hangs = False
         """Whether it answers nothing, new connections included."""
         self.commands: list[list[bytes]] = []
@@ -102,6 +103,7 @@ class ScriptedServer:
             return True
         if self.lost_introductions:
             self.lost_introductions -= 1
+            writer.write(self.last_words)
             return False
         calls = [c for c in commands if c[0] not in {b"INFO", b"CLIENT", b"AUTH", b"SELECT"}]
         self.introductions += [c for c in commands if c not in calls]

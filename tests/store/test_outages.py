@@ -101,6 +101,17 @@ async def test_in_a_long_outage_calls_are_refused_at_their_first_try(*, durable:
             assert b"8" == await repeat(link, 8, durable=durable)
 
 
+async def test_a_server_that_ends_each_introduction_is_away_too() -> None:
+    """As at the limit of its connections: what it sends is no sign that calls are served."""
+    async with ScriptedServer() as server, connect(server, 0.5) as link:
+        server.lost_introductions = 10**6
+        server.last_words = b"+OK\r\n"
+        assert await measure_refusal(link) < (MAX_OUTAGE_TIMEOUTS + 1) * 0.5
+        assert await measure_refusal(link) < 0.5
+        server.lost_introductions = 0
+        assert b"7" == await repeat(link)
+
+
 async def test_a_server_that_hangs_is_away_after_three_timeouts() -> None:
     """The outage begins with the silence, and not with the timeout that shows it."""
     async with ScriptedServer() as server, connect(server) as link:

@@ -119,6 +119,16 @@ def test_a_silent_service_is_asked_again_after_the_timeout(client_type, proxy, s
     assert 1 == len(list_codes(service, number))
 
 
+def test_a_call_that_still_runs_is_waited_for(client_type, otp_service, otp_inbox):
+    """A number whose provider takes five seconds: a repeated issue waits, a repeated resend is 409."""
+    with client_type(otp_service.url, otp_service.api_key, timeout=3) as client:
+        issued = client.issue_challenge("+447700900995")
+        resent = client.resend_code(issued.id)
+
+    assert (issued.id, 1) == (resent.id, resent.sends_left)
+    assert 2 == len(otp_inbox.list_messages("+447700900995"))
+
+
 def test_a_confirmed_authenticator_is_not_lost_with_its_reply(client, proxy):
     created = client.create_authenticator("u-81")
     code = pyotp.TOTP(created.secret).now()

@@ -342,6 +342,28 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/hooks/{hook}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Send the code of an identity product, which calls this itself
+         * @description For Supabase Auth, Zitadel, Authgear and others, with the signature or key that is set up for the hook.
+         *     Status and body of the answer are what the product requires; some products get a refusal in their own
+         *     format instead of a problem.
+         */
+        post: operations["receiveHook"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/health/live": {
         parameters: {
             query?: never;
@@ -1694,6 +1716,8 @@ export interface components {
         DeliveryId: string;
         /** @description The name of a provider in the configuration. */
         Provider: string;
+        /** @description The name of a hook in the configuration. */
+        Hook: string;
     };
     requestBodies: never;
     headers: never;
@@ -1784,6 +1808,7 @@ export type ParameterIdempotencyKey = components['parameters']['IdempotencyKey']
 export type ParameterChallengeId = components['parameters']['ChallengeId'];
 export type ParameterDeliveryId = components['parameters']['DeliveryId'];
 export type ParameterProvider = components['parameters']['Provider'];
+export type ParameterHook = components['parameters']['Hook'];
 export type $defs = Record<string, never>;
 export interface operations {
     issueChallenge: {
@@ -3039,6 +3064,48 @@ export interface operations {
             413: components["responses"]["ContentTooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
             500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    receiveHook: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The name of a hook in the configuration. */
+                hook: components["parameters"]["Hook"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["InvalidRequest"];
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["ForbiddenOrLocked"];
+            404: components["responses"]["NotFound"];
+            405: components["responses"]["MethodNotAllowed"];
+            410: components["responses"]["ChallengeExpired"];
+            413: components["responses"]["ContentTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            /** @description The Idempotency-Key was used before; The phone number is invalid; No code is sent to this number; The number cannot be reached */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["IdempotencyKeyReusedProblem"] | components["schemas"]["InvalidPhoneNumberProblem"] | components["schemas"]["NumberNotAllowedProblem"] | components["schemas"]["UndeliverableProblem"];
+                };
+            };
+            429: components["responses"]["RateLimited"];
+            500: components["responses"]["InternalError"];
+            502: components["responses"]["DeliveryFailed"];
             503: components["responses"]["Unavailable"];
         };
     };

@@ -8,6 +8,7 @@ from otp_service.store.client import ScriptClient
 from otp_service.store.connect import create_redis_client
 from otp_service.store.embedded import EmbeddedServer
 from tests.api.twilio.sdk import VerifyHarness
+from tests.clients.conftest import npm_folder  # noqa: F401  # a fixture
 from tests.installation import Installation
 from tests.store import redis_servers
 

@@ -71,7 +71,9 @@ class VerifyHarness:
     `changes` are those of the tenant `shop`.
     """
 
-    def __init__(self, installation: Installation, **changes: Any) -> None:
+    def __init__(
+        self, installation: Installation, public_url: str = PUBLIC_URL, **changes: Any
+    ) -> None:
         self.installation = installation
         self.keys = {
             f"{tenant}-{scope}": secrets.token_urlsafe(32)
@@ -90,7 +92,7 @@ class VerifyHarness:
                 "shop": replace(installation.tenants["shop"], **changes),
             },
             verify_accounts=ACCOUNTS,
-            public_url=PUBLIC_URL,
+            public_url=public_url,
         )
 
     def create_client(self, tenant: str = "shop", key: str | None = None) -> Client:

@@ -17,7 +17,7 @@ from otp_service.core.challenge import PARTITION_COUNT
 from otp_service.core.events import Sent
 from otp_service.core.ports import Commit
 from otp_service.store.client import ScriptClient
-from otp_service.store.connect import create_redis_client
+from otp_service.store.connect import create_redis_lines
 from otp_service.store.embedded import EmbeddedServer
 from tests.audit.sealed_log import SealedLog
 
@@ -40,7 +40,7 @@ def main() -> int:
 async def run_bench(folder: Path, events: int, rounds: int) -> list[str]:
     """Return the lines of the result."""
     with EmbeddedServer(folder / "redis") as server:
-        async with ScriptClient(create_redis_client(url=server.url, timeout_ms=5000)) as link:
+        async with ScriptClient(create_redis_lines(url=server.url, timeout_ms=5000)) as link:
             log = SealedLog(link, folder, maximum=events)
             sys.stderr.write(f"bench: write {events:,} events to Redis\n")
             await fill_log(log, events)

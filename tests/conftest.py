@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from otp_service.store.client import ScriptClient
-from otp_service.store.connect import create_redis_client
+from otp_service.store.connect import create_redis_lines
 from otp_service.store.embedded import EmbeddedServer
 from tests.store import redis_servers
 
@@ -119,7 +119,7 @@ async def script_client(masters: list[EmbeddedServer]) -> AsyncIterator[ScriptCl
     """Return a client of each kind of Redis in turn."""
     # A long timeout, because the machine may run other tests at the same time.
     async with ScriptClient(
-        create_redis_client(**redis_servers.build_connect_options(masters), timeout_ms=5000)
+        create_redis_lines(**redis_servers.build_connect_options(masters), timeout_ms=5000)
     ) as script_client:
         yield script_client
 

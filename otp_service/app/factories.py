@@ -19,7 +19,7 @@ from otp_service.settings import Settings
 from otp_service.sms import router
 from otp_service.sms.receipt_callbacks import CallbackUrls
 from otp_service.store.client import ScriptClient
-from otp_service.store.connect import create_redis_client
+from otp_service.store.connect import create_redis_lines
 from otp_service.store.key_names import KeyNames
 from otp_service.store.record_cipher import RecordCipher
 from otp_service.store.redis_store import RedisStore
@@ -57,7 +57,7 @@ def _reveal_secret(value: object) -> str:
 
 def create_client(settings: Settings) -> ScriptClient:
     redis = settings.redis
-    client = create_redis_client(
+    lines = create_redis_lines(
         url=redis.url,
         sentinel=redis.sentinel,
         master=redis.master,
@@ -68,7 +68,7 @@ def create_client(settings: Settings) -> ScriptClient:
         tls_ca=redis.tls_ca,
         timeout_ms=redis.timeout_milliseconds,
     )
-    return ScriptClient(client, replicas=redis.replicas, wait_ms=redis.wait_milliseconds)
+    return ScriptClient(lines, replicas=redis.replicas, wait_ms=redis.wait_milliseconds)
 
 
 def create_store(settings: Settings, client: ScriptClient, versions: dict[str, str]) -> RedisStore:

@@ -41,7 +41,7 @@ ScriptCall = tuple[Sequence[str], Sequence[bytes]]
 
 T = TypeVar("T")
 
-RedisClient = ServerLines | ClusterLines
+RedisLines = ServerLines | ClusterLines
 
 Master = Address | None
 """One of the masters of a cluster; None where there is only one server."""
@@ -55,12 +55,12 @@ class ScriptClient:
     no caller reads the reply to another call.
     """
 
-    def __init__(self, redis_client: RedisClient, *, replicas: int = 0, wait_ms: int = 100) -> None:
-        self.redis_client = redis_client
+    def __init__(self, lines: RedisLines, *, replicas: int = 0, wait_ms: int = 100) -> None:
+        self.lines = lines
         self.replicas = replicas
         self.failure_log = FailureLog()
-        if isinstance(redis_client, ServerLines):
-            redis_client.on_other_server = self._report_server
+        if isinstance(lines, ServerLines):
+            lines.on_other_server = self._report_server
         self._wait: Command | None = ("WAIT", replicas, wait_ms) if replicas else None
         # The prefix differs between processes, for a proxy that mixes up their replies.
         self._tokens = (
@@ -72,7 +72,7 @@ class ScriptClient:
     @property
     def is_cluster(self) -> bool:
         """Whether all keys of a script must be in one partition."""
-        return isinstance(self.redis_client, ClusterLines)
+        return isinstance(self.lines, ClusterLines)
 
     async def run_script(
         self,
@@ -86,7 +86,7 @@ class ScriptClient:
         wait = self._wait if durable else None
         for command, text in (("EVALSHA", script.sha), ("EVAL", script.source)):
             request = self._build_request(command, text, keys, arguments)
-            reply, *acknowledged = await self.redis_client.run(keys[0], (request,), wait)
+            reply, *acknowledged = await self.lines.run(keys[0], (request,), wait)
             if not isinstance(reply, NoScriptError):
                 break
         for each in (reply, *acknowledged):
@@ -102,10 +102,10 @@ class ScriptClient:
 
         This takes one round trip; in a cluster the calls run concurrently.
         """
-        if isinstance(self.redis_client, ClusterLines):
+        if isinstance(self.lines, ClusterLines):
             return await asyncio.gather(*(self.run_script(script, *call) for call in calls))
         requests = [self._build_request("EVALSHA", script.sha, *call) for call in calls]
-        replies = await self.redis_client.run("", requests)
+        replies = await self.lines.run("", requests)
         for i, reply in enumerate(replies):
             if isinstance(reply, NoScriptError):
                 replies[i] = await self.run_script(script, *calls[i])
@@ -129,7 +129,7 @@ class ScriptClient:
 
         Errors of Redis are among the replies.
         """
-        replies = await self.redis_client.run(key, self._add_echo(commands))
+        replies = await self.lines.run(key, self._add_echo(commands))
         return replies[:-1]
 
     async def read_many(self, calls: Sequence[tuple[str, Sequence[Command]]]) -> list[list[Any]]:
@@ -138,7 +138,7 @@ class ScriptClient:
         This takes one round trip; in a cluster the lists run concurrently. Lost replies are read
         again.
         """
-        if isinstance(self.redis_client, ClusterLines):
+        if isinstance(self.lines, ClusterLines):
             return await asyncio.gather(*(self.repeat_commands(*call) for call in calls))
         joined = [command for _, commands in calls for command in commands]
         replies = iter(await self.repeat_commands("", joined))
@@ -158,20 +158,20 @@ class ScriptClient:
 
     async def list_masters(self) -> list[Master]:
         """Return every server that has keys of its own."""
-        if not isinstance(self.redis_client, ClusterLines):
+        if not isinstance(self.lines, ClusterLines):
             return [None]
-        return list(await self.redis_client.list_masters())
+        return list(await self.lines.list_masters())
 
     async def find_master(self, key: str) -> Master:
-        if not isinstance(self.redis_client, ClusterLines):
+        if not isinstance(self.lines, ClusterLines):
             return None
-        return await self.redis_client.find_master(key)
+        return await self.lines.find_master(key)
 
     async def run_pipeline_on(self, master: Master, commands: Sequence[Command]) -> list[Any]:
-        if not isinstance(self.redis_client, ClusterLines):
+        if not isinstance(self.lines, ClusterLines):
             return await self.run_pipeline("", commands)
         assert master  # from `list_masters` or `find_master`
-        return (await self.redis_client.run_on(master, self._add_echo(commands)))[:-1]
+        return (await self.lines.run_on(master, self._add_echo(commands)))[:-1]
 
     async def probe_script(
         self, master: Master, script: LuaScript, key: str, argument: bytes
@@ -181,11 +181,11 @@ class ScriptClient:
             self._build_request(command, text, (key,), (argument,))
             for command, text in (("EVAL", script.source), ("EVALSHA", script.sha))
         ]
-        if isinstance(self.redis_client, ClusterLines):
+        if isinstance(self.lines, ClusterLines):
             assert master
-            replies = await self.redis_client.run_on(master, requests)
+            replies = await self.lines.run_on(master, requests)
         else:
-            replies = await self.redis_client.run("", requests)
+            replies = await self.lines.run("", requests)
         return [("EVAL", replies[0]), ("EVALSHA", replies[1])]
 
     async def read_from(self, master: Master, *command: str | bytes | int) -> Any:
@@ -205,7 +205,7 @@ class ScriptClient:
         call is the reason only if its own reply was due, again and again.
         """
         lost_replies = wrong_servers = 0
-        loop, timeout = asyncio.get_running_loop(), self.redis_client.timeout
+        loop, timeout = asyncio.get_running_loop(), self.lines.timeout
         give_up_at = loop.time() + MAX_CALL_TIMEOUTS * timeout
         run = call
         while True:
@@ -241,7 +241,7 @@ class ScriptClient:
             self.failure_log.log(f"the Redis in use is not safe: {setting} {remedy}")
 
     async def aclose(self) -> None:
-        await self.redis_client.aclose()
+        await self.lines.aclose()
 
     async def __aenter__(self) -> Self:
         return self

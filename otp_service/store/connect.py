@@ -17,7 +17,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.maint_notifications import MaintNotificationsConfig
 
-from otp_service.store.client import RedisClient
+from otp_service.store.client import RedisLines
 from otp_service.store.cluster_lines import ClusterLines
 from otp_service.store.connector import CLIENT_NAME, Connector, Login, SentinelMaster
 from otp_service.store.line import MAX_CALLS_IN_FLIGHT
@@ -25,7 +25,7 @@ from otp_service.store.server_checks import Address
 from otp_service.store.server_lines import ServerLines
 
 
-def create_redis_client(  # noqa: PLR0913  # one for each setting: settings are a layer above
+def create_redis_lines(  # noqa: PLR0913  # one for each setting: settings are a layer above
     *,
     url: str | None = None,
     sentinel: Sequence[str] = (),
@@ -37,19 +37,22 @@ def create_redis_client(  # noqa: PLR0913  # one for each setting: settings are 
     tls_ca: str | None = None,
     timeout_ms: int = 500,
     max_calls: int = MAX_CALLS_IN_FLIGHT,
-) -> RedisClient:
+) -> RedisLines:
     """Return the lines for `url`, or `sentinel` and `master`, or `cluster`. They connect later.
 
     `sentinel` and `cluster` hold "host:port", of which one must answer. `timeout_ms` bounds each
-    wait: until a connection is open, and for a reply. It must be longer than WAIT may take. `max_calls` may wait for replies on one line. Sentinels get the same TLS, but no
-    credentials: they have users of their own. Raises ValueError without a server.
+    wait: until a connection is open, and for a reply. It must be longer than WAIT may take.
+    `max_calls` may wait for replies on one line. Sentinels get the same TLS, but no credentials: they
+    have users of their own. Raises ValueError without a server.
     """
     is_tls = tls or (url or "").startswith("rediss:")
     options = _build_redis_py_options(timeout_ms, tls_ca, is_tls=is_tls)
     create_context = cache(partial(ssl.create_default_context, cafile=tls_ca)) if is_tls else None
     login = Login(username, password)
 
-    def create_lines(server: Address | str | SentinelMaster, login: Login = login) -> ServerLines:
+    def create_server_lines(
+        server: Address | str | SentinelMaster, login: Login = login
+    ) -> ServerLines:
         connector = Connector(
             server, login=login, create_tls_context=create_context, timeout=timeout_ms / 1000
         )
@@ -59,16 +62,16 @@ def create_redis_client(  # noqa: PLR0913  # one for each setting: settings are 
         named = {"username": username, "password": password, "client_name": CLIENT_NAME}
         create_cluster = partial(_create_cluster, options | named)
         nodes = list(map(_parse_host_port, cluster))
-        return ClusterLines(nodes, create_cluster, create_lines, timeout=timeout_ms / 1000)
+        return ClusterLines(nodes, create_cluster, create_server_lines, timeout=timeout_ms / 1000)
     if sentinel and master:
         sentinels = [
             Sentinel([_parse_host_port(one)], sentinel_kwargs=options)  # type: ignore[no-untyped-call]
             for one in sentinel
         ]
-        return create_lines(SentinelMaster(sentinels, master))
+        return create_server_lines(SentinelMaster(sentinels, master))
     if url:
         server, database = _parse_url(url)
-        return create_lines(server, login._replace(database=database))
+        return create_server_lines(server, login._replace(database=database))
     raise ValueError("say where Redis is: url, or sentinel and master, or cluster")
 
 

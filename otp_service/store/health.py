@@ -160,8 +160,8 @@ async def _check_replica_count(client: ScriptClient, info: Mapping[str, str]) ->
     online, required = list_online_replicas(info), client.replicas
     if not online or required >= len(online):
         return issues
-    sentinel = client.redis_client.sentinel
-    if sentinel is None and not isinstance(client.redis_client, ClusterLines):
+    sentinel = client.lines.sentinel
+    if sentinel is None and not isinstance(client.lines, ClusterLines):
         return issues  # the operator promotes one, or a service that cannot be asked
     never_promoted = await sentinel.list_never_promoted() if sentinel else set()
     promotable = sum(address not in never_promoted for address in online)

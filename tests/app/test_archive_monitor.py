@@ -11,7 +11,7 @@ from otp_service.app import Application, create_public_app
 from otp_service.app.archive_monitor import ArchiveMonitor
 from otp_service.settings.model import AuditSettings, EventSettings
 from otp_service.store.client import ScriptClient
-from otp_service.store.connect import create_redis_client
+from otp_service.store.connect import create_redis_lines
 from otp_service.store.embedded import EmbeddedServer
 from otp_service.telemetry import Metrics
 from tests.app.test_application import settings_of
@@ -44,7 +44,7 @@ async def log(server: EmbeddedServer, tmp_path: Path) -> AsyncIterator[WatchedLo
     """An empty log."""
     with redis_servers.open_client(server) as client:
         client.flushall()
-    async with ScriptClient(create_redis_client(url=server.url, timeout_ms=5000)) as link:
+    async with ScriptClient(create_redis_lines(url=server.url, timeout_ms=5000)) as link:
         yield WatchedLog(link, tmp_path / "archive")
 
 

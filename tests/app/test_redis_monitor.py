@@ -5,7 +5,7 @@ import pytest
 from otp_service.app.redis_monitor import RedisMonitor
 from otp_service.core.errors import StoreUnavailable
 from otp_service.store.client import ScriptClient
-from otp_service.store.connect import create_redis_client
+from otp_service.store.connect import create_redis_lines
 from otp_service.store.mode_mark import MODE_KEY, read_mode
 from otp_service.telemetry import Metrics
 from tests.store import redis_servers
@@ -24,7 +24,7 @@ async def test_a_redis_that_becomes_unsafe_is_counted_and_logged(tmp_path, caplo
         redis_servers.start_server(tmp_path) as server,
         redis_servers.open_client(server) as admin,
     ):
-        async with ScriptClient(create_redis_client(url=server.url, timeout_ms=5000)) as link:
+        async with ScriptClient(create_redis_lines(url=server.url, timeout_ms=5000)) as link:
             monitor = RedisMonitor(link, metrics, "live")
             await monitor.update_metrics()
             assert {} == read_issues(metrics)
@@ -46,10 +46,10 @@ async def test_a_replica_that_is_added_is_noticed(tmp_path):
     """WAIT would count one of two, and Sentinel may promote the other."""
     metrics = Metrics("1", tenants=(), providers=())
     with redis_servers.start_sentinel(tmp_path) as (master, _, sentinel):
-        client = create_redis_client(
+        lines = create_redis_lines(
             sentinel=[f"127.0.0.1:{sentinel.port}"], master="otp", timeout_ms=5000
         )
-        async with ScriptClient(client, replicas=1, wait_ms=1000) as link:
+        async with ScriptClient(lines, replicas=1, wait_ms=1000) as link:
             monitor = RedisMonitor(link, metrics, "live")
             await monitor.update_metrics()
             assert {} == read_issues(metrics)
@@ -64,7 +64,7 @@ async def test_a_redis_that_is_away_is_not_unsafe(caplog):
     """It is another fault, with its own metric."""
     metrics = Metrics("1", tenants=(), providers=())
     port = redis_servers.find_free_port()
-    async with ScriptClient(create_redis_client(url=f"redis://127.0.0.1:{port}")) as link:
+    async with ScriptClient(create_redis_lines(url=f"redis://127.0.0.1:{port}")) as link:
         with pytest.raises(StoreUnavailable):
             await RedisMonitor(link, metrics, "live").update_metrics()
 
@@ -82,7 +82,7 @@ async def test_a_redis_without_a_mark_is_marked_while_the_service_runs(tmp_path,
     """
     metrics = Metrics("1", tenants=(), providers=())
     with redis_servers.start_server(tmp_path) as server:
-        async with ScriptClient(create_redis_client(url=server.url, timeout_ms=5000)) as link:
+        async with ScriptClient(create_redis_lines(url=server.url, timeout_ms=5000)) as link:
             await RedisMonitor(link, metrics, "live").update_metrics()
             assert "live" == await read_mode(link)
 
@@ -102,7 +102,7 @@ async def test_a_mark_is_found_in_a_redis_that_is_full(tmp_path):
     ):
         admin.set(MODE_KEY, "live")
         admin.config_set("maxmemory", "1")
-        async with ScriptClient(create_redis_client(url=server.url, timeout_ms=5000)) as link:
+        async with ScriptClient(create_redis_lines(url=server.url, timeout_ms=5000)) as link:
             await RedisMonitor(link, metrics, "live").update_metrics()
 
     assert "redis.url" not in read_issues(metrics)

@@ -12,7 +12,7 @@ from otp_service.core.argon2_profile import TEST_PROFILE, Argon2Profile
 from otp_service.core.ports import HashPriority
 from otp_service.hashing import compute_argon2id
 from otp_service.store.client import ScriptClient
-from otp_service.store.connect import create_redis_client
+from otp_service.store.connect import create_redis_lines
 from otp_service.store.embedded import EmbeddedServer
 from otp_service.store.record_cipher import RecordCipher
 from tests import installation as installation_module
@@ -206,7 +206,7 @@ def isolated_redis(tmp_path: Path) -> Iterator[EmbeddedServer]:
 async def isolated_client(isolated_redis: EmbeddedServer) -> AsyncIterator[ScriptClient]:
     """Return a client of the isolated Redis."""
     async with ScriptClient(
-        create_redis_client(url=isolated_redis.url, timeout_ms=5000)
+        create_redis_lines(url=isolated_redis.url, timeout_ms=5000)
     ) as isolated_client:
         yield isolated_client
 

@@ -17,7 +17,7 @@ from otp_service.audit.sealer.disk import Disk
 from otp_service.audit.sealer.signer import Signer
 from otp_service.core.errors import StoreUnavailable
 from otp_service.store.client import ScriptClient
-from otp_service.store.connect import create_redis_client
+from otp_service.store.connect import create_redis_lines
 from otp_service.store.embedded import EmbeddedServer
 from tests.audit.sealed_log import SIGNING_KEY, SealedLog, run_until_idle
 from tests.store import redis_servers
@@ -111,7 +111,7 @@ async def script_client(server: EmbeddedServer) -> AsyncIterator[ScriptClient]:
     """Return a client of one empty server: differences between kinds of Redis do not matter here."""
     with redis_servers.open_client(server) as client:
         client.flushall()
-    async with ScriptClient(create_redis_client(url=server.url, timeout_ms=5000)) as script_client:
+    async with ScriptClient(create_redis_lines(url=server.url, timeout_ms=5000)) as script_client:
         yield script_client
 
 

@@ -21,7 +21,7 @@ from otp_service.core.events import IssueDenied
 from otp_service.core.ports import Commit
 from otp_service.settings import load_settings
 from otp_service.store.client import ScriptClient
-from otp_service.store.connect import create_redis_client
+from otp_service.store.connect import create_redis_lines
 from otp_service.store.embedded import EmbeddedServer
 from tests import processes
 from tests.audit.sealed_log import SealedLog, run_until_idle
@@ -144,7 +144,7 @@ async def log_and_sealers(
     redis: EmbeddedServer, tmp_path: Path
 ) -> AsyncIterator[tuple[SealedLog, SealerProcesses]]:
     """Return the log, and the processes that seal it."""
-    async with ScriptClient(create_redis_client(url=redis.url, timeout_ms=5000)) as link:
+    async with ScriptClient(create_redis_lines(url=redis.url, timeout_ms=5000)) as link:
         with SealerProcesses(tmp_path, redis) as sealers:
             yield SealedLog(link, tmp_path / "archive", keys=sealers.keys), sealers
 
@@ -273,7 +273,7 @@ async def test_a_sink_that_hangs_refuses_grants_until_it_answers(
             await responds.wait()
             received.extend(lines)
 
-    async with ScriptClient(create_redis_client(url=redis.url, timeout_ms=5000)) as link:
+    async with ScriptClient(create_redis_lines(url=redis.url, timeout_ms=5000)) as link:
         sealed_log = SealedLog(link, tmp_path / "archive", maximum=30)
         sealer = sealed_log.create_sealer(sinks=(HangingSink(),))
         await sealed_log.append_events("a")
@@ -303,7 +303,7 @@ async def test_a_flood_of_refusals_delays_no_grant_and_is_counted(
 
     With no other load on two cores this is about 18,000 a second.
     """
-    async with ScriptClient(create_redis_client(url=redis.url, timeout_ms=5000)) as link:
+    async with ScriptClient(create_redis_lines(url=redis.url, timeout_ms=5000)) as link:
         sealed_log = SealedLog(link, tmp_path / "archive", maximum=1000)
         sealer = sealed_log.create_sealer()
         end = time.monotonic() + 10

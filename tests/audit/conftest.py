@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from otp_service.store.client import ScriptClient
-from otp_service.store.connect import create_redis_client
+from otp_service.store.connect import create_redis_lines
 from otp_service.store.embedded import EmbeddedServer
 from tests.audit import scenario
 from tests.audit.scenario import ScenarioStep
@@ -25,5 +25,5 @@ async def sealed_log(server: EmbeddedServer, tmp_path: Path) -> AsyncIterator[Se
     """The log on one server, for behaviour that is the same on every kind of Redis."""
     with redis_servers.open_client(server) as client:
         client.flushall()
-    async with ScriptClient(create_redis_client(url=server.url, timeout_ms=5000)) as link:
+    async with ScriptClient(create_redis_lines(url=server.url, timeout_ms=5000)) as link:
         yield SealedLog(link, tmp_path / "archive")

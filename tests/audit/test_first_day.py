@@ -18,7 +18,7 @@ from otp_service.audit.reports.event_record import build_event_record
 from otp_service.audit.reports.stats import StatsCollector
 from otp_service.core.errors import ChallengeLocked, IncorrectCode, InvalidRequest
 from otp_service.store.client import ScriptClient
-from otp_service.store.connect import create_redis_client
+from otp_service.store.connect import create_redis_lines
 from otp_service.store.embedded import EmbeddedServer
 from otp_service.store.event_streams import RedisEventStreams
 from otp_service.telemetry import DeniedAccessCounter, Metrics
@@ -36,7 +36,7 @@ async def first_day(server: EmbeddedServer) -> AsyncIterator["FirstDay"]:
     """A new installation after its first hours."""
     with redis_servers.open_client(server) as client:
         client.flushall()
-    async with ScriptClient(create_redis_client(url=server.url, timeout_ms=5000)) as link:
+    async with ScriptClient(create_redis_lines(url=server.url, timeout_ms=5000)) as link:
         day = FirstDay(Installation(link))
         await day.run()
         yield day

@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import AsyncIterator
 
 from otp_service.store.client import ScriptClient
-from otp_service.store.connect import create_redis_client
+from otp_service.store.connect import create_redis_lines
 from otp_service.store.embedded import EmbeddedServer
 from tests.store import redis_servers
 from tests.store.redis_servers import SentinelServer
@@ -22,10 +22,10 @@ class SentinelLab:
 
     @contextlib.asynccontextmanager
     async def connect(self, *, replicas: int = 2) -> AsyncIterator[ScriptClient]:
-        client = create_redis_client(
+        lines = create_redis_lines(
             sentinel=[f"127.0.0.1:{self.sentinel.port}"], master="otp", timeout_ms=1000
         )
-        async with ScriptClient(client, replicas=replicas, wait_ms=200) as link:
+        async with ScriptClient(lines, replicas=replicas, wait_ms=200) as link:
             yield link
 
     def command_failover(self) -> None:

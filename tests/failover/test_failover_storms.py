@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from otp_service.store.client import ScriptClient
-from otp_service.store.connect import create_redis_client
+from otp_service.store.connect import create_redis_lines
 from otp_service.store.embedded import EmbeddedServer
 from tests.failover.sentinel_lab import SentinelLab
 from tests.failover.test_login_load import restart_server
@@ -90,8 +90,8 @@ async def test_a_failover_of_a_cluster_charges_each_call_once(
     affected = find_partitions(failing)
     rest = [p for p in range(64) if p not in affected]
     nodes = redis_servers.build_connect_options([failing, *others])
-    redis_client = create_redis_client(**nodes, timeout_ms=2000)
-    async with ScriptClient(redis_client, replicas=1, wait_ms=200) as client:
+    lines = create_redis_lines(**nodes, timeout_ms=2000)
+    async with ScriptClient(lines, replicas=1, wait_ms=200) as client:
         masters = [failing, *others]
         storm = Storm(
             client, masters, callers=IN_FLIGHT // 2, seed=1, partitions=affected, is_patient=True

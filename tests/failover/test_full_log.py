@@ -10,7 +10,7 @@ import pytest
 from otp_service.core.log_entry import ArchivedPosition
 from otp_service.store.archive_source import RedisArchiveSource
 from otp_service.store.client import ScriptClient
-from otp_service.store.connect import create_redis_client
+from otp_service.store.connect import create_redis_lines
 from tests.failover.login_load import LoginLoad
 from tests.store import redis_servers
 
@@ -70,7 +70,7 @@ class Archive:
 async def test_a_full_log_grants_nothing_and_charges_nothing(tmp_path: Path) -> None:
     """R73: codes are neither sent nor compared meanwhile; afterwards everybody logs in who waited."""
     with redis_servers.start_server(tmp_path) as server:
-        async with ScriptClient(create_redis_client(url=server.url, timeout_ms=5000)) as link:
+        async with ScriptClient(create_redis_lines(url=server.url, timeout_ms=5000)) as link:
             load = LoginLoad(link, numbers_per_prefix=10_000)
             archive = Archive(load)
             async with load.run(workers=WORKERS, attackers=ATTACKERS):

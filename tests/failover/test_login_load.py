@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from otp_service.store.client import ScriptClient
-from otp_service.store.connect import create_redis_client
+from otp_service.store.connect import create_redis_lines
 from otp_service.store.embedded import EmbeddedServer
 from tests.failover.login_load import LoginLoad
 from tests.failover.sentinel_lab import SentinelLab
@@ -92,7 +92,7 @@ async def test_the_oracle_finds_what_a_promoted_replica_never_received(lab: Sent
             with redis_servers.open_client(other) as promoted:
                 promoted.replicaof("NO", "ONE")
             await load.wait_for_logins(5)
-        async with ScriptClient(create_redis_client(url=other.url)) as survivor:
+        async with ScriptClient(create_redis_lines(url=other.url)) as survivor:
             load.installation.store.client = load.installation.script_client = survivor
             with pytest.raises(AssertionError):
                 await load.assert_promises_kept()

@@ -9,7 +9,7 @@ import pytest
 from otp_service.core.errors import OtpError, StoreUnavailable
 from otp_service.core.ports import ChallengeSnapshot
 from otp_service.store.client import ScriptClient
-from otp_service.store.connect import create_redis_client
+from otp_service.store.connect import create_redis_lines
 from tests.installation import Installation
 from tests.store import redis_servers
 
@@ -71,8 +71,8 @@ async def test_everybody_who_waits_logs_in_when_the_replica_is_back(tmp_path: Pa
         ) as master,
         redis_servers.start_replica(tmp_path / "replica", master) as replica,
     ):
-        client = create_redis_client(url=master.url, timeout_ms=2000)
-        async with ScriptClient(client, replicas=1, wait_ms=100) as link:
+        lines = create_redis_lines(url=master.url, timeout_ms=2000)
+        async with ScriptClient(lines, replicas=1, wait_ms=100) as link:
             installation = Installation(link)
             people = [Person(installation, index) for index in range(2 * PEOPLE)]
             issued: list[ChallengeSnapshot | None] = [

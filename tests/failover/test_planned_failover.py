@@ -6,7 +6,7 @@ import pytest
 
 from otp_service.core.errors import StoreUnavailable
 from otp_service.store.client import ScriptClient
-from otp_service.store.connect import create_redis_client
+from otp_service.store.connect import create_redis_lines
 from otp_service.store.lua_script import LuaScript
 from tests.store import redis_servers
 
@@ -28,10 +28,10 @@ async def test_after_a_planned_failover_calls_are_answered_within_seconds(tmp_pa
         redis_servers.open_client(sentinel) as sentinel_client,
         redis_servers.open_client(master) as old,
     ):
-        client = create_redis_client(
+        lines = create_redis_lines(
             sentinel=[f"127.0.0.1:{sentinel.port}"], master="otp", timeout_ms=2000
         )
-        async with ScriptClient(client, replicas=2, wait_ms=200) as link:
+        async with ScriptClient(lines, replicas=2, wait_ms=200) as link:
             before = await count_durably(link)
             redis_servers.wait_until(
                 lambda: redis_servers._start_failover(sentinel_client, "otp"),
@@ -57,10 +57,10 @@ async def test_connections_leave_a_master_that_lost_its_replicas(tmp_path):
         redis_servers.start_sentinel_of(tmp_path, [100, 100]) as (master, replicas, sentinel),
         redis_servers.open_client(sentinel) as sentinel_client,
     ):
-        client = create_redis_client(
+        lines = create_redis_lines(
             sentinel=[f"127.0.0.1:{sentinel.port}"], master="otp", timeout_ms=2000
         )
-        async with ScriptClient(client, replicas=1, wait_ms=200) as link:
+        async with ScriptClient(lines, replicas=1, wait_ms=200) as link:
             await count_durably(link)
             redis_servers.wait_until(
                 lambda: redis_servers._start_failover(sentinel_client, "otp"),

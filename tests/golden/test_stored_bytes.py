@@ -8,7 +8,7 @@ import pytest
 
 from otp_service.cli import main
 from otp_service.store.client import ScriptClient
-from otp_service.store.connect import create_redis_client
+from otp_service.store.connect import create_redis_lines
 from otp_service.store.embedded import EmbeddedServer
 from tests.golden.archive_lines import (
     GOLDEN_ARCHIVE,
@@ -46,7 +46,7 @@ async def empty_client(server: EmbeddedServer) -> AsyncIterator[ScriptClient]:
     """Return a client of one empty server."""
     with redis_servers.open_client(server) as client:
         client.flushall()
-    async with ScriptClient(create_redis_client(url=server.url, timeout_ms=5000)) as script_client:
+    async with ScriptClient(create_redis_lines(url=server.url, timeout_ms=5000)) as script_client:
         yield script_client
 
 

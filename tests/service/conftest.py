@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from otp_service.store.client import ScriptClient
-from otp_service.store.connect import create_redis_client
+from otp_service.store.connect import create_redis_lines
 from otp_service.store.embedded import EmbeddedServer
 from tests.installation import Installation
 from tests.store import redis_servers
@@ -30,5 +30,5 @@ async def proxy(server: EmbeddedServer) -> AsyncIterator[FaultyProxy]:
 @pytest.fixture
 async def remote(proxy: FaultyProxy) -> AsyncIterator[Installation]:
     """The service behind the bad network."""
-    async with ScriptClient(create_redis_client(url=proxy.url, timeout_ms=5000)) as client:
+    async with ScriptClient(create_redis_lines(url=proxy.url, timeout_ms=5000)) as client:
         yield Installation(client)

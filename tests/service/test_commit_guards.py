@@ -39,7 +39,7 @@ class LosesItsReplicas(ScriptClient):
     """A client whose replicas acknowledge the first durable scripts, and then no more."""
 
     def __init__(self, client: ScriptClient, acknowledged: int) -> None:
-        super().__init__(client.redis_client, replicas=1, wait_ms=1)
+        super().__init__(client.lines, replicas=1, wait_ms=1)
         self.acknowledged = acknowledged
 
     async def run_script(

@@ -8,7 +8,7 @@ import pytest
 
 from otp_service.core.limits import Bucket, Limit
 from otp_service.store.client import ScriptClient
-from otp_service.store.connect import create_redis_client
+from otp_service.store.connect import create_redis_lines
 from otp_service.store.embedded import EmbeddedServer
 from tests.installation import MINUTE_MS, Installation
 from tests.store import redis_servers
@@ -22,7 +22,7 @@ async def installation(server: EmbeddedServer) -> AsyncIterator[Installation]:
     """Return an installation on an empty Redis, after one login."""
     with redis_servers.open_client(server) as client:
         client.flushall()
-    async with ScriptClient(create_redis_client(url=server.url, timeout_ms=5000)) as script_client:
+    async with ScriptClient(create_redis_lines(url=server.url, timeout_ms=5000)) as script_client:
         installation = Installation(script_client)
         await log_in(installation, {})
         installation.advance_clock(MINUTE_MS)

@@ -19,7 +19,7 @@ from otp_service.core.phone_number import parse_number
 from otp_service.core.ports import Commit, CommitOutcome, Store
 from otp_service.core.tenant_share import apply_share
 from otp_service.store.client import ScriptClient
-from otp_service.store.connect import create_redis_client
+from otp_service.store.connect import create_redis_lines
 from otp_service.store.embedded import EmbeddedServer
 from tests.installation import HOUR_MS, Installation, gather_results, make_wrong_code
 from tests.store import redis_servers
@@ -83,7 +83,7 @@ async def workers(server: EmbeddedServer) -> AsyncIterator[list[Installation]]:
     async with contextlib.AsyncExitStack() as stack:
         clients = [
             await stack.enter_async_context(
-                ScriptClient(create_redis_client(url=server.url, timeout_ms=5000))
+                ScriptClient(create_redis_lines(url=server.url, timeout_ms=5000))
             )
             for _ in range(WORKERS + 1)
         ]

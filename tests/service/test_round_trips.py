@@ -13,7 +13,7 @@ import pytest
 from otp_service.core.errors import IncorrectCode, OtpError, RateLimited
 from otp_service.core.limits import DEFAULT_LIMITS, Limit, Window
 from otp_service.store.client import ScriptClient
-from otp_service.store.connect import create_redis_client
+from otp_service.store.connect import create_redis_lines
 from otp_service.store.embedded import EmbeddedServer
 from tests.installation import MINUTE_MS, SECOND_MS, Installation, gather_results, make_wrong_code
 from tests.service.app_user import AppUser
@@ -39,7 +39,7 @@ async def proxy(server: EmbeddedServer) -> AsyncIterator[FaultyProxy]:
 @pytest.fixture
 async def installation(proxy: FaultyProxy) -> AsyncIterator[Installation]:
     """Return an installation whose connections are open and whose scripts are loaded."""
-    async with ScriptClient(create_redis_client(url=proxy.url, timeout_ms=5000)) as script_client:
+    async with ScriptClient(create_redis_lines(url=proxy.url, timeout_ms=5000)) as script_client:
         installation = Installation(script_client)
         issued = await installation.issue("+447400123450")
         await installation.verify(issued, installation.router.extract_code())

@@ -1,7 +1,7 @@
 """An address that leads to another server from one moment on, as a DNS name does after a failover.
 
     async with AddressSwitch(old) as address:
-        client = ScriptClient(create_redis_client(url=address.url))
+        client = ScriptClient(create_redis_lines(url=address.url))
         address.target = new
 
 Connections that are open stay with the server that they were opened to.

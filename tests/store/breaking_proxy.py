@@ -1,7 +1,7 @@
 """A TCP proxy on loopback that breaks connections to a real server at chosen replies.
 
     async with BreakingProxy(server, seed=1) as proxy:
-        client = ScriptClient(create_redis_client(url=proxy.url))
+        client = ScriptClient(create_redis_lines(url=proxy.url))
         proxy.break_at(100, Breakage.HALF_REPLY)
 
 It forwards bytes in their order, and parses replies only to count them. So it serves one command at a

@@ -24,7 +24,7 @@ from otp_service.core.events import Attempted, EpochStarted
 from otp_service.core.limits import Bucket, Charge, Limit, Window
 from otp_service.core.ports import Commit, Committed
 from otp_service.store.client import ScriptClient
-from otp_service.store.connect import create_redis_client
+from otp_service.store.connect import create_redis_lines
 from otp_service.store.connector import CLIENT_NAME
 from otp_service.store.embedded import EmbeddedServer
 from otp_service.store.key_names import KeyNames
@@ -199,7 +199,7 @@ class Storm:
 
     def _connect(self) -> ScriptClient:
         options = redis_servers.build_connect_options(self.masters)
-        return ScriptClient(create_redis_client(**options, timeout_ms=10_000))
+        return ScriptClient(create_redis_lines(**options, timeout_ms=10_000))
 
     async def run(self, *, canceled: int = 0, calls: Sequence[str] = MIXED_CALLS) -> None:
         """Run these calls of each caller, and cancel so many callers at random points.

@@ -31,7 +31,7 @@ from otp_service.core.ports import (
 )
 from otp_service.store.account_records import AccountRecords, RecordContent, RecordFloor
 from otp_service.store.client import ScriptClient
-from otp_service.store.connect import create_redis_client
+from otp_service.store.connect import create_redis_lines
 from otp_service.store.embedded import EmbeddedServer
 from otp_service.store.redis_store import RedisStore
 from tests.installation import HOUR_MS, MINUTE_MS, Installation, gather_results
@@ -307,7 +307,7 @@ async def proxy(server: EmbeddedServer) -> AsyncIterator[FaultyProxy]:
 @pytest.mark.parametrize("failure", [ConnectionFailure.LOST_REPLY, ConnectionFailure.LOST_REQUEST])
 async def test_a_lost_reply_changes_nothing(proxy: FaultyProxy, failure: ConnectionFailure) -> None:
     """R83: the attempt is charged once, and the swap of the same call wins once."""
-    async with ScriptClient(create_redis_client(url=proxy.url, timeout_ms=5000)) as client:
+    async with ScriptClient(create_redis_lines(url=proxy.url, timeout_ms=5000)) as client:
         scenario = AccountScenario(client)
         await scenario.store_versions(1)
         proxy.fail_next(failure, b"authenticator.attempted", times=2)
@@ -358,7 +358,7 @@ async def test_a_restarted_redis_begins_another_epoch(tmp_path: Path) -> None:
     keys = None
     for _ in range(2):
         with redis_servers.start_server(tmp_path) as server:
-            async with ScriptClient(create_redis_client(url=server.url)) as client:
+            async with ScriptClient(create_redis_lines(url=server.url)) as client:
                 scenario = AccountScenario(client, keys=keys)
                 keys = scenario.installation.keys
                 outcome = await scenario.attempt()
@@ -480,8 +480,8 @@ async def test_an_old_record_of_a_replica_is_no_alarm(tmp_path: Path) -> None:
         redis_servers.start_replica(tmp_path / "new", master) as replica,
     ):
         async with (
-            ScriptClient(create_redis_client(url=master.url)) as one,
-            ScriptClient(create_redis_client(url=replica.url)) as other,
+            ScriptClient(create_redis_lines(url=master.url)) as one,
+            ScriptClient(create_redis_lines(url=replica.url)) as other,
         ):
             scenario = AccountScenario(one)
             await scenario.store_versions(1)

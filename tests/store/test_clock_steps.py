@@ -12,7 +12,7 @@ import pytest
 from otp_service.core.errors import ChallengeExpired, ChallengeNotFound, NumberLocked, RateLimited
 from otp_service.core.limits import MAX_CONSECUTIVE_FAILURES, Bucket, Limit
 from otp_service.store.client import ScriptClient
-from otp_service.store.connect import create_redis_client
+from otp_service.store.connect import create_redis_lines
 from tests.installation import Installation
 from tests.store import redis_servers
 from tests.store.stepped_clock import write_server_with_clock
@@ -42,7 +42,7 @@ class Machine:
 async def machine(tmp_path: Path) -> AsyncIterator[Machine]:
     program, clock = write_server_with_clock(tmp_path / "program")
     with redis_servers.start_server(tmp_path / "data", binary=program) as server:
-        async with ScriptClient(create_redis_client(url=server.url, timeout_ms=5000)) as link:
+        async with ScriptClient(create_redis_lines(url=server.url, timeout_ms=5000)) as link:
             yield Machine(Installation(link), clock)
 
 

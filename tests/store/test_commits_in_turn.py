@@ -12,7 +12,7 @@ from otp_service.core.events import Attempted, EpochStarted, IssueDenied
 from otp_service.core.limits import Bucket, Charge, Limit, LimitRefusal, Window
 from otp_service.core.ports import Commit, Committed, Refund
 from otp_service.store.client import ScriptClient
-from otp_service.store.connect import create_redis_client
+from otp_service.store.connect import create_redis_lines
 from otp_service.store.embedded import EmbeddedServer
 from otp_service.store.key_names import KeyNames
 from otp_service.store.record_cipher import RecordCipher
@@ -37,7 +37,7 @@ async def proxy(server: EmbeddedServer) -> AsyncIterator[FaultyProxy]:
 @pytest.fixture
 async def store(proxy: FaultyProxy) -> AsyncIterator[RedisStore]:
     keys = generate_keys()
-    async with ScriptClient(create_redis_client(url=proxy.url, timeout_ms=5000)) as client:
+    async with ScriptClient(create_redis_lines(url=proxy.url, timeout_ms=5000)) as client:
         yield RedisStore(
             client,
             KeyNames(keys.limit.current),

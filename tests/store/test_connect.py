@@ -17,7 +17,7 @@ from redis.exceptions import TimeoutError as TimedOut
 
 from otp_service.core.errors import StoreUnavailable
 from otp_service.store.client import ScriptClient
-from otp_service.store.connect import create_redis_client
+from otp_service.store.connect import create_redis_lines
 from otp_service.store.connector import CLIENT_NAME
 from otp_service.store.lua_script import LuaScript
 from otp_service.store.reply_errors import CallInterrupted
@@ -95,7 +95,7 @@ async def test_an_error_among_reads_is_an_unavailable_store(script_client):
 async def test_a_command_whose_answer_is_late_is_not_repeated(script_client, masters):
     """redis-py would try ten times more, and count eleven (R83)."""
     async with ScriptClient(
-        create_redis_client(**redis_servers.build_connect_options(masters), timeout_ms=100)
+        create_redis_lines(**redis_servers.build_connect_options(masters), timeout_ms=100)
     ) as hasty:
         await eventually(lambda: hasty.read_many([(KEYS[7], [("GET", KEYS[7])])]))
 
@@ -109,7 +109,7 @@ async def test_a_command_whose_answer_is_late_is_not_repeated(script_client, mas
 async def test_more_calls_than_may_wait_are_refused_in_time(masters):
     """A Redis that hangs: an error for each caller, and no hang; then it recovers (R85)."""
     async with ScriptClient(
-        create_redis_client(
+        create_redis_lines(
             **redis_servers.build_connect_options(masters), timeout_ms=100, max_calls=2
         )
     ) as small:
@@ -148,7 +148,7 @@ async def test_a_cancelled_call_leaves_its_answer_to_nobody(script_client):
 
 async def test_too_few_replicas_are_an_unavailable_store(script_client):
     """Nothing is compared or sent on the word of one server where more are asked for."""
-    strict = ScriptClient(script_client.redis_client, replicas=1, wait_ms=10)
+    strict = ScriptClient(script_client.lines, replicas=1, wait_ms=10)
 
     with pytest.raises(StoreUnavailable, match="replicas"):
         await count(strict, durable=True)
@@ -166,7 +166,7 @@ async def test_operators_see_who_we_are(script_client, owners):
 
 async def test_the_wrong_password_is_an_error_at_the_first_command(masters):
     """Creating a client sends nothing."""
-    stranger = create_redis_client(
+    stranger = create_redis_lines(
         **redis_servers.build_connect_options(masters), username="nobody", password="wrong"
     )
 
@@ -178,10 +178,10 @@ async def test_the_wrong_password_is_an_error_at_the_first_command(masters):
 async def test_nobody_there_is_an_error_and_no_surprise():
     """A cluster that is away is one that RedisStore knows as well as any other."""
     port = redis_servers.find_free_port()
-    async with ScriptClient(create_redis_client(url=f"redis://127.0.0.1:{port}")) as one:
+    async with ScriptClient(create_redis_lines(url=f"redis://127.0.0.1:{port}")) as one:
         with pytest.raises(Disconnected):
             await count(one)
-    async with ScriptClient(create_redis_client(cluster=[f"127.0.0.1:{port}"])) as cluster:
+    async with ScriptClient(create_redis_lines(cluster=[f"127.0.0.1:{port}"])) as cluster:
         with pytest.raises(StoreUnavailable):
             await count(cluster)
 
@@ -189,7 +189,7 @@ async def test_nobody_there_is_an_error_and_no_surprise():
 def test_a_client_for_nothing_is_refused():
     """The settings are checked before; this is for who comes by another way."""
     with pytest.raises(ValueError, match="say where Redis is"):
-        create_redis_client()
+        create_redis_lines()
 
 
 # ---------------------------------------------------------------------------------- one server
@@ -198,7 +198,7 @@ def test_a_client_for_nothing_is_refused():
 async def test_a_url_may_name_a_database(tmp_path):
     """redis://host:port/3."""
     with redis_servers.start_server(tmp_path, port=redis_servers.find_free_port()) as server:
-        async with ScriptClient(create_redis_client(url=f"{server.url}/3")) as link:
+        async with ScriptClient(create_redis_lines(url=f"{server.url}/3")) as link:
             await count(link)
 
         with redis_servers.open_client(server) as client:
@@ -209,7 +209,7 @@ async def test_a_restart_is_survived(tmp_path):
     """Connections to the old server are found to be dead before or at their next use."""
     server = redis_servers.EmbeddedServer(tmp_path, port=redis_servers.find_free_port())
     with server:
-        link = ScriptClient(create_redis_client(url=server.url, timeout_ms=5000))
+        link = ScriptClient(create_redis_lines(url=server.url, timeout_ms=5000))
         assert [1] * 10 == await asyncio.gather(*(count(link, KEYS[n]) for n in range(10)))
 
     async with link:
@@ -258,14 +258,14 @@ async def test_tls_checks_the_certificate(tmp_path, certificates, redis_7):
     authority = options["tls_cert_file"]
     with redis_servers.start_server(tmp_path, binary=redis_7.binary, **options):
         for scheme in ("redis", "rediss"):
-            client = create_redis_client(
+            lines = create_redis_lines(
                 url=f"{scheme}://127.0.0.1:{port}", tls=True, tls_ca=authority, timeout_ms=5000
             )
-            async with ScriptClient(client) as link:
+            async with ScriptClient(lines) as link:
                 await count(link)
 
         async with ScriptClient(
-            create_redis_client(url=f"rediss://127.0.0.1:{port}", timeout_ms=5000)
+            create_redis_lines(url=f"rediss://127.0.0.1:{port}", timeout_ms=5000)
         ) as trusting:
             with pytest.raises(Disconnected, match="certificate"):
                 await count(trusting)
@@ -278,10 +278,10 @@ async def test_tls_checks_the_certificate(tmp_path, certificates, redis_7):
 async def test_a_failover_of_sentinel_is_survived(tmp_path):
     """The next master is asked for, and what was acknowledged by a replica is there."""
     with redis_servers.start_sentinel(tmp_path) as (master, replica, sentinel):
-        client = create_redis_client(
+        lines = create_redis_lines(
             sentinel=["127.0.0.1:1", f"127.0.0.1:{sentinel.port}"], master="otp", timeout_ms=2000
         )
-        async with ScriptClient(client, replicas=1, wait_ms=1000) as link:
+        async with ScriptClient(lines, replicas=1, wait_ms=1000) as link:
             assert 1 == await count(link, durable=True)
 
             redis_servers.kill_server(master)
@@ -300,10 +300,10 @@ async def test_a_failover_of_sentinel_is_survived(tmp_path):
 async def test_a_demoted_master_is_left(tmp_path):
     """The old master still answers, READONLY; then the Sentinels are asked for the new one."""
     with redis_servers.start_sentinel(tmp_path) as (master, replica, sentinel):
-        client = create_redis_client(
+        lines = create_redis_lines(
             sentinel=[f"127.0.0.1:{sentinel.port}"], master="otp", timeout_ms=2000
         )
-        async with ScriptClient(client) as link:
+        async with ScriptClient(lines) as link:
             await asyncio.gather(*(count(link) for _ in range(5)))
 
             with (
@@ -323,10 +323,10 @@ async def test_a_replica_that_sentinel_names_is_not_used(tmp_path):
     with redis_servers.start_sentinel(tmp_path) as (master, _, sentinel):
         with redis_servers.open_client(master) as demoted:
             demoted.replicaof("127.0.0.1", redis_servers.find_free_port())
-        client = create_redis_client(
+        lines = create_redis_lines(
             sentinel=[f"127.0.0.1:{sentinel.port}"], master="otp", timeout_ms=2000
         )
-        async with ScriptClient(client) as link:
+        async with ScriptClient(lines) as link:
             with pytest.raises(ReadOnlyError):
                 await link.run_pipeline(KEYS[7], [("GET", KEYS[7])])
 
@@ -334,7 +334,7 @@ async def test_a_replica_that_sentinel_names_is_not_used(tmp_path):
 async def test_sentinels_that_are_away_are_an_error():
     """It is handled as an unreachable server."""
     sentinel = f"127.0.0.1:{redis_servers.find_free_port()}"
-    async with ScriptClient(create_redis_client(sentinel=[sentinel], master="otp")) as link:
+    async with ScriptClient(create_redis_lines(sentinel=[sentinel], master="otp")) as link:
         with pytest.raises(Disconnected):
             await count(link)
 
@@ -350,8 +350,8 @@ def listen_silently(size):
 async def test_sentinels_that_hang_take_one_timeout_together():
     """Their timeouts do not add up: calls wait for the answer."""
     with listen_silently(4) as sentinels:
-        client = create_redis_client(sentinel=sentinels, master="otp", timeout_ms=1000)
-        async with ScriptClient(client) as link, asyncio.timeout(3):
+        lines = create_redis_lines(sentinel=sentinels, master="otp", timeout_ms=1000)
+        async with ScriptClient(lines) as link, asyncio.timeout(3):
             with pytest.raises((Disconnected, TimedOut)):
                 await count(link)
 
@@ -361,8 +361,8 @@ async def test_sentinels_that_hang_do_not_delay_the_answer_of_another_one(tmp_pa
     """One after another, the first line would be opened after twice the timeout."""
     with redis_servers.start_sentinel(tmp_path) as (_, _, sentinel), listen_silently(2) as hanging:
         sentinels = [*hanging, f"127.0.0.1:{sentinel.port}"]
-        client = create_redis_client(sentinel=sentinels, master="otp", timeout_ms=5000)
-        async with ScriptClient(client) as link, asyncio.timeout(5):
+        lines = create_redis_lines(sentinel=sentinels, master="otp", timeout_ms=5000)
+        async with ScriptClient(lines) as link, asyncio.timeout(5):
             assert 1 == await count(link)
 
 
@@ -410,7 +410,7 @@ def slot(cluster):
 async def clustered(cluster):
     """A link to the cluster that knows where everything is."""
     async with ScriptClient(
-        create_redis_client(**redis_servers.build_connect_options(cluster), timeout_ms=5000)
+        create_redis_lines(**redis_servers.build_connect_options(cluster), timeout_ms=5000)
     ) as link:
         await count(link)
         yield link
@@ -419,7 +419,7 @@ async def clustered(cluster):
 @pytest.mark.parametrize("durable", [False, True])
 async def test_a_moved_slot_is_followed(clustered, slot, durable):
     """Resharding: MOVED says that nothing was run, so the command goes elsewhere."""
-    link = ScriptClient(clustered.redis_client, replicas=int(durable), wait_ms=1)
+    link = ScriptClient(clustered.lines, replicas=int(durable), wait_ms=1)
     for client in slot.clients:
         client.flushall()
     to = (slot.owner() + 1) % 3
@@ -458,10 +458,10 @@ async def test_a_failover_in_a_cluster_is_survived(tmp_path):
         redis_servers.open_client(dying) as asked,
     ):
         key = next(key for key in KEYS if redis_servers.is_key_owner(asked, key))
-        client = create_redis_client(
+        lines = create_redis_lines(
             **redis_servers.build_connect_options([*others, replica]), timeout_ms=2000
         )
-        async with ScriptClient(client, replicas=1, wait_ms=1000) as link:
+        async with ScriptClient(lines, replicas=1, wait_ms=1000) as link:
             assert 1 == await count(link, key, durable=True)
 
             redis_servers.kill_server(dying)

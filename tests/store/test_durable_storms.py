@@ -7,7 +7,7 @@ import pytest
 
 from otp_service.core.errors import NotReplicated
 from otp_service.store.client import ScriptClient
-from otp_service.store.connect import create_redis_client
+from otp_service.store.connect import create_redis_lines
 from otp_service.store.embedded import EmbeddedServer
 from tests.installation import gather_results
 from tests.store import redis_servers
@@ -48,8 +48,8 @@ async def proxy(master: EmbeddedServer) -> AsyncIterator[BreakingProxy]:
 
 
 def connect(url: str, *, wait_ms: int) -> ScriptClient:
-    client = create_redis_client(url=url, timeout_ms=5000)
-    return ScriptClient(client, replicas=1, wait_ms=wait_ms)
+    lines = create_redis_lines(url=url, timeout_ms=5000)
+    return ScriptClient(lines, replicas=1, wait_ms=wait_ms)
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from otp_service.core.keys import Key, KeyRing
 from otp_service.core.limits import Bucket, Charge, Limit, Window
 from otp_service.core.ports import Commit, Committed
 from otp_service.store.client import ScriptClient
-from otp_service.store.connect import create_redis_client
+from otp_service.store.connect import create_redis_lines
 from otp_service.store.embedded import EmbeddedServer
 from otp_service.store.key_names import KeyNames
 from otp_service.store.record_cipher import RecordCipher
@@ -145,7 +145,7 @@ async def empty_client(server: EmbeddedServer) -> AsyncIterator[ScriptClient]:
     """Return a client of one empty server, for slow tests that do not depend on the kind of Redis."""
     with redis_servers.open_client(server) as client:
         client.flushall()
-    async with ScriptClient(create_redis_client(url=server.url, timeout_ms=5000)) as link:
+    async with ScriptClient(create_redis_lines(url=server.url, timeout_ms=5000)) as link:
         yield link
 
 
@@ -220,7 +220,7 @@ async def test_each_start_of_redis_begins_one_epoch(tmp_path: Path) -> None:
     """R70: a gap is declared, and never looks like a fork; nothing else begins an epoch."""
     for round_ in range(3):
         with redis_servers.start_server(tmp_path) as server:
-            async with ScriptClient(create_redis_client(url=server.url)) as link:
+            async with ScriptClient(create_redis_lines(url=server.url)) as link:
                 log = EventLogHarness(link)
                 for partition in (PARTITION, 8):
                     for i in range(3):
@@ -239,12 +239,12 @@ async def test_each_start_of_redis_begins_one_epoch(tmp_path: Path) -> None:
 async def test_a_killed_redis_begins_an_epoch_too(tmp_path: Path) -> None:
     """R78: acknowledged events are in the AOF."""
     with redis_servers.start_server(tmp_path) as server:
-        async with ScriptClient(create_redis_client(url=server.url)) as link:
+        async with ScriptClient(create_redis_lines(url=server.url)) as link:
             await EventLogHarness(link).append_events("a", "b")
         redis_servers.kill_server(server)
 
     with redis_servers.start_server(tmp_path) as server:
-        async with ScriptClient(create_redis_client(url=server.url)) as link:
+        async with ScriptClient(create_redis_lines(url=server.url)) as link:
             log = EventLogHarness(link)
             await log.append_events("c")
             entries = await log.read_entries()
@@ -267,8 +267,8 @@ async def test_a_failover_that_loses_the_tail_does_not_look_like_a_fork(tmp_path
     ):
         async with (
             # Longer than the WAIT below takes on a busy machine.
-            ScriptClient(create_redis_client(url=old.url, timeout_ms=20_000)) as link,
-            ScriptClient(create_redis_client(url=new.url, timeout_ms=20_000)) as other,
+            ScriptClient(create_redis_lines(url=old.url, timeout_ms=20_000)) as link,
+            ScriptClient(create_redis_lines(url=new.url, timeout_ms=20_000)) as other,
         ):
             before, after = EventLogHarness(link), EventLogHarness(other)
             new_client.config_set("repl-diskless-sync-delay", REPLICA_WAIT_SECONDS)

@@ -10,7 +10,7 @@ from redis.exceptions import TimeoutError as TimedOut
 
 from otp_service.core.errors import NotReplicated, StoreUnavailable
 from otp_service.store.client import ScriptClient
-from otp_service.store.connect import create_redis_client
+from otp_service.store.connect import create_redis_lines
 from otp_service.store.failure_log import (
     MAX_DESCRIPTIONS,
     REPEAT_INTERVAL_SECONDS,
@@ -201,7 +201,7 @@ async def test_a_failed_call_is_logged_with_the_answer_of_redis(server, caplog):
     """The error that is raised has the same text for commands, and none of it for callers."""
     async with (
         FaultyProxy(server) as proxy,
-        ScriptClient(create_redis_client(url=proxy.url, timeout_ms=5000)) as link,
+        ScriptClient(create_redis_lines(url=proxy.url, timeout_ms=5000)) as link,
     ):
         proxy.fail_next(b"-MISCONF Errors writing to the AOF file: 9f '{07}:x'\r\n", times=10)
 
@@ -216,7 +216,7 @@ async def test_a_failed_call_is_logged_with_the_answer_of_redis(server, caplog):
 
 async def test_a_server_that_is_away_is_logged(caplog):
     port = redis_servers.find_free_port()
-    async with ScriptClient(create_redis_client(url=f"redis://127.0.0.1:{port}")) as link:
+    async with ScriptClient(create_redis_lines(url=f"redis://127.0.0.1:{port}")) as link:
         with pytest.raises(StoreUnavailable):
             await link.read_each(["{07}:x"], "GET")
 
@@ -226,7 +226,7 @@ async def test_a_server_that_is_away_is_logged(caplog):
 
 async def test_a_cluster_that_is_away_is_logged(caplog):
     cluster = [f"127.0.0.1:{redis_servers.find_free_port()}"]
-    async with ScriptClient(create_redis_client(cluster=cluster)) as link:
+    async with ScriptClient(create_redis_lines(cluster=cluster)) as link:
         with pytest.raises(StoreUnavailable):
             await link.read_each(["{07}:x"], "GET")
 
@@ -236,7 +236,7 @@ async def test_a_cluster_that_is_away_is_logged(caplog):
 
 
 async def test_too_few_replicas_are_logged(server, caplog):
-    strict = ScriptClient(create_redis_client(url=server.url), replicas=1, wait_ms=1)
+    strict = ScriptClient(create_redis_lines(url=server.url), replicas=1, wait_ms=1)
     async with strict:
         with pytest.raises(StoreUnavailable):
             await strict.retry_lost_reply(

@@ -15,7 +15,7 @@ from otp_service.core.errors import StoreUnavailable
 from otp_service.store import health, permissions
 from otp_service.store.client import ScriptClient
 from otp_service.store.commit_request import COMMIT_LUA, read_lua
-from otp_service.store.connect import create_redis_client
+from otp_service.store.connect import create_redis_lines
 from otp_service.store.lua_script import LuaScript
 from otp_service.store.server_checks import check_server
 from tests.store import redis_servers
@@ -48,10 +48,10 @@ def user(client: Redis, *rules: str) -> dict[str, Any]:
 
 async def faults(server, *, replicas: int = 0, **login: Any) -> dict[str, str]:
     """Return the remedies by what is wrong."""
-    client = create_redis_client(
+    lines = create_redis_lines(
         **redis_servers.build_connect_options([server]), timeout_ms=5000, **login
     )
-    async with ScriptClient(client, replicas=replicas) as link:
+    async with ScriptClient(lines, replicas=replicas) as link:
         return dict(await health.find_issues(link))
 
 
@@ -103,11 +103,11 @@ async def test_the_services_own_user_needs_little_more_in_a_cluster(cluster):
     with contextlib.ExitStack() as stack:
         owners = [stack.enter_context(redis_servers.open_client(master)) for master in cluster]
         logins = [user(owner, KEYS, *SERVICE, *IN_A_CLUSTER) for owner in owners]
-        client = create_redis_client(
+        lines = create_redis_lines(
             **redis_servers.build_connect_options(cluster), timeout_ms=5000, **logins[0]
         )
 
-        async with ScriptClient(client) as link:
+        async with ScriptClient(lines) as link:
             found = await health.find_issues(link)
 
         for owner in owners:
@@ -170,8 +170,8 @@ async def test_replicas_that_are_there_are_enough(tmp_path):
 async def behind_sentinel(*ports: int, replicas: int) -> AsyncIterator[ScriptClient]:
     """A link that asks these Sentinels for the master, as a setting of redis.replicas has it."""
     sentinels = [f"127.0.0.1:{port}" for port in ports]
-    client = create_redis_client(sentinel=sentinels, master="otp", timeout_ms=5000)
-    async with ScriptClient(client, replicas=replicas, wait_ms=1000) as link:
+    lines = create_redis_lines(sentinel=sentinels, master="otp", timeout_ms=5000)
+    async with ScriptClient(lines, replicas=replicas, wait_ms=1000) as link:
         yield link
 
 
@@ -246,7 +246,7 @@ async def test_a_sentinel_that_is_away_is_passed_over(one_of_two):
         assert "1 of 2 replicas" in dict(await health.find_issues(link))["redis.replicas"]
 
         with redis_servers.suspend_server(sentinel):
-            for sentinel_client in link.redis_client.sentinel.sentinels:
+            for sentinel_client in link.lines.sentinel.sentinels:
                 (one,) = sentinel_client.sentinels
                 one.connection_pool.connection_kwargs["socket_timeout"] = 0.1
                 await one.connection_pool.disconnect()
@@ -267,7 +267,7 @@ async def test_a_log_that_would_fill_redis_is_named(own):
     """Nothing is evicted, so a log that fills Redis ends in 503 for every request."""
     server, client = own
     client.config_set("maxmemory", "256mb")
-    async with ScriptClient(create_redis_client(url=server.url, timeout_ms=5000)) as link:
+    async with ScriptClient(create_redis_lines(url=server.url, timeout_ms=5000)) as link:
         assert [] == await health.find_issues(link, max_stream_entries=3_000)
         ((name, remedy),) = await health.find_issues(link, max_stream_entries=20_000)
 
@@ -282,7 +282,7 @@ async def test_a_log_that_would_fill_redis_is_named(own):
 async def test_a_redis_that_is_away_is_no_fault():
     """It may return, so the caller decides how to handle it."""
     async with ScriptClient(
-        create_redis_client(url=f"redis://127.0.0.1:{redis_servers.find_free_port()}")
+        create_redis_lines(url=f"redis://127.0.0.1:{redis_servers.find_free_port()}")
     ) as link:
         with pytest.raises(StoreUnavailable):
             await health.find_issues(link)
@@ -331,7 +331,7 @@ async def test_a_redis_that_takes_writes_is_ready(script_client):
 async def test_a_full_redis_is_not_ready_and_recovers(own):
     """Reads still work then, and prove nothing."""
     server, client = own
-    async with ScriptClient(create_redis_client(url=server.url, timeout_ms=5000)) as link:
+    async with ScriptClient(create_redis_lines(url=server.url, timeout_ms=5000)) as link:
         client.config_set("maxmemory", "1")
         assert not await health.is_ready(link)
 
@@ -344,7 +344,7 @@ async def test_a_read_only_redis_is_not_ready(own):
     server, client = own
     client.replicaof("127.0.0.1", redis_servers.find_free_port())
 
-    async with ScriptClient(create_redis_client(url=server.url, timeout_ms=5000)) as link:
+    async with ScriptClient(create_redis_lines(url=server.url, timeout_ms=5000)) as link:
         assert not await health.is_ready(link)
 
 
@@ -352,7 +352,7 @@ async def test_a_redis_without_its_replicas_is_not_ready(own):
     """Nothing could be compared or sent."""
     server, _ = own
     async with ScriptClient(
-        create_redis_client(url=server.url, timeout_ms=5000), replicas=1, wait_ms=10
+        create_redis_lines(url=server.url, timeout_ms=5000), replicas=1, wait_ms=10
     ) as link:
         assert not await health.is_ready(link)
 
@@ -361,14 +361,14 @@ async def test_a_redis_that_is_away_is_not_ready():
     """This holds for a cluster as well."""
     port = redis_servers.find_free_port()
     for address in ({"url": f"redis://127.0.0.1:{port}"}, {"cluster": [f"127.0.0.1:{port}"]}):
-        async with ScriptClient(create_redis_client(**address)) as link:
+        async with ScriptClient(create_redis_lines(**address)) as link:
             assert not await health.is_ready(link)
 
 
 async def test_a_redis_that_hangs_is_not_ready_in_time(own):
     """The answer comes within the time that a balancer waits for it."""
     server, client = own
-    async with ScriptClient(create_redis_client(url=server.url, timeout_ms=5000)) as link:
+    async with ScriptClient(create_redis_lines(url=server.url, timeout_ms=5000)) as link:
         client.execute_command("CLIENT PAUSE", 1000, "ALL")
         start = time.monotonic()
 
@@ -384,7 +384,7 @@ async def test_a_redis_that_may_forget_is_not_ready(own, option, value, caplog):
     """R76, R78: it may have started, or been promoted, after the check of the start."""
     server, client = own
     usual = client.config_get(option)[option]
-    async with ScriptClient(create_redis_client(url=server.url, timeout_ms=5000)) as link:
+    async with ScriptClient(create_redis_lines(url=server.url, timeout_ms=5000)) as link:
         assert await health.is_ready(link)
         client.config_set(option, value)
         assert not await health.is_ready(link)
@@ -399,7 +399,7 @@ async def test_each_master_of_a_cluster_must_be_safe(cluster, caplog):
     """One that forgets is enough for a lost attempt."""
     *_, last = cluster
     options = redis_servers.build_connect_options(cluster)
-    async with ScriptClient(create_redis_client(**options, timeout_ms=5000)) as link:
+    async with ScriptClient(create_redis_lines(**options, timeout_ms=5000)) as link:
         with redis_servers.open_client(last) as client:
             client.config_set("maxmemory-policy", "allkeys-lru")
             try:
@@ -415,7 +415,7 @@ async def test_a_server_that_takes_over_is_checked_at_once(tmp_path, caplog):
     """Its first connection reads INFO, before any call of readiness."""
     port = redis_servers.find_free_port()
     async with ScriptClient(
-        create_redis_client(url=f"redis://127.0.0.1:{port}", timeout_ms=5000)
+        create_redis_lines(url=f"redis://127.0.0.1:{port}", timeout_ms=5000)
     ) as link:
         with redis_servers.start_server(tmp_path / "safe", port=port):
             await link.run_script(SET, ("{00}:x",), ())
@@ -436,7 +436,7 @@ async def test_without_the_permission_for_info_nothing_is_ready(own, caplog):
     """The reason is in the log, not a failure of the connection."""
     server, client = own
     login = user(client, KEYS, *SERVICE, "-info")
-    async with ScriptClient(create_redis_client(url=server.url, timeout_ms=5000, **login)) as link:
+    async with ScriptClient(create_redis_lines(url=server.url, timeout_ms=5000, **login)) as link:
         assert 1 == len(await link.run_pipeline("{00}:x", [("GET", "{00}:x")]))
         assert not await health.is_ready(link)
 
@@ -454,8 +454,8 @@ async def test_a_cluster_requires_all_replicas_of_a_master(tmp_path, replicas, i
         redis_servers.start_cluster_replica(tmp_path / "one", master),
         redis_servers.start_cluster_replica(tmp_path / "two", master),
     ):
-        client = create_redis_client(cluster=[f"127.0.0.1:{master.port}"], timeout_ms=5000)
-        async with ScriptClient(client, replicas=replicas, wait_ms=1000) as link:
+        lines = create_redis_lines(cluster=[f"127.0.0.1:{master.port}"], timeout_ms=5000)
+        async with ScriptClient(lines, replicas=replicas, wait_ms=1000) as link:
             found = await health.find_issues(link)
             ready = await health.is_ready(link)
 

@@ -13,7 +13,7 @@ from redis.exceptions import TimeoutError as TimedOut
 
 from otp_service.core.errors import StoreUnavailable
 from otp_service.store.client import MAX_LOST_REPLIES, ScriptClient
-from otp_service.store.connect import create_redis_client
+from otp_service.store.connect import create_redis_lines
 from otp_service.store.line import MAX_CALLS_IN_FLIGHT, MAX_REPLY_TIMEOUTS, Line
 from otp_service.store.lua_script import LuaScript
 from otp_service.store.reply_errors import CallInterrupted, UnexpectedReply
@@ -36,15 +36,15 @@ async def scripted() -> AsyncIterator[ScriptedServer]:
 @contextlib.asynccontextmanager
 async def connect(server: ScriptedServer, **options: Any) -> AsyncIterator[ScriptClient]:
     replicas = options.pop("replicas", 0)
-    client = create_redis_client(url=server.url, **{"timeout_ms": 5000} | options)
-    async with ScriptClient(client, replicas=replicas) as link:
+    lines = create_redis_lines(url=server.url, **{"timeout_ms": 5000} | options)
+    async with ScriptClient(lines, replicas=replicas) as link:
         yield link
 
 
 def get_plain_line(link: ScriptClient) -> Line:
     """Return the line of calls that need not be durable."""
-    assert isinstance(link.redis_client, ServerLines)
-    return link.redis_client._lines["plain"]
+    assert isinstance(link.lines, ServerLines)
+    return link.lines._lines["plain"]
 
 
 class HeldReplies:
@@ -488,8 +488,8 @@ async def test_canceled_callers_do_not_get_around_the_bound(scripted: ScriptedSe
 
 async def test_a_worker_has_two_connections(server: Any) -> None:
     """However many calls there are; CLIENT LIST names them."""
-    client = create_redis_client(url=server.url, timeout_ms=5000)
-    async with ScriptClient(client, replicas=1, wait_ms=1) as link:
+    lines = create_redis_lines(url=server.url, timeout_ms=5000)
+    async with ScriptClient(lines, replicas=1, wait_ms=1) as link:
         await asyncio.gather(
             *(call(link, n, durable=n % 2 == 0) for n in range(200)), return_exceptions=True
         )
@@ -508,8 +508,8 @@ async def test_kills_of_the_connection_count_nothing_twice(server: Any) -> None:
     """CLIENT KILL in the middle of a thousand counts: each reply is a count of its own."""
     with redis_servers.open_client(server) as admin:
         admin.flushall()
-        client = create_redis_client(url=server.url, timeout_ms=5000)
-        async with ScriptClient(client) as link:
+        lines = create_redis_lines(url=server.url, timeout_ms=5000)
+        async with ScriptClient(lines) as link:
             results: list[Any] = []
             for _ in range(10):
                 tasks = [
@@ -535,8 +535,8 @@ async def test_an_acl_user_logs_in_before_anything_else(tmp_path: Any) -> None:
     ):
         admin.execute_command("ACL SETUSER", "otp", "reset", "on", ">sesame", "~*", "+@all")
         admin.execute_command("ACL SETUSER", "default", "off")
-        client = create_redis_client(url=server.url, username="otp", password="sesame")
-        async with ScriptClient(client) as link:
+        lines = create_redis_lines(url=server.url, username="otp", password="sesame")
+        async with ScriptClient(lines) as link:
             assert b"7" == await call(link, 7)
             (who,) = await link.run_pipeline(KEY, [("CLIENT", "LIST")])
 

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 
 from otp_service.store.client import ScriptClient
-from otp_service.store.connect import create_redis_client
+from otp_service.store.connect import create_redis_lines
 from otp_service.store.connector import CLIENT_NAME
 from otp_service.store.embedded import EmbeddedServer
 from tests.failover.login_load import LoginLoad
@@ -43,7 +43,7 @@ async def proxy(server: EmbeddedServer) -> AsyncIterator[BreakingProxy]:
 
 
 def connect(proxy: BreakingProxy, timeout_ms: int = 5000) -> ScriptClient:
-    return ScriptClient(create_redis_client(url=proxy.url, timeout_ms=timeout_ms))
+    return ScriptClient(create_redis_lines(url=proxy.url, timeout_ms=timeout_ms))
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
@@ -181,7 +181,7 @@ async def test_killed_connections_in_a_storm_refuse_no_call(
 ) -> None:
     """R83: CLIENT KILL of every connection, on one server and on each master of a cluster."""
     options = redis_servers.build_connect_options(masters)
-    async with ScriptClient(create_redis_client(**options, timeout_ms=5000)) as script_client:
+    async with ScriptClient(create_redis_lines(**options, timeout_ms=5000)) as script_client:
         storm = Storm(script_client, masters, callers=CALLERS, seed=kills)
         running = asyncio.create_task(storm.run(canceled=CANCELED // 2))
         for _ in range(kills):
@@ -235,7 +235,7 @@ async def test_a_master_of_a_cluster_that_hangs_refuses_no_call_to_the_others(
         affected = [p for p in range(64) if redis_servers.is_key_owner(admin, f"{{{p:02d}}}")]
     rest = [p for p in range(64) if p not in affected]
     options = redis_servers.build_connect_options(cluster)
-    async with ScriptClient(create_redis_client(**options, timeout_ms=2000)) as client:
+    async with ScriptClient(create_redis_lines(**options, timeout_ms=2000)) as client:
         stuck = Storm(client, cluster, callers=100, seed=1, partitions=affected, is_patient=True)
         others = Storm(client, cluster, callers=50, seed=2, partitions=rest)
         await others.run()

@@ -22,7 +22,7 @@ from otp_service.core.limits import DEFAULT_LIMITS, Algorithm, Limit, Window
 from otp_service.store import client
 from otp_service.store.client import ScriptClient
 from otp_service.store.commit_request import COMMIT_LUA, read_lua
-from otp_service.store.connect import create_redis_client
+from otp_service.store.connect import create_redis_lines
 from otp_service.store.embedded import EmbeddedServer
 from otp_service.store.lua_script import LuaScript
 from tests.installation import SECOND_MS, Installation, make_wrong_code
@@ -61,14 +61,14 @@ async def proxy(server: EmbeddedServer) -> AsyncIterator[FaultyProxy]:
 @pytest.fixture
 async def world(proxy: FaultyProxy) -> AsyncIterator[Installation]:
     """The service behind the bad network."""
-    async with ScriptClient(create_redis_client(url=proxy.url, timeout_ms=5000)) as link:
+    async with ScriptClient(create_redis_lines(url=proxy.url, timeout_ms=5000)) as link:
         yield Installation(link)
 
 
 async def holds(world: Installation) -> dict[str, Any]:
     """Return what each bucket holds, by its limit: instants, TATs or a row."""
     found: dict[str, Any] = {}
-    link = ScriptClient(world.script_client.redis_client)  # the world's may be a broken one
+    link = ScriptClient(world.script_client.lines)  # the world's may be a broken one
     for key in await redis_servers.list_keys(link, "*:limit:*"):
         count, stored = await link.run_pipeline(key, [("HGET", key, "count"), ("GET", key)])
         name = key.split(":")[2]
@@ -339,7 +339,7 @@ async def test_a_message_that_went_out_is_not_sent_again_under_its_key(
 
 async def test_silence_is_a_lost_reply_too(proxy: FaultyProxy) -> None:
     """R83: bounded by the timeout of the client; no other call reads the late reply."""
-    async with ScriptClient(create_redis_client(url=proxy.url, timeout_ms=300)) as link:
+    async with ScriptClient(create_redis_lines(url=proxy.url, timeout_ms=300)) as link:
         world = Installation(link)
         issued = await world.issue()
         proxy.fail_next(ConnectionFailure.SILENCE, CLAIM, times=2)
@@ -384,7 +384,7 @@ class BlindRetries(ScriptClient):
 @pytest.fixture(params=[FreshOperations, BlindRetries])
 async def broken(request: pytest.FixtureRequest, proxy: FaultyProxy) -> AsyncIterator[Installation]:
     """A service whose store knows no operations."""
-    async with request.param(create_redis_client(url=proxy.url, timeout_ms=5000)) as link:
+    async with request.param(create_redis_lines(url=proxy.url, timeout_ms=5000)) as link:
         world = Installation(link)
         await world.issue("+447400123450")
         if request.param is BlindRetries:

@@ -12,7 +12,7 @@ import pytest
 
 from otp_service.core.errors import StoreUnavailable
 from otp_service.store.client import MAX_LOST_REPLIES, ScriptClient
-from otp_service.store.connect import create_redis_client
+from otp_service.store.connect import create_redis_lines
 from otp_service.store.outage import MAX_OUTAGE_TIMEOUTS
 from tests.store.scripted_server import ScriptedServer, answer
 from tests.store.test_line import call, numbers
@@ -28,8 +28,8 @@ durable = pytest.mark.parametrize("durable", [False, True], ids=["plain", "durab
 async def connect(
     server: ScriptedServer, timeout_seconds: float = TIMEOUT_SECONDS
 ) -> AsyncIterator[ScriptClient]:
-    client = create_redis_client(url=server.url, timeout_ms=int(timeout_seconds * 1000))
-    async with ScriptClient(client, replicas=1) as link:
+    lines = create_redis_lines(url=server.url, timeout_ms=int(timeout_seconds * 1000))
+    async with ScriptClient(lines, replicas=1) as link:
         yield link
 
 

@@ -35,7 +35,7 @@ from otp_service.core.limits import (
 )
 from otp_service.core.ports import ChallengeSnapshot, Commit
 from otp_service.store.client import ScriptClient
-from otp_service.store.connect import create_redis_client
+from otp_service.store.connect import create_redis_lines
 from otp_service.store.embedded import EmbeddedServer
 from otp_service.store.line import Line
 from tests.installation import SECOND_MS, Installation, gather_results, make_wrong_code
@@ -125,7 +125,7 @@ async def connect_installation(
 ) -> AsyncIterator[Installation]:
     """Yield an installation on this server with a short timeout."""
     async with ScriptClient(
-        create_redis_client(url=server.url, **{"timeout_ms": 250} | options)
+        create_redis_lines(url=server.url, **{"timeout_ms": 250} | options)
     ) as script_client:
         yield Installation(script_client)
 
@@ -257,7 +257,7 @@ async def test_a_claim_that_no_replica_has_is_not_compared(
     """R79, design 8: WAIT follows claim, success and issue; the claim is refunded."""
     async with connect_installation(server_with_port) as installation:
         scenario = await StoreFailureScenario.create(installation)
-        strict = ScriptClient(installation.script_client.redis_client, replicas=1, wait_ms=10)
+        strict = ScriptClient(installation.script_client.lines, replicas=1, wait_ms=10)
         installation.store.client = strict
 
         with pytest.raises(StoreUnavailable):
@@ -287,7 +287,7 @@ async def test_a_change_that_no_replica_has_is_neither_confirmed_nor_sent(
 
         async def lose_replica(code: str, salt: bytes, **more: Any) -> bytes:
             installation.store.client = ScriptClient(
-                installation.script_client.redis_client, replicas=1, wait_ms=10
+                installation.script_client.lines, replicas=1, wait_ms=10
             )
             return await compute_argon2id(code, salt, **more)
 
@@ -377,7 +377,7 @@ async def test_every_error_of_redis_is_a_503(
     """R77: no error counts as success; for reads and changes, and for changes alone."""
     async with (
         FaultyProxy(server) as proxy,
-        ScriptClient(create_redis_client(url=proxy.url, timeout_ms=5000)) as script_client,
+        ScriptClient(create_redis_lines(url=proxy.url, timeout_ms=5000)) as script_client,
     ):
         with redis_servers.open_client(server) as client:
             client.flushall()
@@ -396,7 +396,7 @@ async def test_a_malformed_reply_is_not_a_success(server: EmbeddedServer) -> Non
     """R77: no reply of another shape counts as success."""
     async with (
         FaultyProxy(server) as proxy,
-        ScriptClient(create_redis_client(url=proxy.url, timeout_ms=5000)) as script_client,
+        ScriptClient(create_redis_lines(url=proxy.url, timeout_ms=5000)) as script_client,
     ):
         with redis_servers.open_client(server) as client:
             client.flushall()
@@ -449,7 +449,7 @@ async def test_of_two_hundred_requests_on_a_slow_network_each_is_answered(
     async with (
         FaultyProxy(server) as proxy,
         ScriptClient(
-            create_redis_client(url=proxy.url, timeout_ms=150, max_calls=20)
+            create_redis_lines(url=proxy.url, timeout_ms=150, max_calls=20)
         ) as script_client,
     ):
         with redis_servers.open_client(server) as client:
@@ -525,7 +525,7 @@ async def cancel_some(
 async def cancel_repeatedly(masters: list[EmbeddedServer]) -> Counter[type]:
     """Cancel 500 of many calls and count all outcomes; afterwards every caller gets a reply."""
     async with ScriptClient(
-        create_redis_client(**redis_servers.build_connect_options(masters), timeout_ms=5000)
+        create_redis_lines(**redis_servers.build_connect_options(masters), timeout_ms=5000)
     ) as shared_client:
         installation = Installation(shared_client)
         callers = [ChargingCaller(installation, number) for number in range(20)]

@@ -12,7 +12,7 @@ import pytest
 from otp_service.core.errors import OtpError, StoreUnavailable
 from otp_service.core.ports import ChallengeSnapshot
 from otp_service.store.client import ScriptClient
-from otp_service.store.connect import create_redis_client
+from otp_service.store.connect import create_redis_lines
 from otp_service.store.embedded import EmbeddedServer
 from tests.installation import Installation
 from tests.store import redis_servers
@@ -79,8 +79,8 @@ async def test_everybody_who_waits_logs_in_after_a_replica_was_away(
 ) -> None:
     """R79, design 8: 17 of 200 did, while charges were kept; 34 were locked and 149 were limited."""
     master, replica = servers
-    client = create_redis_client(url=master.url, timeout_ms=5000)
-    async with ScriptClient(client, replicas=1, wait_ms=100) as script_client:
+    lines = create_redis_lines(url=master.url, timeout_ms=5000)
+    async with ScriptClient(lines, replicas=1, wait_ms=100) as script_client:
         world = Installation(script_client)
         people = [Person(world, i) for i in range(PEOPLE)]
         half = len(people) // 2

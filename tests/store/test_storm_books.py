@@ -9,7 +9,7 @@ import pytest
 
 from otp_service.store.client import ScriptClient
 from otp_service.store.commit_request import COMMIT_LUA
-from otp_service.store.connect import create_redis_client
+from otp_service.store.connect import create_redis_lines
 from otp_service.store.embedded import EmbeddedServer
 from otp_service.store.lua_script import LuaScript
 from tests.store import redis_servers
@@ -94,9 +94,9 @@ async def test_a_storm_fails_on_a_client_that_is_broken(
     with redis_servers.open_client(server) as client:
         client.flushall()
     async with BreakingProxy(server, seed=1) as proxy:
-        client = create_redis_client(url=proxy.url, timeout_ms=5000)
+        lines = create_redis_lines(url=proxy.url, timeout_ms=5000)
         with pytest.raises(AssertionError):
-            await run_storm(broken(client), server, proxy)
+            await run_storm(broken(lines), server, proxy)
     assert proxy.break_count == 1
 
 

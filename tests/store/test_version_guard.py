@@ -8,7 +8,7 @@ import pytest
 
 from otp_service.core.errors import StoreTampered, StoreUnavailable
 from otp_service.store.client import ScriptClient
-from otp_service.store.connect import create_redis_client
+from otp_service.store.connect import create_redis_lines
 from otp_service.store.embedded import EmbeddedServer
 from otp_service.store.record_cipher import RecordCipher
 from otp_service.store.version_guard import MEMORY_MS, VersionGuard
@@ -37,8 +37,8 @@ async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
         redis_servers.start_replica(tmp_path / "new", master) as replica,
     ):
         async with (
-            ScriptClient(create_redis_client(url=master.url)) as one,
-            ScriptClient(create_redis_client(url=replica.url)) as other,
+            ScriptClient(create_redis_lines(url=master.url)) as one,
+            ScriptClient(create_redis_lines(url=replica.url)) as other,
         ):
             yield Pair(master, replica, one, other)
 

@@ -10,7 +10,7 @@ import redis
 from otp_service.core.errors import StoreUnavailable
 from otp_service.store import health
 from otp_service.store.client import ScriptClient
-from otp_service.store.connect import create_redis_client
+from otp_service.store.connect import create_redis_lines
 from otp_service.store.embedded import EmbeddedServer
 from otp_service.store.lua_script import LuaScript
 from tests.store import redis_servers
@@ -42,8 +42,8 @@ async def address(two_servers) -> AsyncIterator[AddressSwitch]:
 
 @contextlib.asynccontextmanager
 async def connect(address: AddressSwitch, **options) -> AsyncIterator[ScriptClient]:
-    client = create_redis_client(url=address.url, timeout_ms=2000)
-    async with ScriptClient(client, **options) as link:
+    lines = create_redis_lines(url=address.url, timeout_ms=2000)
+    async with ScriptClient(lines, **options) as link:
         yield link
 
 

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from otp_service.store.client import ScriptClient
-from otp_service.store.connect import create_redis_client
+from otp_service.store.connect import create_redis_lines
 from otp_service.store.embedded import EmbeddedServer
 from tests.api.twilio.sdk import VerifyHarness
 from tests.clients.conftest import npm_folder  # noqa: F401  # a fixture
@@ -18,7 +18,7 @@ async def installation(server: EmbeddedServer) -> AsyncIterator[Installation]:
     """Return an installation on one empty server."""
     with redis_servers.open_client(server) as client:
         client.flushall()
-    async with ScriptClient(create_redis_client(url=server.url, timeout_ms=5000)) as client:
+    async with ScriptClient(create_redis_lines(url=server.url, timeout_ms=5000)) as client:
         yield Installation(client)
 
 

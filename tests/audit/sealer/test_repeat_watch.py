@@ -10,7 +10,7 @@ from otp_service.audit.sealer import repeat_watch
 from otp_service.audit.sealer.repeat_watch import RepeatWatch
 from otp_service.core.log_entry import Entry, PendingEntries, StreamPosition
 from otp_service.store.client import ScriptClient
-from otp_service.store.connect import create_redis_client
+from otp_service.store.connect import create_redis_lines
 from otp_service.store.embedded import EmbeddedServer
 from tests.audit.sealed_log import SealedLog, run_until_idle
 from tests.store import redis_servers
@@ -22,7 +22,7 @@ async def test_a_call_that_is_repeated_after_a_failover_is_logged(
     """The archive has the event already, and the new master has lost the record of its operation."""
     with redis_servers.open_client(server) as admin:
         admin.flushall()
-        async with ScriptClient(create_redis_client(url=server.url, timeout_ms=5000)) as link:
+        async with ScriptClient(create_redis_lines(url=server.url, timeout_ms=5000)) as link:
             log = SealedLog(link, tmp_path / "archive")
             sealer = log.create_sealer()
             await log.append_events("a", "b")

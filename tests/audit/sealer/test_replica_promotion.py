@@ -12,7 +12,7 @@ from redis import Redis
 from otp_service.core.errors import StoreUnavailable
 from otp_service.store.archive_source import RedisArchiveSource
 from otp_service.store.client import ScriptClient
-from otp_service.store.connect import create_redis_client
+from otp_service.store.connect import create_redis_lines
 from otp_service.store.embedded import EmbeddedServer
 from tests.audit.sealed_log import SealedLog, run_until_idle
 from tests.store import redis_servers
@@ -61,7 +61,7 @@ async def test_after_the_promotion_of_a_lagging_replica_lost_events_stay_archive
     have lower ids then, and are never read.
     """
     with pair(tmp_path) as (master, replica):
-        async with ScriptClient(create_redis_client(url=master.url, timeout_ms=5000)) as link:
+        async with ScriptClient(create_redis_lines(url=master.url, timeout_ms=5000)) as link:
             log = SealedLog(link, tmp_path / "archive")
             sealer = log.create_sealer()
             await log.append_events("a", "b")
@@ -73,7 +73,7 @@ async def test_after_the_promotion_of_a_lagging_replica_lost_events_stay_archive
                 detach_replica(client, old)
             log.clock_shift_ms = 60_000  # the old master's clock was a minute ahead
             await log.append_events("lost", "gone")
-            async with ScriptClient(create_redis_client(url=replica.url, timeout_ms=5000)) as new:
+            async with ScriptClient(create_redis_lines(url=replica.url, timeout_ms=5000)) as new:
                 after = SealedLog(new, tmp_path / "archive")
                 after.expected_ids = log.expected_ids
                 sealer._source = ReplacedSource(log.source, after.source)
@@ -96,7 +96,7 @@ async def test_with_wait_no_grant_is_lost_with_its_master(tmp_path: Path) -> Non
     """R79: a grant that the replica does not have was refused, and each grant is archived."""
     with pair(tmp_path) as (master, replica):
         async with ScriptClient(
-            create_redis_client(url=master.url, timeout_ms=5000), replicas=1, wait_ms=1000
+            create_redis_lines(url=master.url, timeout_ms=5000), replicas=1, wait_ms=1000
         ) as link:
             old = SealedLog(link, tmp_path / "archive")
             for _ in range(20):
@@ -105,7 +105,7 @@ async def test_with_wait_no_grant_is_lost_with_its_master(tmp_path: Path) -> Non
                 client.replicaof("no", "one")
             with pytest.raises(StoreUnavailable):
                 await old.append_grant(durable=True)
-        async with ScriptClient(create_redis_client(url=replica.url, timeout_ms=5000)) as link:
+        async with ScriptClient(create_redis_lines(url=replica.url, timeout_ms=5000)) as link:
             log = SealedLog(link, tmp_path / "archive")
             log.expected_ids = old.expected_ids
             sealer = log.create_sealer()
@@ -125,7 +125,7 @@ async def test_without_wait_the_last_second_is_lost_with_its_master_and_an_epoch
     taken for archived, and are left out.
     """
     with pair(tmp_path) as (master, replica):
-        async with ScriptClient(create_redis_client(url=master.url, timeout_ms=5000)) as link:
+        async with ScriptClient(create_redis_lines(url=master.url, timeout_ms=5000)) as link:
             log = SealedLog(link, tmp_path / "archive")
             sealer = log.create_sealer()
             for i in range(30):
@@ -146,7 +146,7 @@ async def test_without_wait_the_last_second_is_lost_with_its_master_and_an_epoch
                 await asyncio.sleep(0.01)
             redis_servers.kill_server(master)
             sealer._close_all()
-        async with ScriptClient(create_redis_client(url=replica.url, timeout_ms=5000)) as link:
+        async with ScriptClient(create_redis_lines(url=replica.url, timeout_ms=5000)) as link:
             after = SealedLog(link, tmp_path / "archive")
             await after.expire_lease()
             await after.append_grant()

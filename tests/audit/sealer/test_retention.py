@@ -11,7 +11,7 @@ from otp_service.audit.archive_format.seals import DroppedPrefix, decode_seal
 from otp_service.audit.archive_format.segments import list_segments, parse_segment_number
 from otp_service.audit.sealer.disk import Disk
 from otp_service.store.client import ScriptClient
-from otp_service.store.connect import create_redis_client
+from otp_service.store.connect import create_redis_lines
 from otp_service.store.embedded import EmbeddedServer
 from tests.attacks.test_sealer_crashes import FaultInjector, FaultyDisk, SealerKilled
 from tests.audit.sealed_log import SealedLog, run_until_idle
@@ -27,7 +27,7 @@ async def link(server: EmbeddedServer) -> AsyncIterator[ScriptClient]:
     """One empty server."""
     with redis_servers.open_client(server) as client:
         client.flushall()
-    async with ScriptClient(create_redis_client(url=server.url, timeout_ms=5000)) as link:
+    async with ScriptClient(create_redis_lines(url=server.url, timeout_ms=5000)) as link:
         yield link
 
 

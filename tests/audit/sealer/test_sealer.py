@@ -22,7 +22,7 @@ from otp_service.core.errors import StoreUnavailable
 from otp_service.core.events import Attempted, IssueDenied, Unlocked
 from otp_service.core.log_entry import ArchivedPosition
 from otp_service.store.client import ScriptClient
-from otp_service.store.connect import create_redis_client
+from otp_service.store.connect import create_redis_lines
 from tests.audit.sealed_log import (
     EXHAUSTED_CHARGE,
     SealedLog,
@@ -217,7 +217,7 @@ async def test_a_restart_of_redis_begins_an_epoch_in_the_archive(tmp_path: Path)
     expected_ids: list[str] = []
     for round_ in range(3):
         with redis_servers.start_server(tmp_path / "redis") as server:
-            async with ScriptClient(create_redis_client(url=server.url, timeout_ms=5000)) as link:
+            async with ScriptClient(create_redis_lines(url=server.url, timeout_ms=5000)) as link:
                 log = SealedLog(link, tmp_path / "archive")
                 log.expected_ids = expected_ids
                 await log.append_events(f"a{round_}", f"b{round_}")

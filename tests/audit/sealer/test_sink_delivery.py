@@ -21,7 +21,7 @@ from otp_service.audit.sinks import (
 from otp_service.audit.verification.verifier import Segment, verify_archive
 from otp_service.settings.model import AuditSettings
 from otp_service.store.client import ScriptClient
-from otp_service.store.connect import create_redis_client
+from otp_service.store.connect import create_redis_lines
 from otp_service.store.embedded import EmbeddedServer
 from tests.app.test_application import settings_of
 from tests.audit.sealed_log import SealedLog, run_until_idle
@@ -35,7 +35,7 @@ async def log(server: EmbeddedServer, tmp_path: Path) -> AsyncIterator[SealedLog
     """The log on one server."""
     with redis_servers.open_client(server) as client:
         client.flushall()
-    async with ScriptClient(create_redis_client(url=server.url, timeout_ms=5000)) as link:
+    async with ScriptClient(create_redis_lines(url=server.url, timeout_ms=5000)) as link:
         yield SealedLog(link, tmp_path / "archive")
 
 

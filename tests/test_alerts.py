@@ -84,6 +84,7 @@ LOGIN_ROUTES = {
     *("/v1/challenges", "/v1/challenges/{challenge_id}/verify"),
     *("/v1/authenticators", "/v1/authenticators/confirm", "/v1/authenticators/verify"),
     *("/v1/recovery-codes", "/v1/recovery-codes/verify"),
+    *("/twilio/v2/Services", "/twilio/v2/Services/{service_sid}/Verifications"),
 }
 
 LABEL_VALUES = {

@@ -106,6 +106,9 @@ Errors are checked in this order: 401, 403 forbidden, 413, 415, 400, 422 invalid
 number-not-allowed, invalid-authenticator and invalid-recovery-set, 404, 410, 403 number-locked and
 account-locked, 400 malformed-code, 409, 503 overloaded, 429; then 422 incorrect-code and
 code-already-used. A `traceparent` header (W3C) sets the trace id in the audit log.
+
+The paths below /twilio/v2 are not in this document: they follow Twilio's own specification of Verify v2,
+in which 2xx does not mean verified. docs/twilio-verify.md says what differs.
 """
 
 API_KEY_SCHEME: Final = {

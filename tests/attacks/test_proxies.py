@@ -31,6 +31,7 @@ from tests.processes import (
     RunningService,
     build_verify_path,
     run_service,
+    send_request,
 )
 
 
@@ -112,6 +113,19 @@ def test_no_verify_gets_the_answer_of_another_client(
     assert attacks > len(ATTACKS)
     assert REQUESTS == sum(answers.values())
     assert {} == {answer: n for answer, n in answers.items() if answer not in OWN_PROBLEMS}
+
+
+@pytest.mark.parametrize("program", ["nginx", "haproxy", "caddy"])
+def test_twilios_paths_are_forwarded(
+    proxied_service: RunningService, tmp_path: Path, program: str
+) -> None:
+    """As those of our own API, and nothing of the admin listener."""
+    with proxies.run_proxy(program, tmp_path / "proxy", proxied_service.port, "") as port:
+        services = send_request(port, "GET", "/twilio/v2/Services")
+        admin = send_request(port, "GET", "/metrics")
+
+    assert (401, 20003) == (services.status, services.json["code"])
+    assert 404 == admin.status
 
 
 def attack_verifies(

@@ -1,5 +1,7 @@
 /** What callers pass, refused before anything is sent. No message has the value: it may be a secret. */
 
+import { createProblemError } from "./problems.ts";
+
 /** The longest that setTimeout takes; with more it would end at once. */
 const MAX_TIMEOUT_MILLISECONDS = 2 ** 31 - 1;
 
@@ -33,11 +35,12 @@ export function checkHeaderValue(name: string, value: string): string {
   return value;
 }
 
-/** Return an id as a part of a path. */
-export function checkId(name: string, value: string): string {
-  if (!/^[\w-]{1,128}$/.test(value))
-    throw new TypeError(`${name} must be the id that the service returned`);
-  return value;
+/** Return an id as a part of a path. Throws the problem of an unknown one where it would be another path. */
+export function checkId(value: string, slug: "challenge-not-found" | "not-found"): string {
+  if (/^[\w-]{1,128}$/.test(value)) return value;
+  const detail = "An id has letters, digits and hyphens only. Nothing was sent.";
+  const document = { type: `/problems/${slug}`, title: "Not found", status: 404, detail };
+  throw createProblemError({ document, status: 404 });
 }
 
 /** Return a timeout that setTimeout keeps. */

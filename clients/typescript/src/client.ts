@@ -104,7 +104,7 @@ export class OtpClient {
 
   /** Return a delivery with what receipts have reported, up to an hour after its `valid_minutes`. */
   async getDelivery(deliveryId: string, options: CallOptions = {}): Promise<api.CodeDelivery> {
-    const path = `/v1/deliveries/${checkId("deliveryId", deliveryId)}`;
+    const path = `/v1/deliveries/${checkId(deliveryId, "not-found")}`;
     return this.#run({ method: "GET", path, success: { status: 200 } }, options);
   }
 
@@ -222,5 +222,5 @@ function addKey(options: KeyedCallOptions): KeyedCallOptions {
 }
 
 function buildChallengePath(challengeId: string): string {
-  return `/v1/challenges/${checkId("challengeId", challengeId)}`;
+  return `/v1/challenges/${checkId(challengeId, "challenge-not-found")}`;
 }

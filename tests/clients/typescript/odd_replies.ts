@@ -3,7 +3,9 @@
 import assert from "node:assert/strict";
 import { inspect } from "node:util";
 import {
+  ChallengeNotFound,
   IdempotencyKeyInUse,
+  NotFound,
   OtpClient,
   OtpServiceError,
   ProblemError,
@@ -202,7 +204,10 @@ export const tests: Tests = {
   async "arguments that cannot be sent are refused without their value"() {
     const [otp, requests] = connect();
     const ids = ["", ".", "..", "a/b", "a%2fb", "+447700900123"];
-    for (const id of ids) assertHidden(await catchError(otp.verifyChallenge(id, login), TypeError));
+    for (const id of ids) {
+      assertHidden(await catchError(otp.verifyChallenge(id, login), ChallengeNotFound));
+      await catchError(otp.getDelivery(id), NotFound);
+    }
     for (const key of ["", "123456\n", "é123456", "1".repeat(256)]) {
       const issued = otp.issueChallenge({ phone_number: "+447700900123" }, { idempotencyKey: key });
       assertHidden(await catchError(issued, TypeError));

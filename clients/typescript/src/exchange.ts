@@ -9,8 +9,24 @@ const REPEAT_PAUSE_MILLISECONDS = 200;
 /** Before another one, where the service answers that the first call still runs. */
 const IN_USE_PAUSE_MILLISECONDS = 2000;
 
-/** The part of `fetch` that is used. */
-export type Fetch = (url: string, init: RequestInit) => Promise<Response>;
+/** What is asked of `fetch`: those of the runtimes, of undici and of tests can do it. */
+export type Fetch = (url: string, init: FetchInit) => Promise<FetchedReply>;
+
+/** A request. Its body is a Blob, so that Deno does not repeat it: see `#buildRequest`. */
+export interface FetchInit {
+  method: string;
+  headers: Record<string, string>;
+  redirect: "manual";
+  signal: AbortSignal;
+  body?: Blob;
+}
+
+/** The part of a Response that is used. */
+export interface FetchedReply {
+  status: number;
+  headers: { get(name: string): string | null };
+  text(): Promise<string>;
+}
 
 /** A call of the API. */
 export interface Call {
@@ -68,7 +84,7 @@ export class Exchange {
     }
   }
 
-  #buildRequest({ method, body, idempotencyKey }: Call): RequestInit {
+  #buildRequest({ method, body, idempotencyKey }: Call): Omit<FetchInit, "signal"> {
     const headers: Record<string, string> = {
       Accept: "application/json",
       Authorization: `Bearer ${this.#apiKey}`,

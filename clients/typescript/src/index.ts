@@ -2,6 +2,6 @@
 
 export * from "./client.ts";
 export * from "./errors.ts";
-export type { Fetch } from "./exchange.ts";
+export type { Fetch, FetchedReply, FetchInit } from "./exchange.ts";
 export type * from "./openapi.ts";
 export * from "./problems.ts";

@@ -4,10 +4,14 @@ import { type AnyProblem, type OtpServiceError, ServiceUnreachable, UnexpectedRe
 import { hideSecrets } from "./hidden_members.ts";
 import { createProblemError } from "./problems.ts";
 
+interface ReplyHeaders {
+  get(name: string): string | null;
+}
+
 /** An HTTP response whose body was read to its end. */
 export interface Reply {
   status: number;
-  headers: Headers;
+  headers: ReplyHeaders;
   text: string;
 }
 
@@ -85,7 +89,7 @@ function readProblem({ status, headers, text }: Reply): AnyProblem | undefined {
 }
 
 /** Return the seconds of a Retry-After header; proxies may send a date, which is ignored. */
-function readRetryAfter(headers: Headers): number | undefined {
+function readRetryAfter(headers: ReplyHeaders): number | undefined {
   const value = headers.get("retry-after") ?? "";
   return /^\d{1,9}$/.test(value) ? Number(value) : undefined;
 }

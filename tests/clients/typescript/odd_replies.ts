@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { inspect } from "node:util";
 import {
   ChallengeNotFound,
+  type FetchInit,
   IdempotencyKeyInUse,
   NotFound,
   OtpClient,
@@ -24,13 +25,13 @@ const idempotencyKey = "worthless-key";
 
 interface Request {
   url: string;
-  init: RequestInit;
+  init: FetchInit;
 }
 
 /** Return a client that gets these replies in turn, and the requests that it has sent. */
 function connect(...replies: (Response | Error)[]): [OtpClient, Request[]] {
   const requests: Request[] = [];
-  const fetch = async (url: string, init: RequestInit) => {
+  const fetch = async (url: string, init: FetchInit) => {
     requests.push({ url, init });
     const reply = replies.shift()!;
     if (reply instanceof Error) throw reply;
@@ -186,7 +187,7 @@ export const tests: Tests = {
         signal.addEventListener("abort", () => reject(signal.reason)),
       );
     let sent = 0;
-    const fetch = (_: string, { signal }: RequestInit) => (sent++, hang(signal as AbortSignal));
+    const fetch = (_: string, { signal }: FetchInit) => (sent++, hang(signal));
     const otp = new OtpClient({ url, apiKey, fetch });
     const error = await catchError(otp.verifyChallenge("c07-1", login), ServiceUnreachable);
     assert.equal(sent, 2);

@@ -173,6 +173,8 @@ def _describe_error(error: OtpError) -> str:
     match error:
         case errors.NumberNotAllowed(reason_code=reason) if reason not in error.details:
             return f"The reason is '{reason}'."
+        case errors.RateLimited(limit=limit):
+            return f"The limit is {limit}. Wait for the seconds in Retry-After."
         case errors.ChallengeNotFound():
             return "It is unknown, was approved or canceled, or has expired. Start a verification."
         case errors.ChallengeLocked() | errors.SendsExhausted():

@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -10,6 +12,7 @@ import pytest
 
 from otp_service.api.problems import PROBLEM_TYPES
 from otp_service.api.twilio.error_bodies import TWILIO_CODES
+from otp_service.api.twilio.form_fields import REFUSED_START_FIELDS
 from otp_service.core.errors import Overloaded, StoreTampered, StoreUnavailable
 from otp_service.core.limits import DEFAULT_LIMITS, Limit, Window
 from otp_service.core.verification_sid import build_verification_challenge_id, to_verification_sid
@@ -53,6 +56,19 @@ def read_row(answer: httpx.Response) -> tuple[int, int]:
 def test_each_problem_that_can_occur_has_a_row() -> None:
     """A new problem type needs a decision here."""
     assert {*PROBLEM_TYPES} - NEVER_HERE == {*TWILIO_CODES}
+
+
+def test_the_page_has_each_row_and_each_refused_parameter() -> None:
+    """An application is changed by docs/twilio-verify.md, and by nothing else."""
+    page = (Path(__file__).parents[3] / "docs" / "twilio-verify.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d{3}) \| (\d{5}) \|", page, re.MULTILINE)
+    listed = {(row.status, row.code) for row in TWILIO_CODES.values() if row.is_listed}
+
+    documented = {(int(status), int(code)) for status, code in rows}
+
+    by_limit = {(429, 60212), (403, 60605)}
+    assert listed - {(405, 20004)} | by_limit == documented
+    assert all(f"`{name}`" in page for name in (*REFUSED_START_FIELDS, "RiskCheck=disable"))
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ def generate_event_types(kind=events.Event):
 LOGIN_ROUTES = {
     *("/v1/challenges", "/v1/challenges/{challenge_id}/verify"),
     *("/v1/authenticators", "/v1/authenticators/confirm", "/v1/authenticators/verify"),
-    *("/v1/recovery-codes", "/v1/recovery-codes/verify"),
+    *("/v1/recovery-codes", "/v1/recovery-codes/verify", "/v1/deliveries"),
     *("/twilio/v2/Services", "/twilio/v2/Services/{service_sid}/Verifications"),
 }
 
@@ -96,7 +96,7 @@ LABEL_VALUES = {
     ("otp_submissions_total", "scope"): {*RefusalScope},
     ("otp_submissions_total", "fault"): {*Fault},
     ("otp_submissions_total", "outcome"): {*get_args(Submission.__annotations__["outcome"])},
-    ("otp_requests_total", "status"): {"200", "201", "422", "429", "500", "503"},
+    ("otp_requests_total", "status"): {"200", "201", "422", "429", "500", "502", "503"},
     ("otp_requests_total", "route"): LOGIN_ROUTES,
     ("otp_request_seconds_bucket", "route"): LOGIN_ROUTES,
 }

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from otp_service.audit.reports.delivery_stats import DELIVERY_COLUMNS
 from otp_service.audit.reports.event_record import (
     MAX_PSEUDONYM_CHARS,
     describe_person,
@@ -81,6 +82,7 @@ def format_overview(
     reasons = ((str(count), reason) for reason, count in overview.reasons[:TOP_OFFENDERS])
     yield from _format_section("Refused at every factor, by reason", reasons)
     yield from _format_factors(overview)
+    yield from _format_deliveries(overview)
     for kind, plural in OFFENDER_TITLES.items():
         offenders: Sequence[Offender] = getattr(overview, kind)
         heading = f"Refused or wrong most often, {plural}"
@@ -100,6 +102,18 @@ def _format_factors(overview: StatsOverview) -> Iterator[str]:
     ]
     if rows:
         header = ("FACTOR", *(name.upper() for name in FACTOR_COLUMNS))
+        yield ""
+        yield from format_table([header, *rows])
+
+
+def _format_deliveries(overview: StatsOverview) -> Iterator[str]:
+    """Yield the table of codes of other products, if there are any."""
+    rows = [
+        (format_value(row.tenant or "-"), *(str(getattr(row, name)) for name in DELIVERY_COLUMNS))
+        for row in overview.deliveries
+    ]
+    if rows:
+        header = ("DELIVERIES", *(name.upper() for name in DELIVERY_COLUMNS))
         yield ""
         yield from format_table([header, *rows])
 

@@ -16,8 +16,11 @@ from otp_service.core.phone_number import PhoneNumber
 TENANT_NAME_PATTERN = r"[a-z0-9][a-z0-9-]{0,31}"
 
 
-DIGIT_CODE_PATTERN = "[0-9]{4,8}"
-LETTER_CODE_PATTERN = "[0-9A-Za-z]{4,10}"
+MAX_DIGIT_CODE_CHARS, MAX_LETTER_CODE_CHARS = 8, 10
+DIGIT_CODE_PATTERN = f"[0-9]{{4,{MAX_DIGIT_CODE_CHARS}}}"
+LETTER_CODE_PATTERN = f"[0-9A-Za-z]{{4,{MAX_LETTER_CODE_CHARS}}}"
+MAX_VALID_MINUTES = 60
+"""How long another product may accept a delivered code, as its message states."""
 CODE_RULE = "must be 4 to 8 ASCII digits, or 4 to 10 letters and digits if the tenant's delivery_letters is set"
 """What a delivered code must be."""
 
@@ -52,7 +55,7 @@ class Tenant(msgspec.Struct, frozen=True):
     has_failure_delays: bool = True
     """Whether consecutive failures delay the next attempt before they lock."""
     delivery_letters: bool = False
-    """Whether a delivered code may have letters, and up to 10 characters."""
+    """Whether a delivered code may have letters, and up to MAX_LETTER_CODE_CHARS characters."""
 
     def select_limits(self, phone: PhoneNumber | None) -> "Tenant":
         """Return the tenant with the limits of calls for this number."""

@@ -9,7 +9,7 @@ from msgspec import Meta
 
 from otp_service.core.authenticator import MIN_API_SECRET_BITS, parse_base32_secret
 from otp_service.core.otpauth_uri import check_label, choose_label
-from otp_service.core.tenant import CODE_RULE, LETTER_CODE_PATTERN
+from otp_service.core.tenant import CODE_RULE, LETTER_CODE_PATTERN, MAX_VALID_MINUTES
 from otp_service.core.value_rule import build_rule
 from otp_service.schemas.members import (
     EXAMPLE_BASE32_KEY,
@@ -63,7 +63,7 @@ class DeliveryRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         int,
         Meta(
             ge=1,
-            le=60,
+            le=MAX_VALID_MINUTES,
             description="For how many minutes you will accept the code. The message states it.",
             examples=[10],
         ),

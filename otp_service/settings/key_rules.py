@@ -34,7 +34,7 @@ WEAK_API_KEYS = (
 )
 """Texts that are hashed by mistake: `echo $KEY | sha256sum` with an unset variable, and examples."""
 
-LOGIN_SCOPES = frozenset({Scope.CHALLENGES, Scope.TWILIO_VERIFY})
+LOGIN_SCOPES = frozenset({Scope.CHALLENGES, Scope.DELIVER, Scope.TWILIO_VERIFY})
 """The scopes of keys that the back ends of logins have."""
 
 LOGIN_KEY_REMEDY = (

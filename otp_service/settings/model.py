@@ -383,6 +383,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         """The tenants for which a hook sends: they need no API key."""
         return frozenset(hook.tenant for hook in self.hooks.values())
 
+    def can_deliver(self, tenant: str) -> bool:
+        """Whether codes of other products may be sent for a tenant: by a key of it, or by a hook."""
+        keys = self.tenant_settings[tenant].keys
+        return tenant in self.hook_tenants or any(Scope.DELIVER in key.scopes for key in keys)
+
     def get_share_percent(self, tenant: str) -> int:
         return self.tenant_settings[tenant].share_percent or self.default_share_percent
 

@@ -10,6 +10,11 @@ from importlib.util import find_spec
 
 from otp_service.core.ip_address import is_loopback
 from otp_service.core.messages import validate_messages
+from otp_service.core.tenant import (
+    MAX_DIGIT_CODE_CHARS,
+    MAX_LETTER_CODE_CHARS,
+    MAX_VALID_MINUTES,
+)
 from otp_service.settings import (
     audit_rules,
     fixed_code_rules,
@@ -42,6 +47,9 @@ BELOW_OWASP_REMEDY = (
 EXPOSED_REMEDY = (
     "cross the network in plain text. Listen on 127.0.0.1 behind a proxy with TLS, or see that only "
     "that proxy reaches this address"
+)
+NO_DELIVERY_REMEDY = (
+    "has no effect: no key of this tenant has the scope 'deliver', and no hook sends for it"
 )
 PLAIN_TEXT_REMEDY = (
     "must be true (or the url rediss://) off loopback: otherwise records cross the network in "
@@ -94,6 +102,8 @@ def find_warnings(settings: Settings, now_ms: int) -> Iterator[ConfigIssue]:
         if "*" in table.countries:
             remedy = "allow every country: SMS pumping targets the expensive ones"
             yield ConfigIssue(f"tenants.{name}.countries", remedy)
+        if table.delivery_letters and not settings.can_deliver(name):
+            yield ConfigIssue(f"tenants.{name}.delivery_letters", NO_DELIVERY_REMEDY)
 
 
 def _find_listener_warnings(service: ServiceSettings) -> Iterator[ConfigIssue]:
@@ -185,6 +195,10 @@ def _check_messages(settings: Settings, tenant: str) -> Iterator[ConfigIssue]:
         messages = settings.create_message_renderer(tenant)
         minutes = max(settings.list_lifetimes(tenant)) // 60
         validate_messages(messages, settings.policy.digits, minutes)
+        if settings.can_deliver(tenant):
+            has_letters = settings.tenant_settings[tenant].delivery_letters
+            chars = MAX_LETTER_CODE_CHARS if has_letters else MAX_DIGIT_CODE_CHARS
+            validate_messages(messages, chars, MAX_VALID_MINUTES)
     except ValueError as error:
         field, _, text = str(error).partition(": ")
         if field in {"brand", "default_locale"}:

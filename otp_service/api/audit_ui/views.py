@@ -19,6 +19,7 @@ from otp_service.audit.archive_format.event_copies import mark_copies
 from otp_service.audit.event_decoder import DecodedEvent
 from otp_service.audit.query.reader import EventReader
 from otp_service.audit.reports.anomalies import describe_baseline, find_anomalies
+from otp_service.audit.reports.delivery_stats import DELIVERY_COLUMNS
 from otp_service.audit.reports.event_record import build_event_record
 from otp_service.audit.reports.factor_stats import FACTOR_COLUMNS, sum_by_factor
 from otp_service.audit.reports.timeline import render_timeline
@@ -61,6 +62,7 @@ async def show_last_day(request: AuthenticatedRequest) -> ASGIResponse:
         archive=_build_archive_status(dependencies),
         factors=sum_by_factor(day.overview.factors),
         factor_columns=FACTOR_COLUMNS,
+        delivery_columns=DELIVERY_COLUMNS,
     )
 
 

@@ -25,6 +25,7 @@ AnomalyKind = Literal[
     "conversion",
     "refusals",
     "recoveries",
+    "deliveries",
 ]
 
 Dimension = Literal[
@@ -136,6 +137,13 @@ ANOMALY_GUIDES: Final[Mapping[AnomalyKind, AnomalyGuide]] = {
         "notice",
         "Far more people than usual use a recovery code: codes do not arrive, or sets of codes were stolen.",
         "Look at delivery and authenticator events of the same hours, then at the accounts.",
+    ),
+    "deliveries": AnomalyGuide(
+        "alarm",
+        "Far more codes of other products than before, or far fewer of them arrive: pumping through that"
+        " product, a stolen key with the scope deliver, or a provider that loses messages. Whether such"
+        " codes come back is unknown here.",
+        "Ask the product how many of its codes came back, and compare the receipts by provider and country.",
     ),
 }
 

@@ -1,4 +1,4 @@
-"""How a challenge ended, or until when it is open, in the last line of its timeline."""
+"""How a challenge or a delivery ended, in the last line of its timeline."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -18,16 +18,26 @@ LOCK_TEXTS: Final = {
 }
 
 
+DELIVERY_VERDICT: Final = "Whether its code was used is known to the product that generated it."
+
+SENT_EVENTS: Final = frozenset({"otp.sent", "delivery.sent"})
+RECEIPT_EVENTS: Final = frozenset({"otp.delivery", "delivery.reported"})
+DENIED_EVENTS: Final = frozenset({"otp.issue_denied", "delivery.denied"})
+
+
 def describe_outcome(events: Sequence[EventRecord], now: int) -> str:
-    """Return how the challenge ended, or that it has not.
+    """Return how the challenge or delivery ended, or that it has not.
 
     `events` are all its events without copies, oldest first, at least one. `now` is in milliseconds
     since 1970.
     """
     ends = {event.type: event for event in events if event.type in {"otp.verified", "otp.canceled"}}
-    if all(event.type == "otp.issue_denied" for event in events):
+    if all(event.type in DENIED_EVENTS for event in events):
         reason = describe_reason(events[-1]) or "no reason"
-        return f"Refused: {reason}. No challenge was stored, and no message was sent."
+        kind = "delivery" if is_delivery(events[0]) else "challenge"
+        return f"Refused: {reason}. No {kind} was stored, and no message was sent."
+    if is_delivery(events[0]):
+        return f"{_describe_last_provider(events)} {DELIVERY_VERDICT}"
     if verified := ends.get("otp.verified"):
         return _describe_success(events, verified)
     if canceled := ends.get("otp.canceled"):
@@ -37,6 +47,11 @@ def describe_outcome(events: Sequence[EventRecord], now: int) -> str:
         return f"Locked: {_describe_wrong_codes(events)}, and no attempt is left."
     status, codes = _describe_status(events, now), _describe_wrong_codes(events)
     return f"{status}: {codes}. {_describe_last_provider(events)}"
+
+
+def is_delivery(event: EventRecord) -> bool:
+    """Whether it is an event of a delivery: the code of another product."""
+    return event.type.startswith("delivery.")
 
 
 def describe_warnings(events: Sequence[EventRecord]) -> Iterator[str]:
@@ -106,8 +121,8 @@ def _describe_wrong_codes(events: Sequence[EventRecord]) -> str:
 
 
 def _describe_last_provider(events: Sequence[EventRecord]) -> str:
-    delivered = [e for e in events if e.type == "otp.delivery" and e.status == "delivered"]
-    sent = [event for event in events if event.type == "otp.sent"]
+    delivered = [e for e in events if e.type in RECEIPT_EVENTS and e.status == "delivered"]
+    sent = [event for event in events if event.type in SENT_EVENTS]
     if delivered:
         return f"{delivered[-1].provider} reports its message as delivered."
     if sent:

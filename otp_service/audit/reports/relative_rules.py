@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from otp_service.audit.query.criteria import EventCriteria
 from otp_service.audit.reports.anomaly import Anomaly, build_anomaly
+from otp_service.audit.reports.delivery_stats import DeliveryRow
 from otp_service.audit.reports.factor_stats import FACTOR_NAMES, FactorRow
 from otp_service.audit.reports.stats import StatsOverview, StatsRow, StatsRows
 from otp_service.core.timestamps import HOUR_MS, format_rfc3339
@@ -32,6 +33,9 @@ MIN_REPLAYS, REPLAY_RATIO = 10, 0.05
 MIN_RECOVERIES, RECOVERY_FACTOR = 10, 5
 """Logins with a recovery code: at least that many, and that multiple of the period before."""
 
+MIN_DELIVERIES, DELIVERY_FACTOR = 100, 5
+"""Codes of other products: at least that many, and that multiple of the period before."""
+
 REFUSAL_TYPES: Final = {
     "otp": "otp.issue_denied,otp.verify_denied",
     "authenticator": "authenticator.denied",
@@ -54,6 +58,7 @@ def find_relative_anomalies(today: StatsOverview, before: StatsOverview) -> Iter
     yield from _find_guessing(today.factors)
     yield from _find_replays(today.factors)
     yield from _find_recoveries(today.factors, before.factors)
+    yield from _find_delivery_changes(today.deliveries, before.deliveries)
 
 
 def _find_conversion_drops(
@@ -159,3 +164,44 @@ def _find_recoveries(
                 before=usual,
                 criteria=EventCriteria(type="recovery.used", tenant=row.tenant),
             )
+
+
+def _find_delivery_changes(
+    today: tuple[DeliveryRow, ...], before: tuple[DeliveryRow, ...]
+) -> Iterator[Anomaly]:
+    """Find rises of codes of other products, and drops of their receipts: they have no conversion."""
+    earlier_rows = {row.tenant: row for row in before}
+    for row in today:
+        earlier = earlier_rows.get(row.tenant, DeliveryRow(row.tenant))
+        if row.created >= max(MIN_DELIVERIES, DELIVERY_FACTOR * earlier.created):
+            yield _build_delivery_anomaly(
+                row,
+                f"{row.created} codes of other products were sent for {row.tenant}; in the period before,"
+                f" {earlier.created} were.",
+                now=row.created,
+                before=earlier.created,
+            )
+        if min(row.sent, earlier.sent) >= MIN_CONVERSION_SAMPLE:
+            now, then = row.delivered / row.sent, earlier.delivered / earlier.sent
+            if now < CONVERSION_DROP_RATIO * then:
+                yield _build_delivery_anomaly(
+                    row,
+                    f"The share of codes of other products that receipts report as delivered fell from"
+                    f" {then:.0%} to {now:.0%} for {row.tenant}.",
+                    now=now,
+                    before=then,
+                )
+
+
+def _build_delivery_anomaly(
+    row: DeliveryRow, sentence: str, *, now: float, before: float
+) -> Anomaly:
+    return build_anomaly(
+        "deliveries",
+        "tenant",
+        row.tenant or "",
+        sentence,
+        now=now,
+        before=before,
+        criteria=EventCriteria(type="delivery.created", tenant=row.tenant),
+    )

@@ -1,7 +1,8 @@
 """Statistics: SMS challenges by hour, country, provider and tenant; the other factors; refusals.
 
 Events of authenticators and recovery codes are in no `StatsRow`: these have neither messages nor a
-conversion, so in one row with SMS they would look like a failure of it.
+conversion, so in one row with SMS they would look like a failure of it. Nor are those of deliveries,
+whose codes are verified by other products.
 """
 
 from collections import Counter, defaultdict
@@ -12,6 +13,7 @@ import msgspec
 
 from otp_service.audit.reports.attack_stats import AttackCollector, AttackStats
 from otp_service.audit.reports.bounded_counter import BoundedCounter
+from otp_service.audit.reports.delivery_stats import DeliveryCollector, DeliveryRow
 from otp_service.audit.reports.event_record import EventRecord
 from otp_service.audit.reports.factor_stats import (
     AccountLock,
@@ -92,7 +94,7 @@ class StatsOverview(msgspec.Struct, frozen=True, kw_only=True):
     providers: StatsRows
     tenants: StatsRows
     reasons: tuple[tuple[str, int], ...]
-    """Refusals by reason and limit, at every factor; so are the three lists of offenders."""
+    """Refusals by reason and limit, at every factor and of deliveries; so are the three lists of offenders."""
     numbers: tuple[Offender, ...]
     accounts: tuple[Offender, ...]
     client_ips: tuple[Offender, ...]
@@ -101,6 +103,8 @@ class StatsOverview(msgspec.Struct, frozen=True, kw_only=True):
     factors: tuple[FactorRow, ...]
     """Authenticators and recovery codes, each at every tenant that used it."""
     factor_refusals: tuple[FactorRefusals, ...]
+    deliveries: tuple[DeliveryRow, ...]
+    """Codes of other products, at every tenant that sent some."""
     earlier: int
     """Verified challenges that were issued before the period; in no row."""
     without_key: int
@@ -131,6 +135,7 @@ class StatsCollector:
         self._client_ips = BoundedCounter[str]()
         self._attacks = AttackCollector()
         self._factors = FactorCollector()
+        self._deliveries = DeliveryCollector()
         self._locked_numbers: dict[str, NumberLock] = {}
         self._unlocked_numbers: set[str] = set()
         self._awaiting_issue: set[str] = set()
@@ -155,6 +160,7 @@ class StatsCollector:
             "authenticator.denied": ("", self._count_refused),
             "recovery.rejected": ("", self._count_offender),
             "recovery.denied": ("", self._count_refused),
+            "delivery.denied": ("", self._count_refused),
             "access.denied": ("", self._count_without_key),
         }
         """The field of `StatsRow` that an event counts in, and what else counts it."""
@@ -171,6 +177,7 @@ class StatsCollector:
         if handler:
             handler(event)
         self._factors.add_event(event)
+        self._deliveries.add_event(event)
         self._attacks.add_event(event)
 
     def build_overview(self) -> StatsOverview:
@@ -193,6 +200,7 @@ class StatsCollector:
             locked_accounts=self._factors.build_locks(),
             factors=self._factors.build_rows(),
             factor_refusals=self._factors.build_refusals(),
+            deliveries=self._deliveries.build_rows(),
             earlier=len(self._awaiting_issue),
             without_key=self._without_key,
             copies=self._copies,

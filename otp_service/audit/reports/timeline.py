@@ -18,6 +18,7 @@ from otp_service.audit.reports.challenge_outcome import (
     describe_outcome,
     describe_warnings,
     format_elapsed,
+    is_delivery,
 )
 from otp_service.audit.reports.copies import separate_copies
 from otp_service.audit.reports.event_record import EventRecord, describe_reason
@@ -25,12 +26,17 @@ from otp_service.core.printable_text import format_value
 from otp_service.core.timestamps import format_rfc3339
 
 
-FIRST_EVENT_TITLES = {"otp.issued": "issued", "otp.issue_denied": "refused"}
+FIRST_EVENT_TITLES = {
+    "otp.issued": "issued",
+    "otp.issue_denied": "refused",
+    "delivery.created": "created",
+    "delivery.denied": "refused",
+}
 """What the header says about the first event."""
 
 
 def render_timeline(events: Sequence[EventRecord], now: int) -> list[str]:
-    """Return the lines of a challenge's timeline, oldest first.
+    """Return the lines of the timeline of a challenge or delivery, oldest first.
 
     `events` are all its events in order, at least one. `now` is in milliseconds since 1970.
     """
@@ -51,15 +57,16 @@ def escape_fields(event: EventRecord) -> EventRecord:
 def _render_header(first: EventRecord) -> str:
     begun = FIRST_EVENT_TITLES.get(first.type, "first event")
     at = format_rfc3339(first.at).replace("T", " ").replace("Z", " UTC")
+    kind = "Delivery" if is_delivery(first) else "Challenge"
     return (
-        f"Challenge {first.challenge} of {first.tenant or 'no tenant'}, for"
+        f"{kind} {first.challenge} of {first.tenant or 'no tenant'}, for"
         f" {first.purpose or 'no purpose'}, to {first.country or 'an unknown country'}"
         f" …{first.number_suffix or '?'}, {begun} {at}."
     )
 
 
 def _render_line(event: EventRecord, started_at: int) -> str:
-    title = event.type.removeprefix("otp.").replace("_", " ")
+    title = event.type.removeprefix("otp.").removeprefix("delivery.").replace("_", " ")
     count = f"{event.folded} times" if event.folded > 1 else ""
     details = (describe_event(event), count)
     text = ", ".join(filter(None, details))
@@ -118,6 +125,10 @@ _LINE_DESCRIBERS: Mapping[str, Callable[[EventRecord], str]] = {
     "otp.sent": _describe_sent,
     "otp.provider_failed": _describe_failed,
     "otp.delivery": _describe_delivery,
+    "delivery.created": _describe_issued,
+    "delivery.sent": _describe_sent,
+    "delivery.provider_failed": _describe_failed,
+    "delivery.reported": _describe_delivery,
     "otp.superseded": lambda event: f"the code of send {event.send} is no longer valid",
     "otp.attempted": _describe_attempt,
     "otp.rejected": _describe_attempt,

@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from otp_service.audit.event_decoder import decode_event
+from otp_service.audit.query.criteria import EventCriteria
 from otp_service.audit.reports import bounded_counter, factor_stats
 from otp_service.audit.reports import stats as stats_module
 from otp_service.audit.reports.anomalies import find_anomalies
@@ -253,6 +254,80 @@ def test_a_conversion_that_falls_is_shown_and_noise_is_not():
     }
     assert "The conversion of tenant shop fell from 80% to 50%." in {e.sentence for e in found}
     assert [] == find_anomalies(before, before)
+
+
+# ---------------------------------------------------------------------------------- deliveries
+
+
+def deliveries(count: int, *, delivered: int = 0, tenant: str = "idp") -> list[EventRecord]:
+    """Return the events of codes of another product, of which so many are delivered."""
+    kinds = [("created", {}), ("sent", {"provider": "east"})]
+    receipt = ("reported", {"provider": "east", "status": "delivered"})
+    return [
+        told(f"delivery.{kind}", n, challenge=f"d07-{n}", tenant=tenant, **fields)
+        for n in range(count)
+        for kind, fields in [*kinds, *([receipt] if n < delivered else [])]
+    ]
+
+
+def test_a_delivery_is_in_no_row_and_no_conversion_of_challenges():
+    """Its code cannot be verified here, so it would look like an issue that never came back."""
+    alone = counted(day(10, 8))
+    both = counted([*day(10, 8), *deliveries(50, delivered=40, tenant="shop")])
+
+    for name in ("total", "hours", "countries", "providers", "tenants", "attacks", "earlier"):
+        assert getattr(alone, name) == getattr(both, name), name
+    assert [("shop", 50, 50, 40)] == [
+        (row.tenant, row.created, row.sent, row.delivered) for row in both.deliveries
+    ]
+    assert [] == find_anomalies(both, both)
+
+
+def test_refused_deliveries_are_counted_with_their_reason_and_person():
+    """As every refusal is; what was not taken is counted apart."""
+    found = counted(
+        [
+            told("delivery.denied", reason="rate_limited", limit="CooldownPerNumber", folded=7,
+                 number="p1:1", number_suffix="56"),
+            told("delivery.provider_failed", provider="east"),
+        ]
+    )  # fmt: skip
+
+    (row,) = found.deliveries
+    assert (7, 1, 0) == (row.refused, row.failed, row.created)
+    assert (("rate_limited: CooldownPerNumber", 7),) == found.reasons
+    assert (Offender("p1:1", 7, "56", "GB"),) == found.numbers
+    assert 0 == found.total.refused
+
+
+@pytest.mark.parametrize(
+    ("before", "today", "expected"),
+    [
+        ((100, 90), (499, 450), []),
+        ((100, 90), (500, 450), ["500 codes of other products were sent for idp; in the period before, 100 were."]),
+        ((0, 0), (99, 0), []),
+        ((0, 0), (100, 0), ["100 codes of other products were sent for idp; in the period before, 0 were."]),
+        ((100, 90), (100, 64), []),
+        (
+            (100, 90),
+            (100, 62),
+            ["The share of codes of other products that receipts report as delivered fell from 90% to 62% for idp."],
+        ),
+        ((19, 19), (19, 0), []),
+    ],
+)  # fmt: skip
+def test_a_rise_of_deliveries_and_a_drop_of_their_receipts_are_alarms(
+    before: tuple[int, int], today: tuple[int, int], expected: list[str]
+):
+    """Volumes and receipts, because a conversion of them does not exist."""
+    found = find_anomalies(
+        counted(deliveries(today[0], delivered=today[1])),
+        counted(deliveries(before[0], delivered=before[1])),
+    )
+
+    assert expected == [one.sentence for one in found]
+    assert {"deliveries"} >= {one.kind for one in found}
+    assert {EventCriteria(type="delivery.created", tenant="idp")} >= {one.criteria for one in found}
 
 
 def test_a_copied_event_is_counted_once_and_reported():

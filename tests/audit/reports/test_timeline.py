@@ -6,6 +6,7 @@ import pytest
 
 from otp_service.audit.archive_format.entries import SequenceId
 from otp_service.audit.archive_format.event_copies import EventPlace
+from otp_service.audit.reports.challenge_outcome import DELIVERY_VERDICT
 from otp_service.audit.reports.event_record import EventRecord
 from otp_service.audit.reports.timeline import render_timeline
 from otp_service.core.printable_text import format_value
@@ -276,6 +277,42 @@ def test_a_refused_issue_is_not_a_challenge() -> None:
         "Refused: rate_limited (SendsPerNumber: 5 in 600 s). No challenge was stored, and no message was"
         " sent."
     )
+
+
+def test_a_delivery_ends_with_what_is_known_of_it() -> None:
+    """It has no deadline and no attempts here; a refused one names no challenge."""
+    fields = {"tenant": "shop", "purpose": "login", "country": "GB", "number_suffix": "56"}
+    id_ = "d07-" + "5" * 32
+
+    def build_event(kind: str, after: int, **more: Any) -> EventRecord:
+        known = fields | {"challenge": id_} | more
+        return EventRecord(type=f"delivery.{kind}", at=BEGIN + after, **known)
+
+    lines = render_timeline(
+        [
+            build_event("created", 0, key_id="idp", expires_at=DEADLINE),
+            build_event("provider_failed", 100, provider="west", milliseconds=90, reason="down"),
+            build_event("sent", 312, provider="east", milliseconds=300),
+            build_event("reported", 2100, provider="east", status="delivered"),
+        ],
+        LATE,
+    )
+    refused = render_timeline([build_event("denied", 0, reason="country")], LATE)
+
+    assert (
+        f"Delivery {id_} of shop, for login, to GB …56, created 2026-11-24 09:30:00.123 UTC."
+        == lines[0]
+    )
+    assert lines[2:] == [
+        "    +0.000 s  created           by key idp",
+        "    +0.100 s  provider failed   west did not accept it, in 90 ms: down",
+        "    +0.312 s  sent              east accepted it in 300 ms",
+        "    +2.100 s  reported          east reports send 1: delivered",
+        "",
+        f"east reports its message as delivered. {DELIVERY_VERDICT}",
+    ]
+    assert "refused 2026-11-24" in refused[0]
+    assert "Refused: country. No delivery was stored, and no message was sent." == refused[-1]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,9 @@
 """Fixtures of the tests of clients: npm packages, and a service to call."""
 
+import contextlib
+import fcntl
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,12 +14,20 @@ from tests.processes import RunningService, run_dev
 
 
 @pytest.fixture(scope="session")
-def npm_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with the npm packages, which the workers of pytest-xdist share."""
+def npm_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Return a folder with the npm packages, which the workers of pytest-xdist share.
+
+    The last of them deletes it: pytest would keep its 400 MB of three runs.
+    """
     folder = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         folder = folder.parent
-    return install_packages(folder / "npm")
+    with (folder / "npm.users").open("w") as users:
+        fcntl.flock(users, fcntl.LOCK_SH)
+        yield install_packages(folder / "npm")
+        with contextlib.suppress(BlockingIOError):  # another worker uses it
+            fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder / "npm")
 
 
 @pytest.fixture(scope="module")

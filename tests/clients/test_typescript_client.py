@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+import otp_service_client
 from tests.clients.npm_packages import CLIENT, HERE, build_client, find_tool, run_program
 from tests.faulty_http_proxy import FaultyHttpProxy
 from tests.processes import REPOSITORY_ROOT, RunningService
@@ -28,7 +29,7 @@ RUNTIMES = {
     "Node": "node programs/main.js",
     "Node 18": "node_modules/node-linux-*/bin/node programs/main.js",
     "Deno": f"{DENO} source_programs/main.ts",
-    "Bun": "node_modules/@oven/bun-*/bin/bun source_programs/main.ts",
+    "Bun": "node_modules/@oven/bun-*64/bin/bun source_programs/main.ts",
 }
 """The command of each. Its first word may be a pattern for a file of the npm packages."""
 
@@ -97,6 +98,19 @@ def test_the_client_is_built_with_the_tools_that_are_locked_here() -> None:
 
     assert "dependencies" not in tools
     assert tools["devDependencies"].items() <= locked.items()
+
+
+def test_exceptions_have_the_names_of_the_python_client() -> None:
+    """docs/clients.md has one table for both. 501 is a ServiceFailed in Python, where its name is taken."""
+    modules = [(CLIENT / "src" / name).read_text() for name in ("errors.ts", "problems.ts")]
+    names = re.findall(r"^export class (\w+)", "\n".join(modules), re.MULTILINE)
+    python = {
+        name
+        for name, value in vars(otp_service_client.errors).items()
+        if isinstance(value, type) and issubclass(value, otp_service_client.OtpServiceError)
+    }
+
+    assert python | {"NotImplemented"} == {*names}
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)

@@ -6,7 +6,14 @@ import httpx
 import pytest
 
 from otp_service.api import openapi
-from tests.api.fakes import CHALLENGE_ID, KEY_SCOPES, ApiHarness, build_auth_header, to_plain_key
+from tests.api.fakes import (
+    CHALLENGE_ID,
+    DELIVERY_ID,
+    KEY_SCOPES,
+    ApiHarness,
+    build_auth_header,
+    to_plain_key,
+)
 
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -19,6 +26,8 @@ ROUTES = {
     ("DELETE", ONE): {"shop"},
     ("POST", f"{ONE}/verify"): {"shop"},
     ("POST", f"{ONE}/resend"): {"shop"},
+    ("POST", "/v1/deliveries"): {"deliverer"},
+    ("GET", f"/v1/deliveries/{DELIVERY_ID}"): {"deliverer"},
     ("POST", "/v1/numbers/unlock"): {"operator"},
     ("POST", "/v1/accounts/unlock"): {"operator"},
     ("POST", "/v1/authenticators"): {"shop"},
@@ -47,8 +56,9 @@ async def test_a_key_opens_what_it_has_a_scope_for(api: ApiHarness, method, path
 
 def test_the_table_holds_every_route() -> None:
     """R55: a new endpoint needs a row."""
+    ids = {"challenge_id": CHALLENGE_ID, "delivery_id": DELIVERY_ID}
     documented = {
-        (method.upper(), path.replace("{challenge_id}", CHALLENGE_ID))
+        (method.upper(), path.format_map(ids))
         for path, methods in openapi.build_document()["paths"].items()
         for method in methods
         # Routes of providers and identity products need no key.

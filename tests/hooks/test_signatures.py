@@ -1,5 +1,7 @@
 """Which requests are from the product: every other one is refused before its body is parsed."""
 
+import base64
+import hmac
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,6 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from otp_service.core.secret import Secret
+from otp_service.core.standard_webhook import decode_webhook_secret, is_signed_webhook
 from otp_service.hooks import HookSignatureError
 from tests.hooks.products import (
     NOW_MS,
@@ -131,16 +134,30 @@ def _write_secret(name: str, text: str) -> Secret:
     return Secret(to_whsec(text) if name == "standard-webhooks" else text)
 
 
-def test_supabase_joins_signatures_with_commas() -> None:
-    """It signs with each of its own secrets, of which one may be known here."""
-    body = read_request("supabase_login")
-    headers = sign_standard(body, OTHER_SECRET, SECRET)
-    assert ", v1," in headers["webhook-signature"]
-    product = PRODUCTS["supabase"]
+@pytest.mark.parametrize("secrets", [(OTHER_SECRET, SECRET), (SECRET, OTHER_SECRET)])
+def test_supabase_joins_signatures_with_commas(secrets: tuple[str, str]) -> None:
+    """It signs with each of its own secrets, of which one is known here. The standard has a space alone."""
+    product, body = PRODUCTS["supabase"], read_request("supabase_login")
+    headers = sign_standard(body, *secrets)
+    joined = headers["webhook-signature"]
+    assert ", v1," in joined
 
     assert "" == find_fault(product, headers)
-    spaced = headers | {"webhook-signature": headers["webhook-signature"].replace(", ", " ")}
-    assert "" == find_fault(product, spaced)
+    assert "" == find_fault(product, headers | {"webhook-signature": joined.replace(", ", " ")})
+
+
+def test_nothing_is_signed_with_an_empty_key() -> None:
+    """Anyone can: a secret that is no base64 has such a key."""
+    body = read_request("supabase_login")
+    mac = hmac.digest(b"", f"msg_1.{int(NOW_SECONDS)}.".encode() + body, "sha256")
+    headers = {
+        "webhook-id": "msg_1",
+        "webhook-timestamp": str(int(NOW_SECONDS)),
+        "webhook-signature": f"v1,{base64.b64encode(mac).decode()}",
+    }
+
+    assert b"" == decode_webhook_secret("whsec_!")
+    assert not is_signed_webhook(headers, body, [b""])
 
 
 def test_supabase_secrets_may_be_joined_as_supabase_has_them() -> None:
@@ -165,13 +182,22 @@ def test_an_id_with_a_full_stop_could_be_a_part_of_the_body() -> None:
     "change",
     [
         lambda header: header.replace("t=", "t=1,t="),
+        lambda header: header.replace(",v1=", ",t=1,v1="),
         lambda header: header.replace("v1=", "v0="),
         lambda header: header.replace("v1=", "v1=x"),
         lambda header: header.partition(",")[0],
         lambda header: header.partition(",")[2],
         lambda header: "é" + header,
     ],
-    ids=["two times", "version", "no digits", "no signature", "no time", "not ASCII"],
+    ids=[
+        "two times",
+        "two times, the first signed",
+        "version",
+        "no digits",
+        "no signature",
+        "no time",
+        "not ASCII",
+    ],
 )
 def test_zitadels_header_is_read_in_one_way(change: Any) -> None:
     """With two times, the one that is signed would be unknown."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from otp_service_client import OtpClient
 from tests.processes import CODE_PATTERN, RunningService, run_dev, send_request
 
 
@@ -92,7 +93,7 @@ def test_login_flow_of_the_readme_accepts_only_the_right_code(service: RunningSe
     _, _, line = list_pasted_lines(service)
     (key,) = re.findall(r"Authorization: Bearer (\S+?)'", line)
 
-    with flow["create_client"](f"http://127.0.0.1:{service.port}", key) as otp:
+    with OtpClient(f"http://127.0.0.1:{service.port}", key) as otp:
         flow["send_code"](otp, session, "u-81", "+447700900123", "203.0.113.9")
         (message,) = service.fetch_inbox()
         code = CODE_PATTERN.findall(message["text"])[0]

@@ -477,3 +477,22 @@ async def test_after_a_rotation_an_account_has_no_known_address_until_it_verifie
 
     assert [True] * 8 + [False] * 2 == await guess(rotated, [ATTACKER] * 10)
     await log_in(rotated, HOME)
+
+
+async def test_a_code_for_an_account_without_guesses_works_once_one_is_free(
+    installation: Installation,
+) -> None:
+    """So an issue is not refused: the window frees one guess while the code is valid."""
+    for _ in range(10):
+        assert isinstance(await try_code(installation, None), IncorrectCode)
+        installation.advance_clock(5 * MINUTE_MS + 50 * SECOND_MS)  # 58 min 20 s in all
+
+    issued = await installation.issue(next(NUMBERS), account=ACCOUNT.name)
+    code = installation.router.extract_code()
+    with pytest.raises(RateLimited) as refusal:
+        await installation.verify(issued, code)
+
+    assert Limit.FAILURES_ACCOUNT == refusal.value.limit
+    assert refusal.value.retry_after <= 100
+    installation.advance_clock(refusal.value.retry_after * SECOND_MS)
+    await installation.verify(issued, code)

@@ -9,7 +9,7 @@ costs, and which events it writes, is decided by the calls of `OtpService` that 
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -31,6 +31,12 @@ from otp_service.service.tampered_record import record_tampering
 
 CODE_LENGTHS = range(4, 11)
 """Of the codes that a check compares at Twilio. One of them that cannot be ours is a wrong code."""
+
+
+VerificationStatus = Literal[
+    ChallengeStatus.PENDING, ChallengeStatus.VERIFIED, ChallengeStatus.CANCELED
+]
+"""What a call found or did: only a check is `verified`, and only a cancel `canceled`."""
 
 
 class ChallengeCalls(Protocol):
@@ -62,7 +68,7 @@ class Verification(msgspec.Struct, frozen=True):
 
     challenge: Challenge
     number: str
-    status: ChallengeStatus
+    status: VerificationStatus
     updated_at: int
     """Milliseconds since 1970, by Redis's clock."""
 
@@ -131,7 +137,9 @@ class VerificationService:
             if len(request.code) not in CODE_LENGTHS:
                 raise
             return _build_verification(current, number, updated_at=current.now)
-        return _build_verification(verified, number, updated_at=verified.now)
+        return _build_verification(
+            verified, number, ChallengeStatus.VERIFIED, updated_at=verified.now
+        )
 
     async def find(self, caller: Caller, service: VerifyService, number: str) -> str:
         """Return the id of the newest verification of a number. Raises ChallengeNotFound."""
@@ -155,8 +163,9 @@ class VerificationService:
         current, number = await self._fetch_pending(caller, service, challenge_id)
         with _hide_ended():
             await self._calls.cancel(caller, challenge_id)
-        pending = _build_verification(current, number, updated_at=current.now)
-        return msgspec.structs.replace(pending, status=ChallengeStatus.CANCELED)
+        return _build_verification(
+            current, number, ChallengeStatus.CANCELED, updated_at=current.now
+        )
 
     @contextmanager
     def _report_cooldown(self) -> Iterator[None]:
@@ -194,13 +203,21 @@ class VerificationService:
 
 
 def _build_verification(
-    snapshot: ChallengeSnapshot, number: str, *, updated_at: int | None = None
+    snapshot: ChallengeSnapshot,
+    number: str,
+    status: VerificationStatus = ChallengeStatus.PENDING,
+    *,
+    updated_at: int | None = None,
 ) -> Verification:
-    """Return the verification at the time of the snapshot, or of its newest send."""
+    """Return the verification at `updated_at`, or at its newest send.
+
+    The status is not that of the snapshot, which another call may have changed: a check that succeeds
+    while a start sends would make the start `verified`, too.
+    """
     challenge = snapshot.require_challenge()
     if updated_at is None:
         updated_at = max((challenge.created_at, *(one.at for one in challenge.submissions)))
-    return Verification(challenge, number, challenge.compute_status(snapshot.now), updated_at)
+    return Verification(challenge, number, status, updated_at)
 
 
 @contextmanager

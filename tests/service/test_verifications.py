@@ -3,6 +3,7 @@
 import pytest
 from msgspec.structs import replace
 
+from otp_service.core.challenge import ChallengeStatus
 from otp_service.core.errors import StoreTampered, StoreUnavailable
 from otp_service.core.keys import KeyRing
 from otp_service.core.phone_number import parse_number
@@ -42,7 +43,7 @@ async def test_a_verification_is_found_and_continued_on_each_kind_of_redis(
     checked = await check(installation, installation.router.extract_code())
 
     assert first.challenge.id == second.challenge.id
-    assert "verified" == checked.status
+    assert ChallengeStatus.VERIFIED is checked.status
 
 
 async def test_two_tenants_may_have_the_same_verify_service(installation: Installation) -> None:
@@ -76,7 +77,7 @@ async def test_a_start_that_read_an_older_pointer_replaces_none(
     checked = await check(installation, code)
 
     assert 1 == len(installation.router.messages)
-    assert "verified" == checked.status
+    assert ChallengeStatus.VERIFIED is checked.status
 
 
 async def test_a_verification_is_found_while_the_limit_key_is_rotated(
@@ -93,7 +94,7 @@ async def test_a_verification_is_found_while_the_limit_key_is_rotated(
 
     assert first.challenge.id == second.challenge.id == checked.challenge.id
     assert third.challenge.id != first.challenge.id
-    assert "verified" == checked.status
+    assert ChallengeStatus.VERIFIED is checked.status
 
 
 async def test_a_forged_pointer_is_an_error_and_an_event(installation: Installation) -> None:

@@ -3,6 +3,7 @@
 Twilio's client for Python parses no other form of an instant: with milliseconds its attribute is a string.
 """
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -11,10 +12,10 @@ from otp_service.core.challenge import ChallengeStatus
 from otp_service.core.timestamps import SECOND_MS, format_rfc3339
 from otp_service.core.verification_sid import derive_attempt_sid, to_verification_sid
 from otp_service.core.verify_service import VerifyAccount, VerifyService
-from otp_service.service.verification_service import Verification
+from otp_service.service.verification_service import Verification, VerificationStatus
 
 
-STATUS_WORDS: Final = {
+STATUS_WORDS: Final[Mapping[VerificationStatus, str]] = {
     ChallengeStatus.PENDING: "pending",
     ChallengeStatus.VERIFIED: "approved",
     ChallengeStatus.CANCELED: "canceled",

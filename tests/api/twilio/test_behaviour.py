@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from typing import Any
 
 import pytest
 
@@ -141,6 +142,37 @@ async def test_of_twenty_right_checks_one_is_approved(verify: VerifyHarness) -> 
     refused = {getattr(result, "code", result) for result in results if result not in approved}
     assert refused <= {20404, 60202}
     assert 1 == (await verify.installation.list_event_types()).count("otp.verified")
+
+
+async def test_a_start_is_pending_whatever_happens_while_it_is_sent(verify: VerifyHarness) -> None:
+    """Only a check is approved: two bodies with `valid: true` would be two logins with one code."""
+    await verify.start()
+    code = verify.installation.router.extract_code()
+    checks: list[Any] = []
+
+    async def check_code() -> None:
+        checks.append(await verify.check(code))
+
+    verify.pass_cooldown()
+    verify.installation.router.on_send = check_code
+    resent = await verify.start()
+
+    assert ("approved", True) == (checks[0].status, checks[0].valid)
+    assert ("pending", False) == (resent.status, resent.valid)
+
+
+async def test_wrong_codes_while_a_message_is_sent_are_no_failure(verify: VerifyHarness) -> None:
+    """Five of them lock the verification; a provider may take seconds."""
+
+    async def check_wrong_codes() -> None:
+        for number in range(5):
+            await verify.check(f"00000{number}")
+
+    verify.installation.router.on_send = check_wrong_codes
+    started = await verify.start()
+
+    assert "pending" == started.status
+    assert 60202 == (await catch(verify.check("000000"))).code
 
 
 async def test_another_tenant_reaches_no_verification(verify: VerifyHarness) -> None:

@@ -278,7 +278,7 @@ def test_a_revoked_key_ends_its_sessions(page):
     page.log_in("bank")
     config = page.service.log.parent / "otp.toml"
     text = config.read_text()
-    changed = text.replace('scopes = ["challenges", "audit"]', 'scopes = ["challenges"]')
+    changed = text.replace('scopes = ["challenges", "deliver", "audit"]', 'scopes = ["challenges"]')
     assert changed != text
     config.write_text(changed)
 

@@ -1,6 +1,8 @@
 """The plugin of pytest, as docs/testing.md shows it, and the service that it starts."""
 
+import contextlib
 import re
+import signal
 import subprocess
 import sys
 
@@ -15,6 +17,7 @@ from otp_service_client import (
 )
 from otp_service_client.development_service import InboxMessage, start_development_service
 from tests.processes import REPOSITORY_ROOT
+from tests.store.redis_servers import wait_until
 
 
 pytestmark = pytest.mark.slow
@@ -145,6 +148,31 @@ def test_the_service_ends_with_its_block(tmp_path, monkeypatch):
         client.check_readiness()
     with start_development_service(tmp_path) as again, OtpClient(again.url, "x") as client:
         assert "development" == client.check_readiness().mode
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_the_service_ends_with_the_tests_however_they_end(tmp_path, number):
+    """A canceled CI job ends them by SIGTERM or SIGKILL, and nothing may be left on its machine."""
+    (tmp_path / "conftest.py").write_text('pytest_plugins = ["otp_service_client.pytest_plugin"]\n')
+    (tmp_path / "test_forever.py").write_text(
+        "import signal\n"
+        "def test_forever(otp_service):\n"
+        "    print(otp_service.url, flush=True)\n"
+        "    signal.pause()\n"
+    )
+    command = [sys.executable, "-m", "pytest", "-sq", "-p", "no:cacheprovider"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as tests:
+        url = tests.stdout.readline().strip()
+        assert is_answering(url)
+        tests.send_signal(number)
+
+    wait_until(lambda: not is_answering(url), timeout_seconds=30)
+
+
+def is_answering(url):
+    with OtpClient(url, "worthless") as client, contextlib.suppress(ServiceUnreachable):
+        return "development" == client.check_readiness().mode
+    return False
 
 
 def test_a_service_that_does_not_start_shows_its_log(tmp_path):

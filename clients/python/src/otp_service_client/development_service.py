@@ -155,27 +155,39 @@ def start_development_service(
 ) -> Iterator[DevelopmentService]:
     """Run `otp-service dev` on free ports of loopback, with its data and its log in a folder.
 
-    `options` are those of `otp-service dev`, like `--cooldown 1`. Raises RuntimeError with the end of
-    its log if it does not start.
+    It ends with the block, or with this process, however that ends. `options` are those of `otp-service
+    dev`, like `--cooldown 1`. Raises RuntimeError with the end of its log if it does not start.
     """
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
     key, log = secrets.token_urlsafe(32), data / "service.log"
     command = [*find_service_command(), "dev", "--port", "0", "--admin-port", "0"]
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("OTP_")}
-    with log.open("wb") as stream:
-        process = subprocess.Popen(  # noqa: S603  # the program of find_service_command
-            [*command, "--data", str(data), *options],
-            env=inherited | {"OTP_DEV_API_KEY": key},
-            stdin=subprocess.DEVNULL,
-            stdout=stream,
-            stderr=stream,
-            start_new_session=True,  # Ctrl-C ends the tests, and they end the service
-        )
-    try:
-        with contextlib.closing(_wait_for_service(process, log, key)) as service:
-            yield service
-    finally:
-        _stop_process(process)
+    with _start_watchdog() as watchdog:
+        with log.open("wb") as stream:
+            process = subprocess.Popen(  # noqa: S603  # the program of find_service_command
+                [*command, "--data", str(data), *options],
+                env=inherited | {"OTP_DEV_API_KEY": key},
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=stream,
+                process_group=watchdog.pid,
+            )
+        try:
+            with contextlib.closing(_wait_for_service(process, log, key)) as service:
+                yield service
+        finally:
+            _stop_process(process)
+
+
+def _start_watchdog() -> "subprocess.Popen[bytes]":
+    """Return the leader of a process group, which ends the group when this process ends, even by SIGKILL.
+
+    The shell waits until the kernel closes this end of its pipe. The group is not that of the terminal:
+    Ctrl-C ends the tests, and they end the service.
+    """
+    return subprocess.Popen(
+        ["/bin/sh", "-c", "read -r _; kill 0"], stdin=subprocess.PIPE, process_group=0
+    )
 
 
 def _wait_for_service(

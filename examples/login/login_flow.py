@@ -16,7 +16,6 @@ from examples.login.stub_users import StubUsers, User
 from otp_service_client import (
     Challenge,
     ChallengeEnded,
-    ChallengeNotFound,
     OtpClient,
     SendsExhausted,
 )
@@ -150,7 +149,7 @@ class LoginFlow:
         if pending.challenge:
             try:
                 return self._otp.resend_code(pending.challenge)
-            except (ChallengeEnded, ChallengeNotFound, SendsExhausted):
+            except (ChallengeEnded, SendsExhausted):
                 pass  # this challenge sends nothing more
         return self._otp.issue_challenge(
             user.phone_number, account=user.account, purpose=LOGIN_PURPOSE, client_ip=client_ip

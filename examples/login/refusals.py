@@ -15,7 +15,6 @@ from otp_service_client import (
     NumberLocked,
     NumberRefused,
     OtpServiceError,
-    ProblemError,
     RateLimited,
     SendsExhausted,
 )
@@ -69,6 +68,5 @@ def refuse_on_error(page: str) -> Iterator[None]:
         logger.info("otp-service refused: %s", error.slug)
         raise Refused(page) from error
     except OtpServiceError as error:
-        wait_seconds = error.retry_after or 0 if isinstance(error, ProblemError) else 0
         logger.error("otp-service failed: %s", error)  # noqa: TRY400  # the error has no secret
-        raise Refused(page, OUTAGE_TEXT, status=503, wait_seconds=wait_seconds) from error
+        raise Refused(page, OUTAGE_TEXT, status=503, wait_seconds=error.retry_after or 0) from error

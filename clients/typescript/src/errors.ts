@@ -28,10 +28,13 @@ export interface AnyProblem {
 
 /** A call that did not succeed. */
 export class OtpServiceError extends Error {
+  /** Seconds to wait before the same call can succeed, from `Retry-After`, if the service has said. */
+  readonly retryAfterSeconds: number | undefined;
   readonly #idempotencyKey: string | undefined;
 
-  constructor(message: string, idempotencyKey?: string, cause?: unknown) {
+  constructor(message: string, idempotencyKey?: string, cause?: unknown, retryAfterSeconds?: number) {
     super(message, cause === undefined ? {} : { cause });
+    this.retryAfterSeconds = retryAfterSeconds;
     this.#idempotencyKey = idempotencyKey;
     // Not enumerable, as the name of every other error: JSON and inspection do not list it.
     Object.defineProperty(this, "name", { value: new.target.name });
@@ -78,14 +81,11 @@ function describeProblem(document: AnyProblem & { errors?: FieldError[] }, statu
 /** A problem document of the service. */
 export class ProblemError<Document extends AnyProblem = AnyProblem> extends OtpServiceError {
   readonly status: number;
-  /** Seconds to wait before the same call can succeed, from `Retry-After`. */
-  readonly retryAfterSeconds: number | undefined;
   readonly #document: Document;
 
   constructor({ document, status, retryAfterSeconds, idempotencyKey }: ProblemReply<Document>) {
-    super(describeProblem(document, status), idempotencyKey);
+    super(describeProblem(document, status), idempotencyKey, undefined, retryAfterSeconds);
     this.status = status;
-    this.retryAfterSeconds = retryAfterSeconds;
     this.#document = document;
   }
 
@@ -114,7 +114,7 @@ export class CodeRefused<
   Document extends AnyProblem = AnyProblem,
 > extends RequestRefused<Document> {}
 
-/** The challenge has ended: forget its id, and issue a new one when the person asks for it. */
+/** The challenge is over or unknown: forget its id, and issue a new one when the person asks for it. */
 export class ChallengeEnded<
   Document extends AnyProblem = AnyProblem,
 > extends CodeRefused<Document> {}

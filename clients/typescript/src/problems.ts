@@ -32,7 +32,7 @@ export class IncorrectCode extends CodeRefused<Of<"incorrect-code">> {}
 export class CodeAlreadyUsed extends CodeRefused<Of<"code-already-used">> {}
 
 /** The challenge is unknown: it ended more than an hour ago, or is of another tenant. */
-export class ChallengeNotFound extends CodeRefused<Of<"challenge-not-found">> {}
+export class ChallengeNotFound extends ChallengeEnded<Of<"challenge-not-found">> {}
 
 /** The deadline of the challenge has passed. */
 export class ChallengeExpired extends ChallengeEnded<Of<"challenge-expired">> {}
@@ -62,7 +62,7 @@ export class Undeliverable extends NumberRefused<Of<"undeliverable">> {}
 /** `problem.limit` admits the call in `retryAfterSeconds`. */
 export class RateLimited extends RequestRefused<Of<"rate-limited">> {}
 
-/** Wait for a message, or issue a new challenge. */
+/** Its codes are valid until it ends. Wait for a message, or issue a new challenge. */
 export class SendsExhausted extends RequestRefused<Of<"sends-exhausted">> {}
 
 /** Too many failures in a row: an operator can unlock the number. */

@@ -125,7 +125,19 @@ def test_a_canceled_challenge_accepts_nothing(client, service, number):
 
 
 @pytest.mark.parametrize(
-    "challenge_id", ["c00-" + "0" * 32, "", "..", "../numbers/unlock", "c\n", "é"]
+    "challenge_id",
+    [
+        "c00-" + "0" * 32,
+        "",
+        "..",
+        "../numbers/unlock",
+        "c00/resend",
+        "c%2Fd",
+        "c?d",
+        "c\n",
+        "é",
+        "\ud800",
+    ],
 )
 def test_an_id_that_is_no_challenge_is_not_found(client, proxy, challenge_id):
     """An id that would be another path is sent nowhere."""
@@ -144,6 +156,8 @@ def test_an_id_that_is_no_delivery_is_not_found(client, proxy):
         client.get_delivery("d00-" + "0" * 32)
     with pytest.raises(NotFound):
         client.get_delivery("../challenges/c00-" + "0" * 32)
+    with pytest.raises(NotFound):
+        client.get_delivery("d00/more")
 
     assert 1 == len(proxy.requests)
 

@@ -6,7 +6,10 @@ import pytest
 
 from otp_service_client import (
     AccountLocked,
+    ChallengeEnded,
+    ChallengeNotFound,
     IdempotencyKeyInUse,
+    OtpServiceError,
     Overloaded,
     ProblemError,
     RateLimited,
@@ -219,7 +222,8 @@ def test_a_problem_is_an_exception_with_its_members():
 
 
 @pytest.mark.parametrize(
-    ("header", "expected"), [("7", 7), (None, None), ("soon", None), ("²", None), ("-1", None)]
+    ("header", "expected"),
+    [("7", 7), (None, None), ("soon", None), ("²", None), ("-1", None), ("9" * 5000, None)],
 )
 def test_retry_after_is_read_of_the_header(header, expected):
     """503 has no member for it."""
@@ -279,6 +283,17 @@ def test_members_that_a_class_does_not_have_are_ignored():
 
     assert not hasattr(error, "attempts_left")
     assert 12 == RateLimited(retry_after=12).retry_after
+
+
+def test_every_exception_says_how_long_to_wait():
+    """None where the service has not said, so that a login needs no look at the class."""
+    assert OtpServiceError("lost").retry_after is None
+    assert 3 == StoreUnavailable(retry_after=3).retry_after
+
+
+def test_an_unknown_challenge_has_ended():
+    """It ended more than an hour ago, or a reset deleted it: both need a new one."""
+    assert issubclass(ChallengeNotFound, ChallengeEnded)
 
 
 def test_a_request_shows_no_more_than_its_method():

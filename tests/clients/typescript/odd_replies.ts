@@ -123,6 +123,7 @@ export const tests: Tests = {
     assert.equal(await read("Mon, 30 Nov 2026 12:00:00 GMT"), undefined);
     assert.equal(await read("-1"), undefined);
     assert.equal((await refuse(ServiceFailed, problem("overloaded", 503))).retryAfterSeconds, undefined);
+    assert.equal((await refuse(OtpServiceError, problem("overloaded", 503, { "Retry-After": "7" }))).retryAfterSeconds, 7);
   },
 
   async "a problem of the service is not repeated"() {

@@ -193,7 +193,8 @@ export const tests: Tests = {
     assert.deepEqual(refused.problem.errors.map(({ path }) => path).sort(), ["phone", "purpose"]);
     assert.match(refused.message, /^invalid-request \(400\): .*; phone: /);
     const unknown = `c07-${"0".repeat(32)}`;
-    await catchError(otp.getChallenge(unknown), ChallengeNotFound);
+    const error = await catchError(otp.getChallenge(unknown), ChallengeNotFound);
+    assert(error instanceof ChallengeEnded);
     const stranger = connect({ apiKey: "unknown" });
     await catchError(stranger.getChallenge(challenge.id), Unauthenticated);
   },

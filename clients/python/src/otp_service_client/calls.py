@@ -8,6 +8,7 @@ decides what is valid, and a value that is refused here would be in the locals o
 from datetime import datetime
 from types import NoneType
 from typing import Any, ClassVar, Final, Generic, TypeVar
+from urllib.parse import quote
 
 from otp_service_client.redaction import RedactedStruct
 from otp_service_client.results import (
@@ -95,7 +96,7 @@ def get_challenge(challenge_id: str) -> Call[Challenge]:
     return Call(
         operation="get_challenge",
         method="GET",
-        path=f"/v1/challenges/{challenge_id}",
+        path=f"/v1/challenges/{_quote_id(challenge_id)}",
         result_type=Challenge,
         is_idempotent=True,
     )
@@ -106,7 +107,7 @@ def cancel_challenge(challenge_id: str) -> Call[None]:
     return Call(
         operation="cancel_challenge",
         method="DELETE",
-        path=f"/v1/challenges/{challenge_id}",
+        path=f"/v1/challenges/{_quote_id(challenge_id)}",
         success_status=204,
         result_type=NoneType,
         is_idempotent=True,
@@ -131,7 +132,7 @@ def verify_challenge(
     return Call(
         operation="verify_challenge",
         method="POST",
-        path=f"/v1/challenges/{challenge_id}/verify",
+        path=f"/v1/challenges/{_quote_id(challenge_id)}/verify",
         result_type=VerifiedChallenge,
         body=_omit_none(
             code=code,
@@ -150,7 +151,7 @@ def resend_code(challenge_id: str, *, idempotency_key: str | None = None) -> Cal
     return Call(
         operation="resend_code",
         method="POST",
-        path=f"/v1/challenges/{challenge_id}/resend",
+        path=f"/v1/challenges/{_quote_id(challenge_id)}/resend",
         result_type=Challenge,
         takes_key=True,
         idempotency_key=idempotency_key,
@@ -203,7 +204,7 @@ def get_delivery(delivery_id: str) -> Call[CodeDelivery]:
     return Call(
         operation="get_delivery",
         method="GET",
-        path=f"/v1/deliveries/{delivery_id}",
+        path=f"/v1/deliveries/{_quote_id(delivery_id)}",
         result_type=CodeDelivery,
         is_idempotent=True,
     )
@@ -441,6 +442,11 @@ def check_readiness() -> Call[Readiness]:
         result_type=Readiness,
         is_idempotent=True,
     )
+
+
+def _quote_id(text: str) -> str:
+    """Return an id for a path. A slash in it becomes `%2F`, which no path of a call may have."""
+    return quote(text, safe="", errors="replace")
 
 
 def _omit_none(**members: Any) -> dict[str, Any]:

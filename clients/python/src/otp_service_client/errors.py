@@ -22,6 +22,9 @@ from otp_service_client.results import FieldError
 class OtpServiceError(Exception):
     """A call that did not succeed."""
 
+    retry_after: int | None = None
+    """Seconds to wait, of `Retry-After`; None if the service has not said."""
+
     def __init__(
         self, detail: str = "", *, operation: str = "", idempotency_key: str | None = None
     ) -> None:
@@ -60,8 +63,6 @@ class ProblemError(OtpServiceError):
     """The end of its `type`; a class of a group has that of the reply."""
     status: int = 0
     """The HTTP status."""
-    retry_after: int | None = None
-    """Seconds to wait, of `Retry-After`."""
 
     def __init_subclass__(cls, *, slug: str = "", status: int = 0, **more: Any) -> None:
         super().__init_subclass__(**more)
@@ -114,7 +115,7 @@ class NumberRefused(RequestRefused):
 
 
 class ChallengeEnded(CodeRefused):
-    """The challenge has ended: forget its id, and issue a new one when the person asks for it."""
+    """The challenge is over or unknown: forget its id, and issue a new one when the person asks for it."""
 
 
 # ----------------------------------------------------------------------------------- a code
@@ -135,7 +136,7 @@ class CodeAlreadyUsed(CodeRefused, slug="code-already-used", status=422):
     """Ask for the next code of the app, or for another recovery code."""
 
 
-class ChallengeNotFound(CodeRefused, slug="challenge-not-found", status=404):
+class ChallengeNotFound(ChallengeEnded, slug="challenge-not-found", status=404):
     """The challenge is unknown: it ended more than an hour ago, or is of another tenant."""
 
 
@@ -185,7 +186,7 @@ class RateLimited(RequestRefused, slug="rate-limited", status=429):
 
 
 class SendsExhausted(RequestRefused, slug="sends-exhausted", status=409):
-    """Wait for a message, or issue a new challenge."""
+    """Its codes are valid until it ends. Wait for a message, or issue a new challenge."""
 
 
 class NumberLocked(RequestRefused, slug="number-locked", status=403):

@@ -49,6 +49,7 @@ PROBLEM_TYPE_PREFIX: Final = "/problems/"
 DECODE_ERRORS: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 _SAFE_PATH = re.compile(r"(?:/[A-Za-z0-9_-]+)+")
+_DELAY_SECONDS = re.compile(r"[0-9]{1,9}")
 _IDEMPOTENCY_KEY = re.compile(r"[!-~]{1,255}")
 
 
@@ -269,7 +270,7 @@ def build_reply_error(reply: Reply) -> OtpServiceError:
         name: value for name, value in msgspec.structs.asdict(problem).items() if value is not None
     }
     retry_after = reply.headers.get("retry-after", "")
-    if retry_after.isdecimal():
+    if _DELAY_SECONDS.fullmatch(retry_after):
         members.setdefault("retry_after", int(retry_after))
     members |= {"slug": problem.slug, "status": reply.status}
     return PROBLEM_CLASSES.get(problem.slug, group)(members.pop("detail"), **members)

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Depends, FastAPI, Form, HTTPException, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Form, Request, Response
 from fastapi.middleware.trustedhost import TrustedHostMiddleware
 from fastapi.responses import RedirectResponse
 from fastapi.staticfiles import StaticFiles
@@ -20,7 +20,7 @@ from starlette.middleware.base import BaseHTTPMiddleware
 from examples.login.config import STATIC_FOLDER, TEMPLATE_FOLDER, Config, load_config
 from examples.login.fastapi_sessions import ServerSession, SessionStore
 from examples.login.login_site import LoginSite
-from examples.login.refusals import LoginRequired, Refused
+from examples.login.refusals import OLD_FORM_TEXT, LoginRequired, Refused
 from examples.login.security_headers import build_security_headers
 from otp_service_client import OtpClient
 
@@ -61,7 +61,7 @@ def require_csrf_token(
 ) -> None:
     """Refuse a form that was not made for this session, such as one of another site."""
     if not session.is_csrf_token(csrf_token):
-        raise HTTPException(403, "This form is too old. Go back, reload the page and try again.")
+        raise Refused("login.html", OLD_FORM_TEXT, status=403)
 
 
 Site = Annotated[LoginSite, Depends(get_site)]
@@ -246,8 +246,9 @@ def create_app() -> FastAPI:
             app.state.site = LoginSite(otp)
             yield
 
-    # Without /docs and /openapi.json: a login has no API to describe.
-    app = FastAPI(openapi_url=None, lifespan=run_client)
+    # Without /docs and /openapi.json: a login has no API to describe. Without a redirect of /login/ too,
+    # as that would have the scheme and the Host of the request.
+    app = FastAPI(openapi_url=None, redirect_slashes=False, lifespan=run_client)
     app.include_router(pages)
     app.include_router(forms)
     app.mount("/static", StaticFiles(directory=STATIC_FOLDER))

@@ -67,4 +67,4 @@ class ServerSession:
         return self._store.compute_csrf_token(self.id)
 
     def is_csrf_token(self, token: str) -> bool:
-        return hmac.compare_digest(self.csrf_token.encode(), token.encode())
+        return hmac.compare_digest(self.csrf_token.encode(), token.encode(errors="replace"))

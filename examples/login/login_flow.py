@@ -114,7 +114,8 @@ class LoginFlow:
                 purpose=LOGIN_PURPOSE,
                 client_ip=client_ip,
             )
-        self._users.store_authenticator(user.account, verified.authenticator)
+        if not self._users.store_verified(user, authenticator=verified.authenticator):
+            raise Refused("app.html")
         self._complete(session, user)
 
     def check_recovery_code(self, session: Session, code: str, client_ip: str) -> None:
@@ -129,7 +130,9 @@ class LoginFlow:
                 code[:MAX_CODE_CHARS],
                 client_ip=client_ip,
             )
-        self._users.store_recovery_set(user.account, verified.recovery_set, verified.codes_left)
+        token, codes_left = verified.recovery_set, verified.codes_left
+        if not self._users.store_verified(user, recovery_set=token, recovery_codes_left=codes_left):
+            raise Refused("recovery.html")
         # Here a real site informs the user by e-mail: an account was recovered.
         self._complete(session, user, used_recovery_code=True)
 

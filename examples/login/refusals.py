@@ -26,6 +26,8 @@ REFUSAL_TEXT: Final = "That did not work. Check the code, ask for a new one, or 
 OUTAGE_TEXT: Final = "This does not work at the moment. Try again later, or choose another way."
 PASSWORD_TEXT: Final = "The name or the password is wrong."  # noqa: S105  # a message
 
+OLD_FORM_TEXT: Final = "This form was too old, and nothing was done. Try again."
+
 REFUSAL_CLASSES: Final = (
     CodeRefused,
     NumberRefused,

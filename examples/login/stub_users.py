@@ -5,8 +5,9 @@ same time for an unknown name, and limits guesses by name and by client address.
 """
 
 import secrets
+import threading
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Any, Final
 
 
 STUB_PASSWORD: Final = "worthless"  # noqa: S105  # it protects nothing
@@ -41,10 +42,11 @@ class StubUsers:
             User("u-85", "erin", "+19895550192"),
         )
         self._users = {user.account: user for user in users}
+        self._lock = threading.Lock()
 
     def check_password(self, name: str, password: str) -> User | None:
         """Return the user with this name and password."""
-        is_right = secrets.compare_digest(password.encode(), STUB_PASSWORD.encode())
+        is_right = secrets.compare_digest(password.encode(errors="replace"), STUB_PASSWORD.encode())
         found = [user for user in self._users.values() if user.name == name]
         return found[0] if found and is_right else None
 
@@ -53,10 +55,24 @@ class StubUsers:
 
     def store_authenticator(self, account: str, token: str | None) -> None:
         """Replace the token of the app; without one its codes verify nothing."""
-        self._users[account] = replace(self._users[account], authenticator=token)
+        with self._lock:
+            self._users[account] = replace(self._users[account], authenticator=token)
 
     def store_recovery_set(self, account: str, token: str, codes_left: int) -> None:
         """Replace the token of the recovery codes: that of an older one verifies nothing."""
-        self._users[account] = replace(
-            self._users[account], recovery_set=token, recovery_codes_left=codes_left
-        )
+        with self._lock:
+            self._users[account] = replace(
+                self._users[account], recovery_set=token, recovery_codes_left=codes_left
+            )
+
+    def store_verified(self, user: User, **verified: Any) -> bool:
+        """Store what a verify returned, if the user still has both tokens; return whether.
+
+        In one step: UPDATE … WHERE account = … AND authenticator = … AND recovery_set = …. During the
+        verify the user may have removed a lost app, and storing its token would bring it back.
+        """
+        with self._lock:
+            if self._users[user.account] != user:
+                return False
+            self._users[user.account] = replace(user, **verified)
+            return True

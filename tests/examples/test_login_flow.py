@@ -46,13 +46,14 @@ class FakeOtp:
 
     def __init__(self):
         self.calls = []
-        self.errors = {}
+        self.errors, self.hooks = {}, {}
 
     def __getattr__(self, name):
         def call(*args, **kwargs):
             self.calls.append((name, args, kwargs))
             if name in self.errors:
                 raise self.errors[name]
+            self.hooks.get(name, lambda: None)()
             return SimpleNamespace(
                 id=f"c{len(self.calls)}",
                 phone_number="+1********81",
@@ -266,6 +267,29 @@ def test_the_returned_token_is_stored_before_the_login(site, session):
     assert before != user.recovery_set
     assert 9 == user.recovery_codes_left
     assert session.get("used_recovery_code")
+
+
+@pytest.mark.parametrize("factor", ["authenticator", "recovery_code"])
+def test_a_token_that_is_replaced_during_its_verify_does_not_return(site, session, otp, factor):
+    """A user removes a lost app, or prints new codes, while another person uses the old ones."""
+    log_in(site, session)
+    site.account.begin_enrollment(session)
+    site.account.confirm_enrollment(session, "123456")
+    site.account.create_recovery_codes(session)
+    other = FakeSession()
+    site.flow.start(other, "alice", "worthless", IP)
+
+    def replace_tokens():
+        site.account.remove_authenticator(session)
+        site.account.create_recovery_codes(session)
+
+    otp.hooks[f"verify_{factor}"] = replace_tokens
+    check = {"authenticator": site.flow.check_app_code}.get(factor, site.flow.check_recovery_code)
+    assert REFUSAL_TEXT == read_refusal(check, other, "123456", IP)[1]
+
+    user = site.flow.get_user(session)
+    assert (None, 10) == (user.authenticator, user.recovery_codes_left)
+    assert other.get("account") is None
 
 
 def test_another_app_has_another_name(site, session, otp):

@@ -7,7 +7,7 @@ import pyotp
 import pytest
 
 from examples.login.fastapi_app import forms, pages
-from examples.login.refusals import OUTAGE_TEXT, PASSWORD_TEXT, REFUSAL_TEXT
+from examples.login.refusals import OLD_FORM_TEXT, OUTAGE_TEXT, PASSWORD_TEXT, REFUSAL_TEXT
 from tests.examples.example_site import change_code, get_text
 
 
@@ -288,6 +288,7 @@ def test_a_form_without_the_token_of_its_session_is_refused(visitor, other_visit
     }
 
     assert {403} == {answer.status_code for answer in answers.values()}, answers
+    assert all(OLD_FORM_TEXT in answer.text for answer in answers.values())
     assert visitor.is_logged_in()
     assert messages == site.service.fetch_inbox()
 
@@ -328,6 +329,30 @@ def test_no_redirect_leads_to_another_site(visitor, site, query):
     locations.append(visitor.page.headers["location"])
 
     assert ["/login/sms", "/"] == locations
+
+
+def test_a_path_with_a_slash_at_its_end_is_not_redirected(visitor):
+    """A framework would take the address of the redirect from the request."""
+    assert 404 == visitor.http.get("/login/", follow_redirects=False).status_code
+
+
+def test_text_that_is_no_unicode_is_refused_like_any_other(visitor):
+    """A lone surrogate, by a charset of the sender's choice."""
+    fields = dict(re.findall(r'name="(\w+)" value="([^"]*)"', visitor.page.text))
+    header = {"Content-Type": "multipart/form-data; boundary=b; charset=unicode_escape"}
+    statuses = []
+    for form in (
+        fields | {"name": "alice", "password": "\\ud800"},
+        dict.fromkeys(fields, "\\ud800"),
+    ):
+        parts = [
+            f'--b\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
+            for name, value in form.items()
+        ]
+        answer = visitor.http.post("/login", content="".join(parts) + "--b--\r\n", headers=header)
+        statuses.append(answer.status_code)
+
+    assert [422, 403] == statuses
 
 
 def test_another_host_is_refused(visitor):

@@ -32,6 +32,7 @@ SESSION_COOKIE_AGE = 8 * 3600
 SESSION_EXPIRE_AT_BROWSER_CLOSE = True
 SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
+CSRF_FAILURE_VIEW = "examples.login.django_site.views.refuse_old_form"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = LOGIN_CONFIG.is_https
 if LOGIN_CONFIG.is_https:
     # __Host- means: https alone, this host alone, so that no subdomain can plant one.

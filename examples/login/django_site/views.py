@@ -12,7 +12,7 @@ from django.middleware.csrf import rotate_token
 from django.shortcuts import redirect, render
 
 from examples.login.login_site import LoginSite
-from examples.login.refusals import LoginRequired, Refused
+from examples.login.refusals import OLD_FORM_TEXT, LoginRequired, Refused
 from otp_service_client import OtpClient
 
 
@@ -56,6 +56,14 @@ def show_page(
     request: HttpRequest, page: str, *, refusal: Refused | None = None, **values: Any
 ) -> HttpResponse:
     return render(request, page, get_site().describe(DjangoSession(request), refusal) | values)
+
+
+def refuse_old_form(request: HttpRequest, reason: str = "") -> HttpResponse:  # noqa: ARG001
+    """Refuse a form that was not made for this session, such as one of another site."""
+    refusal = Refused("login.html", OLD_FORM_TEXT, status=403)
+    response = show_page(request, refusal.page, refusal=refusal)
+    response.status_code = refusal.status
+    return response
 
 
 # ------------------------------------------------------------------------------------------- login

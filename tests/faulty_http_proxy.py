@@ -86,6 +86,7 @@ class FaultyHttpProxy(http.server.ThreadingHTTPServer):
 
 class _ProxyHandler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # see tests/processes.py
     timeout = TIMEOUT_SECONDS
     server: FaultyHttpProxy
 

@@ -142,6 +142,8 @@ class GatewayServer(http.server.ThreadingHTTPServer):
 
 class _GatewayHandler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    # Header and body are two segments: the second one would wait 40 ms for the acknowledgement of the first.
+    disable_nagle_algorithm = True
     timeout = WAIT_TIMEOUT_SECONDS
     server: GatewayServer
 

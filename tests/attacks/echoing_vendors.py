@@ -228,6 +228,7 @@ class EchoingGateway(http.server.ThreadingHTTPServer):
 
 class _EchoingHandler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # see tests/processes.py
     timeout = WAIT_TIMEOUT_SECONDS
     server: EchoingGateway
 

@@ -115,6 +115,7 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProviderLeakOu
             "SERVICE__PORT": str(port),
             "SERVICE__PUBLIC_URL": f"http://127.0.0.1:{port}",
             "SERVICE__LOG_LEVEL": "debug",
+            "SERVICE__DRAIN_SECONDS": "1",  # nothing is searched for after the scenarios
             "ROUTING__ROUTES": f"{{ {', '.join(routes)} }}",
             **{f"LIMITS__{name}": '["900000 in 1 h"]' for name in LIMITS},
             **{name: value for vendor in vendors for name, value in vendor.environment.items()},

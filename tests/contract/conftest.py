@@ -1,4 +1,4 @@
-"""The service under test, and challenges that wait for their cooldowns."""
+"""The service under test."""
 
 from collections.abc import Iterator
 
@@ -23,14 +23,3 @@ def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
 def challenge(dev: Dev) -> Challenge:
     """A new pending challenge."""
     return dev.challenge()
-
-
-@pytest.fixture(scope="package")
-def early(dev: Dev) -> Iterator[Challenge]:
-    """Challenges issued at the start, so that the slow tests share their waits."""
-    return iter([dev.challenge() for _ in range(10)])
-
-
-@pytest.fixture(autouse=True)
-def _begin_early(early: Iterator[Challenge]) -> None:
-    """Let the cooldowns elapse during the quick tests."""

@@ -3,7 +3,6 @@
 import contextlib
 import itertools
 import re
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -88,10 +87,9 @@ class Dev:
     def challenge(self, number: str | None = None, **fields: Any) -> "Challenge":
         """Issue a challenge and read its code from the inbox, as its user would."""
         number = number or fresh_number()
-        asked_at = time.monotonic()
         issued = self.issue(number, **fields)
         assert issued.status_code == 201, issued.text
-        challenge = Challenge(self, number, issued.json()["id"], issued.json(), asked_at)
+        challenge = Challenge(self, number, issued.json()["id"], issued.json())
         challenge.sent()  # The inbox may discard it soon.
         return challenge
 
@@ -122,7 +120,6 @@ class Challenge:
     number: str
     id: str
     issued: dict[str, Any]
-    asked_at: float
     messages: list[dict[str, Any]] = field(default_factory=list)
 
     @property
@@ -246,9 +243,9 @@ def at_once(*calls: Callable[[], httpx.Response]) -> list[httpx.Response]:
 
 
 @contextlib.contextmanager
-def running(data: Path, **environment: str) -> Iterator[Dev]:
-    """Start the service on free ports with its data there, and stop it."""
-    with processes.run_dev(data, **environment) as service:
+def running(data: Path, *options: str, **environment: str) -> Iterator[Dev]:
+    """Start the service on free ports with its data there and these options, and stop it."""
+    with processes.run_dev(data, *options, **environment) as service:
         key = service.keys["dev"]
         with (
             client(f"http://127.0.0.1:{service.port}", Authorization=f"Bearer {key}") as api,

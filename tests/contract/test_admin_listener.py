@@ -21,9 +21,6 @@ from tests.contract.support import (
 )
 
 
-pytestmark = pytest.mark.timeout(110)  # Two cooldowns, and a start.
-
-
 SERVICE_ROUTES = {
     ("/v1/challenges", "post"),
     ("/v1/challenges/{}", "get"),

@@ -14,9 +14,6 @@ from tests.contract.support import (
 )
 
 
-pytestmark = pytest.mark.timeout(110)  # two cooldowns, and a start
-
-
 def test_every_step_leaves_an_event(challenge: Challenge) -> None:
     """Issue, refusal, wrong code, success, and the second try."""
     challenge.resend()

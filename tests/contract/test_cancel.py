@@ -1,14 +1,9 @@
 """Cancel, and the status of a challenge that ended."""
 
-import pytest
-
 from tests.contract.support import (
     Challenge,
     assert_problem,
 )
-
-
-pytestmark = pytest.mark.timeout(110)  # two cooldowns, and a start
 
 
 def test_a_cancel_can_be_repeated(challenge: Challenge) -> None:

@@ -21,9 +21,6 @@ from tests.contract.support import (
 from tests.contract.test_documented_answers import assert_documented
 
 
-pytestmark = pytest.mark.timeout(110)  # a start
-
-
 def deliver(
     dev: Dev, number: str | None = None, code: Any = "471093", *, key: str = "", **fields: Any
 ) -> httpx.Response:

@@ -13,9 +13,6 @@ from tests.contract.support import (
 )
 
 
-pytestmark = pytest.mark.timeout(110)  # two cooldowns, and a start
-
-
 def test_the_screen_shows_no_code_and_no_number(dev: Dev, challenge: Challenge) -> None:
     """The exception is the number in the line to paste."""
     challenge.verify(challenge.wrong)

@@ -12,9 +12,6 @@ from tests.contract.support import (
 )
 
 
-pytestmark = pytest.mark.timeout(110)  # two cooldowns, and a start
-
-
 @pytest.mark.parametrize(
     "path", ["/", "/v1", "/v2/challenges", "/v1/challenge", "/v1/challenges/a/b", "/favicon.ico"]
 )

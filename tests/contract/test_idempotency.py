@@ -16,9 +16,6 @@ from tests.contract.support import (
 )
 
 
-pytestmark = pytest.mark.timeout(110)  # two cooldowns, and a start
-
-
 def test_an_issue_is_repeated_with_its_key(dev: Dev) -> None:
     """The answer is the same challenge, with one message; quotes make no difference."""
     number = fresh_number()

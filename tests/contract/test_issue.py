@@ -15,9 +15,6 @@ from tests.contract.support import (
 )
 
 
-pytestmark = pytest.mark.timeout(110)  # two cooldowns, and a start
-
-
 def test_an_issue_is_created_with_its_place(dev: Dev) -> None:
     """The answer is 201 with JSON, and `Location` is the URL of the challenge."""
     issued = dev.issue()

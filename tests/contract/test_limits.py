@@ -16,9 +16,6 @@ from tests.contract.support import (
 )
 
 
-pytestmark = pytest.mark.timeout(110)  # two cooldowns, and a start
-
-
 @pytest.mark.parametrize("address", ["203.0.113.201", "::ffff:203.0.113.202"])
 def test_an_address_gets_thirty_messages_an_hour(dev: Dev, address: str) -> None:
     """An IPv4-mapped IPv6 address is the same address; a refused issue sends nothing."""

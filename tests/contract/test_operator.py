@@ -14,9 +14,6 @@ from tests.contract.support import (
 )
 
 
-pytestmark = pytest.mark.timeout(110)  # two cooldowns, and a start
-
-
 def test_unlock_is_always_204(dev: Dev) -> None:
     """The answer does not depend on a lock, and a repeat has the same one."""
     for _ in range(2):

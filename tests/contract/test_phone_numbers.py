@@ -14,9 +14,6 @@ from tests.contract.support import (
 )
 
 
-pytestmark = pytest.mark.timeout(110)  # two cooldowns, and a start
-
-
 SPELLINGS = [
     "+1 (202) 555-0123",
     "+1-202-555-0123",

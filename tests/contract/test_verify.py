@@ -15,9 +15,6 @@ from tests.contract.support import (
 )
 
 
-pytestmark = pytest.mark.timeout(110)  # two cooldowns, and a start
-
-
 def test_verify_checks_its_address_too(challenge: Challenge) -> None:
     """An invalid one charges nothing."""
     assert_invalid(challenge.verify(client_ip="203.0.113.9:443"))

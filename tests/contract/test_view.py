@@ -18,9 +18,6 @@ from tests.contract.support import (
 )
 
 
-pytestmark = pytest.mark.timeout(110)  # two cooldowns, and a start
-
-
 def test_a_view_says_everything_in_its_type(dev: Dev) -> None:
     """It has exactly the members of ChallengeView."""
     number = fresh_number()

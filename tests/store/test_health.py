@@ -391,6 +391,8 @@ async def test_a_redis_that_may_forget_is_not_ready(own, option, value, caplog):
         client.config_set(option, usual)
         assert await health.is_ready(link)
 
+    # Redis refuses to end while it writes its first log after `appendonly yes`.
+    redis_servers.wait_until(lambda: not client.info("persistence")["aof_rewrite_in_progress"])
     (line,) = caplog.messages
     assert line.startswith(f"not ready: {option} of Redis is")
 

@@ -52,7 +52,7 @@ def copy(tmp_path, snippets) -> Path:
     shutil.copytree(PACKAGE, tmp_path / "otp_service", ignore=shutil.ignore_patterns("__pycache__"))
     struct, entry = snippets
     files = [
-        ("core/events.py", "EVENT_TYPES: dict", f"{struct}\n\nEVENT_TYPES: dict"),
+        ("core/events/send_events.py", "class MessageTaken(", f"{struct}\n\nclass MessageTaken("),
         ("audit/exports/taxonomy.py", '    ("otp.issued", "")', f'{entry}    ("otp.issued", "")'),
         ("audit/exports/export_record.py", "{\n        *(", '{\n        "network",\n        *('),
     ]

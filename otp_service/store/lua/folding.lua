@@ -1,5 +1,5 @@
 -- The commit script, part 2 of 4: folding of refusals, and of other events that cost the caller
--- nothing (core/events.py).
+-- nothing (core/events/event.py).
 --
 -- The first ten in a minute with one name are appended unchanged. The rest become one event with
 -- their count, first and last instant, and the number of client IPs. While REFUSALS has no

@@ -1,0 +1,32 @@
+"""Events of what operators and auditors change and read, except unlocking (`challenge_events`)."""
+
+from otp_service.core.events.event import Event, build_explicit_default
+
+
+class LimitReset(Event, frozen=True, tag="otp.limit_reset", kw_only=True):
+    """An operator emptied the bucket of a limit that counts a country, a prefix, a tenant or all."""
+
+    limit: str
+    by: str | None = None
+    """The user of the machine where the command ran."""
+
+
+class BlocklistChanged(Event, frozen=True, tag="otp.blocklist", kw_only=True):
+    """A number was put on the do-not-send list (`blocked`) or taken off it (`unblocked`)."""
+
+    by: str | None = None
+
+
+class NumberErased(Event, frozen=True, tag="otp.forgotten", kw_only=True):
+    """Everything that Redis held about a number was deleted."""
+
+    by: str | None = None
+
+
+class AuditLookup(Event, frozen=True, tag="audit.lookup", kw_only=True):
+    """The events of a number or an account were read; `tenant` is set if only its events were."""
+
+    by: str | None = None
+    """The user of the machine where the command ran; empty for the API and the page."""
+    found: int = build_explicit_default(0)
+    """Events that were shown."""

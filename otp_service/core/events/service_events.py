@@ -1,0 +1,62 @@
+"""Events of the service itself: calls that it refused to all, its records, its log and its processes."""
+
+from otp_service.core.events.event import Event, build_explicit_default
+
+
+class AccessDenied(Event, frozen=True, tag="access.denied", kw_only=True):
+    """Calls without a valid key or scope, counted over a minute."""
+
+    outcome: str = build_explicit_default("failure")
+    count: int = build_explicit_default(1)
+
+    @property
+    def fold_name(self) -> str:
+        """A name of its own: it is a count already."""
+        return self.id
+
+
+class CallbackRejected(Event, frozen=True, tag="callback.rejected", kw_only=True):
+    """Callbacks that were unsigned or held no receipt, counted over a minute."""
+
+    outcome: str = build_explicit_default("failure")
+    provider: str
+    """The provider that the callback's path names."""
+    count: int = build_explicit_default(1)
+
+    @property
+    def fold_name(self) -> str:
+        """A name of its own: it is a count already."""
+        return self.id
+
+
+class Tampered(Event, frozen=True, tag="store.tampered", kw_only=True):
+    """A record in Redis had an invalid MAC."""
+
+    outcome: str = build_explicit_default("failure")
+    record: str = ""
+    """Its key in Redis, which holds no number and no code."""
+
+    @property
+    def fold_name(self) -> str:
+        return f"{super().fold_name}:{self.record}"
+
+
+class EpochStarted(Event, frozen=True, tag="log.epoch", kw_only=True):
+    """Redis was restarted or replaced: events before this that it had not kept are missing."""
+
+
+class ArchiveChanged(Event, frozen=True, tag="log.archive", kw_only=True):
+    """A sealer started or stopped, found a gap or deleted old seals, or the log is full or was.
+
+    `dropped`: segments past their retention were deleted, up to `seal`. `overflow`: too many
+    events wait for the archive, so nothing is granted; `recovered`: that has ended.
+    """
+
+    missing: int = 0
+    """Entries that were no longer in Redis."""
+    seal: int = 0
+    """The last seal that retention deleted."""
+
+
+class ServiceChanged(Event, frozen=True, tag="service.changed", kw_only=True):
+    """The service started, stopped or refused a reload, with what it runs in `versions`."""

@@ -199,7 +199,7 @@ def _decode_json_object(request: AuthenticatedRequest, body: bytes) -> ParsedFie
     if len(types) != 1 or not _JSON_TYPE.fullmatch(types[0].strip()):
         raise HTTPException(status_code=415)
     try:
-        fields = _JSON_DECODER.decode(body.decode())
+        fields = JSON_DECODER.decode(body.decode())
     except (ValueError, RecursionError):
         _raise_invalid_request("", "the body must be one JSON object in UTF-8")
     if not isinstance(fields, ParsedFields):
@@ -250,6 +250,7 @@ def _raise_invalid_request(path: str, message: str) -> NoReturn:
     raise InvalidRequest((path, message)) from None
 
 
-_JSON_DECODER: Final = json.JSONDecoder(
+JSON_DECODER: Final = json.JSONDecoder(
     object_pairs_hook=_collect_fields, parse_constant=_reject_constant
 )
+"""Decodes an object as ParsedFields. Raises ValueError and RecursionError."""

@@ -125,7 +125,12 @@ class VerificationService:
     async def check(
         self, caller: Caller, service: VerifyService, challenge_id: str, request: VerifyRequest
     ) -> Verification:
-        """Compare a code with a verification; only one with a right code is `verified`, once."""
+        """Compare a code with a verification; only one with a right code is `verified`, once.
+
+        An invalid number is InvalidPhoneNumber, and not a wrong code.
+        """
+        if request.phone_number is not None:
+            classify_number(request.phone_number)
         current = await self._fetch(caller, service, challenge_id)
         number = current.secret.number if current.secret else ""
         try:

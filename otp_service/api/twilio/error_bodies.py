@@ -21,6 +21,7 @@ from otp_service.api.twilio.basic_auth import CREDENTIALS_DETAIL
 from otp_service.core import errors
 from otp_service.core.errors import OtpError
 from otp_service.core.limits import Limit
+from otp_service.core.tenant import Scope
 from otp_service.service.verification_service import VerificationDelayed
 
 
@@ -33,6 +34,17 @@ ERROR_PAGE_URL: Final = "https://www.twilio.com/docs/api/errors"
 NUMBER_DETAIL: Final = (
     "must be a valid number in E.164 form, like +447400123456. In a form, + is written as %2B"
 )
+
+FORM_DETAIL: Final = "The body is not a form. Send it as it is, with 'Content-Type: application/x-www-form-urlencoded'."
+
+_DETAIL_BY_ERROR: Final[Mapping[type[OtpError], str]] = {
+    errors.Unauthenticated: CREDENTIALS_DETAIL,
+    errors.Forbidden: f"This API key lacks the scope '{Scope.TWILIO_VERIFY}'.",
+    errors.ChallengeNotFound: (
+        "It is unknown, was approved or canceled, or has expired. Start a verification."
+    ),
+}
+"""What to do, where the text that an error has by default is about our own API."""
 
 _PARAMETER_NAMES: Final[Mapping[str, str]] = {
     "phone_number": "To",
@@ -161,7 +173,7 @@ def _build_message(row: TwilioCode, error: Exception) -> str:
         case errors.InvalidPhoneNumber(problem=problem):
             return f"{row.message}: To: {NUMBER_DETAIL}. {problem}".strip()
         case HTTPException(status_code=415):
-            return f"{row.message}. Send 'Content-Type: application/x-www-form-urlencoded'."
+            return FORM_DETAIL
         case OtpError():
             return f"{row.message}. {_describe_error(error)}"
         case _:
@@ -175,12 +187,10 @@ def _describe_error(error: OtpError) -> str:
             return f"The reason is '{reason}'."
         case errors.RateLimited(limit=limit):
             return f"The limit is {limit}. Wait for the seconds in Retry-After."
-        case errors.ChallengeNotFound():
-            return "It is unknown, was approved or canceled, or has expired. Start a verification."
         case errors.ChallengeLocked() | errors.SendsExhausted():
             return "Wait for the seconds in Retry-After, and start a verification."
-        case errors.Unauthenticated() if str(error) == errors.Unauthenticated.detail:
-            return CREDENTIALS_DETAIL
+        case _ if str(error) == error.detail:
+            return _DETAIL_BY_ERROR.get(type(error), error.detail)
         case _:
             return str(error)
 

@@ -3,15 +3,15 @@
 A field whose promise cannot be kept is refused, and never dropped in silence.
 """
 
-import json
 from collections.abc import Iterable, Mapping
 from typing import Final
 
 from litestar.exceptions import HTTPException
 
-from otp_service.api.field_errors import REPEATED_NAME_MESSAGE
+from otp_service.api.field_errors import REPEATED_NAME_MESSAGE, ParsedFields
 from otp_service.api.request_body import (
     FORM_TYPE,
+    JSON_DECODER,
     convert_fields,
     decode_urlencoded,
     read_body,
@@ -60,10 +60,10 @@ async def parse_form(request: AuthenticatedRequest) -> dict[str, str]:
     return {name: value for name, value in fields.items() if value}
 
 
-def require_field(fields: Mapping[str, str], name: str) -> str:
+def require_field(fields: Mapping[str, str], name: str, missing_message: str = "is missing") -> str:
     """Return a field. Raises InvalidRequest."""
     if name not in fields:
-        raise InvalidRequest((name, "is missing"))
+        raise InvalidRequest((name, missing_message))
     return fields[name]
 
 
@@ -96,11 +96,15 @@ def build_issue_request(fields: Mapping[str, str], service: VerifyService) -> Is
 def _parse_rate_limits(text: str | None, service: VerifyService) -> dict[RateLimitField, str]:
     """Return the subjects of our limits, of names that the Verify Service has in its settings."""
     try:
-        values = json.loads(text or "{}")
+        values = JSON_DECODER.decode(text or "{}")
     except (ValueError, RecursionError):
         values = None
-    if not isinstance(values, dict) or not all(isinstance(one, str) for one in values.values()):
+    if not isinstance(values, ParsedFields) or not all(
+        isinstance(one, str) for one in values.values()
+    ):
         raise InvalidRequest(("RateLimits", "must be a JSON object of texts"))
+    if values.repeated_names:
+        raise InvalidRequest(("RateLimits", "has a name more than once"))
     known = service.rate_limits
     if values.keys() - known.keys():
         names = _join_names(known)

@@ -35,6 +35,7 @@ VERIFICATION_PATH: Final = f"{SERVICE_PATH}/Verifications/{{sid:str}}"
 APPROVAL_DETAIL: Final = (
     "must be canceled: a verification is approved only by a check that compares its code"
 )
+SUBJECT_DETAIL: Final = "is missing: send it, or VerificationSid"
 
 
 @post(f"{SERVICE_PATH}/Verifications", status_code=201)
@@ -63,7 +64,7 @@ async def check_verification(
     if "VerificationSid" in fields:
         challenge_id = _require_challenge_id(fields["VerificationSid"])
     else:
-        number_to_find = require_field(fields, "To")
+        number_to_find = require_field(fields, "To", SUBJECT_DETAIL)
         challenge_id = await verifications.find(request.auth, service, number_to_find)
         number = None  # it may be another spelling of the same phone
     call = verifications.check(

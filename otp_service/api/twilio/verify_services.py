@@ -17,6 +17,10 @@ from otp_service.core.verify_service import VerifyAccount, VerifyService
 SERVICES_PATH: Final = "/twilio/v2/Services"
 SERVICE_PATH: Final = f"{SERVICES_PATH}/{{service_sid:str}}"
 
+UNKNOWN_SERVICE_DETAIL: Final = (
+    f"This account has no Verify Service with this id: GET {SERVICES_PATH} lists them."
+)
+
 DEFAULT_PAGE_SIZE: Final = 50
 MAX_PAGE_SIZE: Final = 1000
 MAX_PAGE_NUMBER: Final = 1_000_000
@@ -46,7 +50,7 @@ def require_service(request: AuthenticatedRequest, sid: str) -> VerifyService:
     """Return a Verify Service of the caller. Raises ChallengeNotFound, which is 20404."""
     service = _get_account(request).services.get(sid)
     if service is None:
-        raise ChallengeNotFound
+        raise ChallengeNotFound(UNKNOWN_SERVICE_DETAIL)
     return service
 
 

@@ -1,6 +1,7 @@
 """Twilio's own client for Python, unchanged, in front of the application in this process."""
 
 import secrets
+from collections.abc import Mapping
 from typing import Any
 
 import httpx
@@ -11,7 +12,7 @@ from twilio.http.response import Response
 from twilio.rest import Client
 
 from otp_service.core.tenant import ApiKey, Scope, hash_api_key
-from otp_service.core.verify_service import VerifyAccount, VerifyService
+from otp_service.core.verify_service import RateLimitField, VerifyAccount, VerifyService
 from tests.api.fakes import ApiHarness
 from tests.installation import Installation
 
@@ -19,11 +20,12 @@ from tests.installation import Installation
 PUBLIC_URL = "https://otp.example.com"
 NUMBER = "+447400100200"
 """Another one than that of examples in error texts."""
+RATE_LIMITS: Mapping[str, RateLimitField] = {"end_user_ip": "client_ip", "user": "account"}
 ACCOUNTS = {
     name: VerifyAccount(
         f"AC{digit * 32}",
         {
-            sid: VerifyService(sid, f"{name} {i}", rate_limits={"end_user_ip": "client_ip"})
+            sid: VerifyService(sid, f"{name} {i}", rate_limits=RATE_LIMITS)
             for i, sid in enumerate((f"VA{digit * 32}", f"VA{digit * 31}e", f"VA{digit * 31}f"))
         },
     )

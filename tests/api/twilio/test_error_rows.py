@@ -99,6 +99,11 @@ def test_the_page_has_each_row_and_each_refused_parameter() -> None:
         (f"{START_FORM}&RateLimits=%5B%5D", "RateLimits"),
         (f"{START_FORM}&RateLimits=%7B%22other%22%3A%22a%22%7D", "RateLimits"),
         (f"{START_FORM}&RateLimits=%7B%22end_user_ip%22%3A1%7D", "RateLimits"),
+        (f"{START_FORM}&RateLimits=%7B%22user%22%3A%22%5Cud800%22%7D", "RateLimits"),
+        (
+            f"{START_FORM}&RateLimits=%7B%22user%22%3A%22a%22%2C%22user%22%3A%22b%22%7D",
+            "RateLimits",
+        ),
         (f"{DEVICE_FORM}&RateLimits=%7B%22end_user_ip%22%3A%22203.0.113.8%22%7D", "RateLimits"),
         ("%ff=1", "body"),
         ("&".join(f"a{i}=1" for i in range(101)), "body"),
@@ -141,6 +146,40 @@ async def test_an_invalid_check_is_60200_and_costs_no_attempt(
     assert (400, 60200) == read_row(answer)
     assert answer.json()["message"].startswith(f"Invalid parameter: {parameter}: ")
     assert "otp.attempted" not in await verify.installation.list_event_types()
+
+
+@pytest.mark.parametrize("number", ["+447400100200", "7400100200", "%2B4474001"])
+async def test_an_invalid_number_with_a_sid_is_60200_and_costs_no_attempt(
+    verify: VerifyHarness, number: str
+) -> None:
+    """As a wrong code it would be 200, also with the right code, until the attempts are used up."""
+    started = await verify.start()
+    code = verify.installation.router.extract_code()
+    form = f"Code={code}&VerificationSid={started.sid}&To={number}"
+
+    answers = [await verify.send_form(CHECK_PATH, form) for _ in range(5)]
+    approved = await verify.check(code, verification_sid=started.sid, to=NUMBER)
+
+    assert {(400, 60200)} == {read_row(answer) for answer in answers}
+    assert {True} == {"Invalid parameter: To: " in answer.text for answer in answers}
+    assert "approved" == approved.status
+
+
+async def test_an_error_says_what_to_do_at_these_paths(verify: VerifyHarness) -> None:
+    """The texts of our own API would mislead: they ask for JSON, and for another scope."""
+    unknown = await verify.send_form(f"/Services/VA{'9' * 32}/Verifications", START_FORM)
+    json_type = {"Content-Type": "application/json"}
+    sent_json = await verify.send_form(START_PATH, "{}", headers=json_type)
+    unnamed = await verify.send_form(CHECK_PATH, "Code=123456")
+    auth = (ACCOUNTS["shop"].sid, verify.keys["shop-challenges"])
+    other_scope = await verify.send_form("/Services", None, auth=auth)
+
+    assert unknown.json()["message"].endswith(
+        "This account has no Verify Service with this id: GET /twilio/v2/Services lists them."
+    )
+    assert "JSON" not in sent_json.json()["message"]
+    assert "VerificationSid" in unnamed.json()["message"]
+    assert "'twilio-verify'" in other_scope.json()["message"]
 
 
 @pytest.mark.parametrize("status", ["approved", "expired", "Canceled", ""])
@@ -471,7 +510,7 @@ async def test_parallel_starts_send_one_message(verify: VerifyHarness) -> None:
 
 async def test_the_members_of_an_error_are_those_of_twilio(verify: VerifyHarness) -> None:
     """With `type` and `title` its clients would raise a class that no application catches."""
-    answer = await verify.send_form("/Services/VA0", None)
+    answer = await verify.send_form(f"{START_PATH}/VE0", None)
 
     assert {
         "code": 20404,

@@ -1,9 +1,19 @@
 """The address, the key, the timeouts and the proxies of a client. Nothing here listens."""
 
+import contextlib
+import itertools
+import json
+
 import httpx
 import pytest
 
-from otp_service_client import AsyncOtpClient, OtpClient, UnexpectedReply
+from otp_service_client import (
+    AsyncOtpClient,
+    OtpClient,
+    ServiceUnreachable,
+    UnexpectedReply,
+    connection,
+)
 from otp_service_client.connection import build_client_options
 from tests.clients.python_client.conftest import CLIENT_TYPES
 
@@ -159,6 +169,43 @@ def test_timeouts_are_those_of_the_guide_or_the_callers(
 
     limits = requests[0].extensions["timeout"]
     assert (timeout or seconds, min(2, timeout or 2)) == (limits["read"], limits["connect"])
+
+
+class Chunks(httpx.SyncByteStream, httpx.AsyncByteStream):
+    """A healthy reply after many spaces, which JSON may begin with."""
+
+    def __init__(self, count, size):
+        self.count, self.size = count, size
+
+    def __iter__(self):
+        for _ in range(self.count):
+            yield b" " * self.size
+        yield json.dumps(HEALTHY).encode()
+
+    async def __aiter__(self):
+        for chunk in self:
+            yield chunk
+
+
+@pytest.mark.parametrize(
+    ("chunks", "step_seconds", "cause"),
+    [
+        (Chunks(1000, 1), 0.001, None),
+        (Chunks(1000, 1), 0.1, "ReadTimeout"),
+        (Chunks(17, 2**20), 0, "ReplyTooLargeError"),
+    ],
+)
+@pytest.mark.parametrize("kind", CLIENT_TYPES)
+def test_a_reply_has_an_end(kind, chunks, step_seconds, cause, monkeypatch):
+    """The timeout of httpx is for each read, so a byte now and then would hold a thread forever."""
+    times = itertools.count()
+    monkeypatch.setattr(connection, "monotonic", lambda: next(times) * step_seconds)
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, stream=chunks))
+    with (
+        CLIENT_TYPES[kind]("https://otp.example.com", "worthless", transport=transport) as client,
+        pytest.raises(ServiceUnreachable, match=cause) if cause else contextlib.nullcontext(),
+    ):
+        assert "live" == client.check_readiness().mode
 
 
 async def test_a_client_can_be_closed_without_a_block():

@@ -1,6 +1,7 @@
 """The client for asyncio."""
 
 import asyncio
+import contextlib
 import secrets
 from collections.abc import Callable, Coroutine
 from types import TracebackType
@@ -11,11 +12,11 @@ import httpx
 from otp_service_client import calls
 from otp_service_client.calls import Call
 from otp_service_client.connection import (
+    ReplyBody,
     build_client_options,
     build_http_request,
     copy_documentation,
     to_lost_reply,
-    to_reply,
 )
 from otp_service_client.exchange import Outcome, Pause, Request, run_call
 
@@ -96,9 +97,13 @@ class AsyncOtpClient:
         if isinstance(step, Pause):
             await asyncio.sleep(step.seconds)
             return None
-        request = build_http_request(self._http, step, self._timeout_seconds)
+        seconds = step.timeout_seconds if self._timeout_seconds is None else self._timeout_seconds
+        request, body = build_http_request(self._http, step, seconds), ReplyBody(seconds)
         try:
-            return to_reply(await self._http.send(request))
+            async with contextlib.aclosing(await self._http.send(request, stream=True)) as response:
+                async for chunk in response.aiter_bytes():
+                    body.append(chunk)
+            return body.to_reply(response)
         except httpx.RequestError as error:
             return to_lost_reply(error)
 

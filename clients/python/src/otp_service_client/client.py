@@ -1,5 +1,6 @@
 """The client for code that blocks."""
 
+import contextlib
 import secrets
 import time
 from collections.abc import Callable
@@ -11,11 +12,11 @@ import httpx
 from otp_service_client import calls
 from otp_service_client.calls import Call
 from otp_service_client.connection import (
+    ReplyBody,
     build_client_options,
     build_http_request,
     copy_documentation,
     to_lost_reply,
-    to_reply,
 )
 from otp_service_client.exchange import Outcome, Pause, Request, run_call
 
@@ -94,9 +95,13 @@ class OtpClient:
         if isinstance(step, Pause):
             time.sleep(step.seconds)
             return None
-        request = build_http_request(self._http, step, self._timeout_seconds)
+        seconds = step.timeout_seconds if self._timeout_seconds is None else self._timeout_seconds
+        request, body = build_http_request(self._http, step, seconds), ReplyBody(seconds)
         try:
-            return to_reply(self._http.send(request))
+            with contextlib.closing(self._http.send(request, stream=True)) as response:
+                for chunk in response.iter_bytes():
+                    body.append(chunk)
+            return body.to_reply(response)
         except httpx.RequestError as error:
             return to_lost_reply(error)
 

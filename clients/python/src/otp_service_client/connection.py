@@ -5,6 +5,7 @@ import ipaddress
 import re
 from collections.abc import Callable
 from functools import wraps
+from time import monotonic
 from typing import Any, Final, ParamSpec, TypeVar
 
 import httpx
@@ -16,6 +17,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 CONNECT_TIMEOUT_SECONDS: Final = 2.0
+MAX_REPLY_BYTES: Final = 16 * 1024 * 1024
+"""Of the body of a reply. The largest one, a page of 1,000 events, has some hundred KiB."""
 USER_AGENT: Final = "otp-service-client/0.1.0"
 
 _API_KEY = re.compile(r"[!-~]+")
@@ -64,10 +67,9 @@ def is_loopback(host: str) -> bool:
 
 
 def build_http_request(
-    client: httpx.Client | httpx.AsyncClient, request: Request, timeout_seconds: float | None
+    client: httpx.Client | httpx.AsyncClient, request: Request, seconds: float
 ) -> httpx.Request:
-    """Return the request for httpx. `timeout_seconds` replaces the timeout of the operation."""
-    seconds = request.timeout_seconds if timeout_seconds is None else timeout_seconds
+    """Return the request for httpx, with a timeout for each of its reads."""
     return client.build_request(
         request.method,
         request.target,
@@ -77,9 +79,33 @@ def build_http_request(
     )
 
 
-def to_reply(response: httpx.Response) -> Reply:
-    """Return the reply of a response whose body was read."""
-    return Reply(status=response.status_code, headers=response.headers, content=response.content)
+class ReplyTooLargeError(httpx.ReadError):
+    """A reply has more than MAX_REPLY_BYTES, so it is not the service's."""
+
+
+class ReplyBody:
+    """The body of a reply, which arrives in chunks.
+
+    The timeout of httpx is for each read: a reply that arrives a byte at a time would never end.
+    """
+
+    def __init__(self, timeout_seconds: float) -> None:
+        self._deadline = monotonic() + timeout_seconds
+        self._content = bytearray()
+
+    def append(self, chunk: bytes) -> None:
+        """Append a chunk. Raises an error of httpx if it is too late, or the body too large."""
+        self._content += chunk
+        if len(self._content) > MAX_REPLY_BYTES:
+            raise ReplyTooLargeError("")
+        if monotonic() > self._deadline:
+            raise httpx.ReadTimeout("")
+
+    def to_reply(self, response: httpx.Response) -> Reply:
+        """Return the reply of a response whose chunks were appended."""
+        return Reply(
+            status=response.status_code, headers=response.headers, content=bytes(self._content)
+        )
 
 
 def to_lost_reply(error: httpx.RequestError) -> LostReply:

@@ -18,7 +18,7 @@ from otp_service.clock import now_ms
 from otp_service.core import events
 from otp_service.core.timestamps import DAY_MS
 from otp_service.settings import Settings
-from otp_service.settings.model import AuditSettings
+from otp_service.settings.service_tables import AuditSettings
 from otp_service.store.archive_source import RedisArchiveSource
 from otp_service.store.client import ScriptClient
 from otp_service.store.key_names import KeyNames

@@ -27,7 +27,7 @@ from otp_service.schemas import CreateAuthenticatorRequest, ServiceStatus
 from otp_service.service import Caller
 from otp_service.service.authenticator_service import NewAuthenticator
 from otp_service.settings.development import DEV_TENANT
-from otp_service.settings.model import ServiceSettings
+from otp_service.settings.service_tables import ServiceSettings
 from otp_service.sms.aws.certificates import CertificateCache
 from otp_service.sms.provider_settings import HttpSettings
 

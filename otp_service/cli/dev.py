@@ -38,7 +38,7 @@ from otp_service.core.policy import Policy
 from otp_service.core.timestamps import format_rfc3339
 from otp_service.schemas import ProcessStatus, ServiceStatus
 from otp_service.settings import Settings, development
-from otp_service.settings.model import ServiceSettings
+from otp_service.settings.service_tables import ServiceSettings
 from otp_service.store.embedded import EmbeddedServer, EmbeddedServerError
 
 

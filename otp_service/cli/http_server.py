@@ -18,7 +18,7 @@ from litestar.types import ASGIApp
 from otp_service.cli.connection_monitor import ConnectionMonitor
 from otp_service.cli.http_exchange import HttpExchange
 from otp_service.cli.listeners import BACKLOG_CONNECTIONS, limit_connections
-from otp_service.settings.model import ServiceSettings
+from otp_service.settings.service_tables import ServiceSettings
 from otp_service.telemetry import Metrics
 
 

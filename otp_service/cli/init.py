@@ -26,7 +26,7 @@ from otp_service.settings import (
     load_settings,
     render_config,
 )
-from otp_service.settings.model import NO_ARCHIVE, AuditSettings
+from otp_service.settings.service_tables import NO_ARCHIVE, AuditSettings
 from otp_service.settings.template import choose_audit_tenant, quote_toml
 
 

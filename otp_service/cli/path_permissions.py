@@ -12,7 +12,7 @@ from pathlib import Path
 
 from otp_service.audit.sinks import FileSinkSettings
 from otp_service.settings import Settings
-from otp_service.settings.model import AuditSettings
+from otp_service.settings.service_tables import AuditSettings
 
 
 def find_path_errors(settings: Settings) -> Iterator[str]:

@@ -21,7 +21,7 @@ from otp_service.cli.common import read_safe_settings
 from otp_service.cli.loop_thread import LoopThread
 from otp_service.cli.path_permissions import find_archive_errors
 from otp_service.settings import Settings
-from otp_service.settings.model import AuditSettings
+from otp_service.settings.service_tables import AuditSettings
 
 
 logger = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ from otp_service.core.ip_address import is_wildcard
 from otp_service.core.printable_text import escape_unprintable
 from otp_service.core.timestamps import SECOND_MS, parse_rfc3339
 from otp_service.schemas import ProcessStatus, ServiceStatus
-from otp_service.settings.model import ServiceSettings
+from otp_service.settings.service_tables import ServiceSettings
 
 
 TIMEOUT_SECONDS = 5.0

@@ -1,6 +1,7 @@
 """The configuration: read once, checked once, and passed as an argument from then on.
 
-- `model`: every setting with its type and default
+- `service_tables`, `tenant_tables`: every setting with its type and default; `value_types`: these types
+- `model`: the whole configuration, and what follows from it
 - `source`: what a configuration was read from, for another process
 - `variables`: which variables are settings; `load`: TOML overridden by them; `decode`: values to types, secrets from files
 - `rules`, and the modules for single tables that end in `_rules`: errors and warnings with remedies

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from otp_service.core.keys import Key
 from otp_service.core.timestamps import DAY_MS, parse_rfc3339
 from otp_service.settings.decode import ConfigIssue, build_issues
-from otp_service.settings.model import AuditSettings, Settings
+from otp_service.settings.model import Settings
+from otp_service.settings.service_tables import AuditSettings
 
 
 MISSING_ANCHOR_REMEDY = (

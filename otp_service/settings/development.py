@@ -16,7 +16,19 @@ from otp_service.core.policy import Policy
 from otp_service.core.secret import Secret
 from otp_service.core.tenant import Scope, hash_api_key
 from otp_service.hooks import Generic, Hook, Supabase
-from otp_service.settings import model
+from otp_service.settings.model import Settings
+from otp_service.settings.service_tables import (
+    AuditSettings,
+    RedisSettings,
+    ServiceSettings,
+    TestSettings,
+)
+from otp_service.settings.tenant_tables import (
+    ApiKeySettings,
+    TenantSettings,
+    TwilioVerifySettings,
+    VerifyServiceSettings,
+)
 from otp_service.sms.providers.inbox import Inbox
 
 
@@ -41,40 +53,40 @@ DEFAULT_DEV_OPTIONS = DevOptions()
 
 
 def create_dev_settings(
-    service: model.ServiceSettings,
+    service: ServiceSettings,
     redis_url: str,
     secrets: dict[str, str],
-    audit: model.AuditSettings | None = None,
+    audit: AuditSettings | None = None,
     options: DevOptions = DEFAULT_DEV_OPTIONS,
-) -> model.Settings:
+) -> Settings:
     """Return the settings; `secrets` is the result of `ensure_dev_secrets`."""
     rings = {name: create_single_key_ring("dev", secrets[name]) for name in KEY_RING_NAMES}
-    key = model.ApiKeySettings("dev", hash_api_key(secrets["api_key"]).hex(), frozenset(Scope))
-    verify = model.TwilioVerifySettings(
+    key = ApiKeySettings("dev", hash_api_key(secrets["api_key"]).hex(), frozenset(Scope))
+    verify = TwilioVerifySettings(
         DEV_ACCOUNT_SID, {DEV_SERVICE_SID: _create_verify_service(options.policy)}
     )
-    tenant = model.TenantSettings(
+    tenant = TenantSettings(
         brand="Example", countries=frozenset({"*"}), keys=(key,), twilio_verify=verify
     )
-    return model.Settings(
+    return Settings(
         mode="development",
-        test=model.TestSettings(options.has_relaxed_limits, options.fixed_codes),
+        test=TestSettings(options.has_relaxed_limits, options.fixed_codes),
         policy=options.policy,
         keys=ServiceKeys(**rings),
         service=service,
-        redis=model.RedisSettings(url=redis_url),
-        audit=audit or model.AuditSettings(),
+        redis=RedisSettings(url=redis_url),
+        audit=audit or AuditSettings(),
         tenant_settings={DEV_TENANT: tenant},
         hooks=create_dev_hooks(secrets["api_key"]),
         providers={"inbox": Inbox()},
     )
 
 
-def _create_verify_service(policy: Policy) -> model.VerifyServiceSettings:
+def _create_verify_service(policy: Policy) -> VerifyServiceSettings:
     """Return the Verify Service of `dev`: its codes too expire sooner if an option says so."""
     if policy.lifetime == Policy().lifetime:
-        return model.VerifyServiceSettings()
-    return model.VerifyServiceSettings(lifetime=policy.lifetime)
+        return VerifyServiceSettings()
+    return VerifyServiceSettings(lifetime=policy.lifetime)
 
 
 def create_dev_hooks(api_key: str) -> dict[str, Hook]:
@@ -97,18 +109,16 @@ def create_dev_hooks(api_key: str) -> dict[str, Hook]:
     }
 
 
-def load_dev_settings(folder: Path) -> model.Settings:
+def load_dev_settings(folder: Path) -> Settings:
     """Return the settings of the `dev` with this data folder. Raises OSError without data."""
     secrets = json.loads((folder / SECRETS_FILE).read_text(encoding="utf-8"))
     redis_url = (folder / REDIS_URL_FILE).read_text(encoding="utf-8")
-    return create_dev_settings(
-        model.ServiceSettings(), redis_url, secrets, create_dev_audit(folder)
-    )
+    return create_dev_settings(ServiceSettings(), redis_url, secrets, create_dev_audit(folder))
 
 
-def create_dev_audit(folder: Path) -> model.AuditSettings:
+def create_dev_audit(folder: Path) -> AuditSettings:
     signing_key = str(get_dev_signing_key_path(folder))
-    return model.AuditSettings(archive=str(folder / "archive"), signing_key=signing_key)
+    return AuditSettings(archive=str(folder / "archive"), signing_key=signing_key)
 
 
 def get_dev_signing_key_path(folder: Path) -> Path:

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 
 from otp_service.hooks import HookSettings
 from otp_service.settings.decode import ConfigIssue, build_issues
-from otp_service.settings.model import Settings, TenantSettings
+from otp_service.settings.model import Settings
+from otp_service.settings.tenant_tables import TenantSettings
 
 
 def find_errors(settings: Settings) -> Iterator[ConfigIssue]:

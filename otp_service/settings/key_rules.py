@@ -9,7 +9,9 @@ from otp_service.core.keys import KEY_RING_NAMES, MIN_KEY_BYTES, Key, is_random_
 from otp_service.core.tenant import Scope
 from otp_service.core.timestamps import DAY_MS, to_epoch_ms
 from otp_service.settings.decode import ConfigIssue
-from otp_service.settings.model import KEY_ID_PATTERN, ApiKeySettings, Settings, TenantSettings
+from otp_service.settings.model import Settings
+from otp_service.settings.tenant_tables import ApiKeySettings, TenantSettings
+from otp_service.settings.value_types import KEY_ID_PATTERN
 
 
 EXPIRY_NOTICE_MS = 30 * DAY_MS

@@ -7,7 +7,8 @@ read (A25), and a test service with a provider would send messages.
 from collections.abc import Iterator
 
 from otp_service.settings.decode import ConfigIssue
-from otp_service.settings.model import Settings, TestSettings
+from otp_service.settings.model import Settings
+from otp_service.settings.service_tables import TestSettings
 from otp_service.sms.providers.inbox import Inbox
 
 

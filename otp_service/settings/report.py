@@ -13,7 +13,8 @@ from otp_service.core.limits import SPENDING_CAPS
 from otp_service.core.tenant_share import SHARE_LIMITS
 from otp_service.settings.limit_rules import format_windows
 from otp_service.settings.load import find_origin
-from otp_service.settings.model import ApiKeySettings, Settings
+from otp_service.settings.model import Settings
+from otp_service.settings.tenant_tables import ApiKeySettings
 
 
 REDACTED_TEXT = "**********"

@@ -28,13 +28,9 @@ from otp_service.settings import (
 )
 from otp_service.settings.country_codes import describe_unknown_countries
 from otp_service.settings.decode import ConfigIssue, build_issues
-from otp_service.settings.model import (
-    MessageSettings,
-    ServiceSettings,
-    Settings,
-    TelemetrySettings,
-    TenantSettings,
-)
+from otp_service.settings.model import Settings
+from otp_service.settings.service_tables import MessageSettings, ServiceSettings, TelemetrySettings
+from otp_service.settings.tenant_tables import TenantSettings
 from otp_service.sms.validation import find_header_errors
 
 

@@ -12,7 +12,7 @@ from otp_service.core.keys import KEY_RING_NAMES
 from otp_service.core.tenant import hash_api_key
 from otp_service.schemas import Mode
 from otp_service.settings.fixed_code_rules import TEST_KEY_PREFIX
-from otp_service.settings.model import NO_ARCHIVE
+from otp_service.settings.service_tables import NO_ARCHIVE
 
 
 AUDIT_TENANT = """

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from otp_service.core.policy import MAX_LIFETIME_SECONDS, MIN_LIFETIME_SECONDS
 from otp_service.core.tenant import Scope
 from otp_service.settings.decode import ConfigIssue
-from otp_service.settings.model import Settings, TenantSettings, TwilioVerifySettings
+from otp_service.settings.model import Settings
+from otp_service.settings.tenant_tables import TenantSettings, TwilioVerifySettings
 
 
 SCOPE_REMEDY = "has the scope 'twilio-verify', for which the tenant needs twilio_verify with account_sid and services"

@@ -27,7 +27,8 @@ from otp_service.core.secret import Secret
 from otp_service.schemas import IssueRequest
 from otp_service.service import Caller
 from otp_service.settings.development import DEV_TENANT, create_dev_settings, ensure_dev_secrets
-from otp_service.settings.model import ServiceSettings, Settings, TestSettings
+from otp_service.settings.model import Settings
+from otp_service.settings.service_tables import ServiceSettings, TestSettings
 from otp_service.sms.provider_health import HealthEvent
 from otp_service.sms.providers import Provider
 from otp_service.sms.providers.smpp import Smpp

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from otp_service.app import Application, create_public_app
 from otp_service.app.archive_monitor import ArchiveMonitor
-from otp_service.settings.model import AuditSettings, EventSettings
+from otp_service.settings.service_tables import AuditSettings, EventSettings
 from otp_service.store.client import ScriptClient
 from otp_service.store.connect import create_redis_lines
 from otp_service.store.embedded import EmbeddedServer

@@ -10,7 +10,7 @@ import pytest
 
 from otp_service.app import Application, create_admin_app, create_public_app
 from otp_service.settings.development import create_dev_settings, ensure_dev_secrets
-from otp_service.settings.model import ServiceSettings
+from otp_service.settings.service_tables import ServiceSettings
 from otp_service.store.embedded import EmbeddedServer
 from otp_service.store.mode_mark import MODE_KEY
 from tests.store import redis_servers

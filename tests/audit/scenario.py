@@ -34,15 +34,14 @@ from otp_service.core.log_entry import Entry
 from otp_service.core.phone_number import PhoneNumber, parse_number
 from otp_service.core.ports import Commit
 from otp_service.core.tenant import Scope, hash_api_key
-from otp_service.settings.model import (
-    ApiKeySettings,
+from otp_service.settings.model import Settings
+from otp_service.settings.service_tables import (
     HashSettings,
     RedisSettings,
     RoutingSettings,
     ServiceSettings,
-    Settings,
-    TenantSettings,
 )
+from otp_service.settings.tenant_tables import ApiKeySettings, TenantSettings
 from otp_service.sms.gateway_receipts import ReceiptSettings
 from otp_service.sms.providers.generic_http import GenericHttp
 from otp_service.store.embedded import EmbeddedServer

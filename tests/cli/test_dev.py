@@ -16,7 +16,7 @@ from otp_service.cli.dev import (
 from otp_service.cli.serve import require_same_mode
 from otp_service.core.keys import KEY_RING_NAMES
 from otp_service.settings.development import create_dev_settings
-from otp_service.settings.model import ServiceSettings
+from otp_service.settings.service_tables import ServiceSettings
 
 
 LONG_KEY = "0" * MIN_EXPOSED_KEY_CHARS

@@ -25,7 +25,7 @@ from otp_service.cli.listeners import (
     open_listener,
     raise_descriptor_limit,
 )
-from otp_service.settings.model import ServiceSettings
+from otp_service.settings.service_tables import ServiceSettings
 from tests.processes import exchange_bytes
 
 

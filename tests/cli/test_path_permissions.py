@@ -14,7 +14,7 @@ from otp_service.audit.sinks import FileSinkSettings
 from otp_service.audit.sinks.http import HttpSinkSettings
 from otp_service.cli.path_permissions import find_archive_errors, find_path_errors
 from otp_service.settings import load_settings, render_config
-from otp_service.settings.model import AuditSettings, RedisSettings
+from otp_service.settings.service_tables import AuditSettings, RedisSettings
 
 
 NOBODY = 65534

@@ -11,7 +11,7 @@ from otp_service.audit.archive_format.key_files import create_key_files
 from otp_service.cli import sealer_runner
 from otp_service.cli.sealer_runner import find_sealer_errors
 from otp_service.settings import render_config
-from otp_service.settings.model import AuditSettings
+from otp_service.settings.service_tables import AuditSettings
 from tests.audit import archive_builder
 
 

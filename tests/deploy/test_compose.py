@@ -20,7 +20,7 @@ from otp_service.cli.command import DEFAULT_CONFIG_PATH
 from otp_service.clock import now_ms
 from otp_service.core.ip_address import is_wildcard
 from otp_service.settings import find_errors, find_warnings, load_settings
-from otp_service.settings.model import ServiceSettings
+from otp_service.settings.service_tables import ServiceSettings
 
 
 DEPLOY = Path(__file__).parents[2] / "deploy"

@@ -11,7 +11,7 @@ import pytest
 from otp_service.api.ops import READY_TIMEOUT_SECONDS
 from otp_service.cli.supervisor import STOP_MARGIN_SECONDS
 from otp_service.cli.worker_plan import SILENT_TICKS_UNTIL_HUNG
-from otp_service.settings.model import ServiceSettings
+from otp_service.settings.service_tables import ServiceSettings
 from tests.deploy.kubernetes_example import (
     KUBERNETES,
     Example,

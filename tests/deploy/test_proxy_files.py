@@ -11,7 +11,7 @@ import pytest
 
 from otp_service.api.callbacks import MAX_CALLBACK_BYTES
 from otp_service.api.request_body import BODY_TIMEOUT_SECONDS
-from otp_service.settings.model import RoutingSettings, ServiceSettings
+from otp_service.settings.service_tables import RoutingSettings, ServiceSettings
 from tests.attacks import proxies
 from tests.store.redis_servers import find_free_port
 

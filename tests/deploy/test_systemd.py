@@ -14,7 +14,7 @@ from otp_service.audit.archive_format.key_files import is_private
 from otp_service.cli.sealer_runner import find_sealer_errors
 from otp_service.cli.supervisor import STOP_MARGIN_SECONDS
 from otp_service.settings import find_errors, load_settings
-from otp_service.settings.model import ServiceSettings
+from otp_service.settings.service_tables import ServiceSettings
 from tests.processes import run_command
 
 

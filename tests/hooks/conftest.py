@@ -17,7 +17,7 @@ from otp_service.settings.development import (
     create_dev_settings,
     ensure_dev_secrets,
 )
-from otp_service.settings.model import ServiceSettings
+from otp_service.settings.service_tables import ServiceSettings
 from otp_service.store.embedded import EmbeddedServer
 from tests.hooks.products import PRODUCTS, read_request
 from tests.store import redis_servers

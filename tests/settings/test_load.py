@@ -8,7 +8,7 @@ from otp_service.core.limits import DEFAULT_LIMITS, Limit, Window
 from otp_service.core.policy import Policy
 from otp_service.core.tenant import Scope, Tenant, hash_api_key
 from otp_service.settings import SettingsError, load_settings
-from otp_service.settings.model import (
+from otp_service.settings.service_tables import (
     EventSettings,
     HashSettings,
     MessageSettings,

@@ -16,7 +16,8 @@ from otp_service.cli import audit
 from otp_service.core.limits import DEFAULT_LIMITS
 from otp_service.core.phone_number import PhoneNumber
 from otp_service.core.policy import Policy
-from otp_service.settings import find_errors, load_settings, model
+from otp_service.settings import Settings, find_errors, load_settings, service_tables
+from otp_service.settings.tenant_tables import TenantSettings
 from otp_service.sms.provider_settings import HttpSettings
 from otp_service.sms.providers import Provider
 
@@ -131,8 +132,8 @@ def test_defaults_of_routing_are_as_documented():
     documented = dict(re.findall(r"`(?:routing\.)?([a-z_]+)` \((\d+)\)", PROVIDERS))
 
     assert documented == {
-        "deadline_seconds": str(model.RoutingSettings().deadline_seconds),
-        "max_submissions": str(model.RoutingSettings().max_submissions),
+        "deadline_seconds": str(service_tables.RoutingSettings().deadline_seconds),
+        "max_submissions": str(service_tables.RoutingSettings().max_submissions),
         "connect_timeout": f"{_get_default('connect_timeout'):g}",
         "read_timeout": f"{_get_default('read_timeout'):g}",
     }
@@ -153,17 +154,17 @@ def test_every_limit_has_a_row_with_its_default():
 
 
 SECTIONS = {
-    "[service]": model.ServiceSettings,
-    "[redis]": model.RedisSettings,
+    "[service]": service_tables.ServiceSettings,
+    "[redis]": service_tables.RedisSettings,
     "[policy]": Policy,
-    "[hash]": model.HashSettings,
-    "[test]": model.TestSettings,
-    "[messages]": model.MessageSettings,
-    "[events]": model.EventSettings,
-    "[audit]": model.AuditSettings,
-    "[telemetry]": model.TelemetrySettings,
-    "[tenants.NAME]": model.TenantSettings,
-    "[routing]": model.RoutingSettings,
+    "[hash]": service_tables.HashSettings,
+    "[test]": service_tables.TestSettings,
+    "[messages]": service_tables.MessageSettings,
+    "[events]": service_tables.EventSettings,
+    "[audit]": service_tables.AuditSettings,
+    "[telemetry]": service_tables.TelemetrySettings,
+    "[tenants.NAME]": TenantSettings,
+    "[routing]": service_tables.RoutingSettings,
 }
 SPECIAL_DEFAULTS = {
     "[test] fixed_codes": "-",
@@ -207,7 +208,7 @@ def test_sections_of_the_settings_are_all_documented():
     page = (DOCS / "configuration.md").read_text()
     headings = " ".join(re.findall(r"^### (.*)$", page, re.MULTILINE))
 
-    assert {*re.findall(r"`\[?([a-z]+)", headings)} == {*model.Settings.__struct_encode_fields__}
+    assert {*re.findall(r"`\[?([a-z]+)", headings)} == {*Settings.__struct_encode_fields__}
 
 
 def test_every_problem_has_a_row_with_its_status():

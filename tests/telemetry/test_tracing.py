@@ -21,7 +21,7 @@ from otp_service.core.delivery import Fault, Receipt, RefusalScope, Refused
 from otp_service.core.errors import StoreUnavailable
 from otp_service.core.secret import Secret
 from otp_service.settings.development import create_dev_settings, ensure_dev_secrets
-from otp_service.settings.model import ServiceSettings, TelemetrySettings
+from otp_service.settings.service_tables import ServiceSettings, TelemetrySettings
 from otp_service.telemetry import InstrumentedHasher, InstrumentedRouter, InstrumentedStore, tracing
 from otp_service.telemetry.instrumentation import NoTracer
 from tests.installation import make_wrong_code
@@ -308,7 +308,7 @@ import pathlib, sys
 sys.modules["opentelemetry"] = None
 from otp_service.app import Application, create_public_app
 from otp_service.settings.development import create_dev_settings, ensure_dev_secrets
-from otp_service.settings.model import ServiceSettings
+from otp_service.settings.service_tables import ServiceSettings
 import otp_service.cli.serve, otp_service.cli.dev
 made = ensure_dev_secrets(pathlib.Path({str(tmp_path)!r}), None, lambda: "A" * 43)
 create_public_app(Application(create_dev_settings(ServiceSettings(), "redis://127.0.0.1:1/0", made)))

@@ -19,7 +19,7 @@ from otp_service.audit.sinks import (
     create_sink,
 )
 from otp_service.audit.verification.verifier import Segment, verify_archive
-from otp_service.settings.model import AuditSettings
+from otp_service.settings.service_tables import AuditSettings
 from otp_service.store.client import ScriptClient
 from otp_service.store.connect import create_redis_lines
 from otp_service.store.embedded import EmbeddedServer

@@ -136,10 +136,8 @@ class VerificationService:
         try:
             with _report_restart(current), _hide_ended():
                 verified = await self._calls.verify(caller, challenge_id, request, None)
-        except errors.IncorrectCode:
-            return _build_verification(current, number, updated_at=current.now)
-        except errors.MalformedCode:
-            if len(request.code) not in CODE_LENGTHS:
+        except (errors.IncorrectCode, errors.MalformedCode) as error:
+            if isinstance(error, errors.MalformedCode) and len(request.code) not in CODE_LENGTHS:
                 raise
             return _build_verification(current, number, updated_at=current.now)
         return _build_verification(

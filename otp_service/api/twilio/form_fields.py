@@ -95,17 +95,7 @@ def build_issue_request(fields: Mapping[str, str], service: VerifyService) -> Is
 
 def _parse_rate_limits(text: str | None, service: VerifyService) -> dict[RateLimitField, str]:
     """Return the subjects of our limits, of names that the Verify Service has in its settings."""
-    try:
-        values = JSON_DECODER.decode(text or "{}")
-    except (ValueError, RecursionError):
-        values = None
-    if not isinstance(values, ParsedFields) or not all(
-        isinstance(one, str) for one in values.values()
-    ):
-        raise InvalidRequest(("RateLimits", "must be a JSON object of texts"))
-    if values.repeated_names:
-        raise InvalidRequest(("RateLimits", "has a name more than once"))
-    known = service.rate_limits
+    values, known = _decode_rate_limits(text or "{}"), service.rate_limits
     if values.keys() - known.keys():
         names = _join_names(known)
         raise InvalidRequest(("RateLimits", f"has a name that is not in the settings: {names}"))
@@ -114,6 +104,18 @@ def _parse_rate_limits(text: str | None, service: VerifyService) -> dict[RateLim
         if subjects.setdefault(known[name], value) != value:
             raise InvalidRequest(("RateLimits", f"has two values for {known[name]}"))
     return subjects
+
+
+def _decode_rate_limits(text: str) -> ParsedFields:
+    try:
+        values = JSON_DECODER.decode(text)
+    except (ValueError, RecursionError):
+        values = None
+    if not isinstance(values, ParsedFields) or any(type(one) is not str for one in values.values()):
+        raise InvalidRequest(("RateLimits", "must be a JSON object of texts"))
+    if values.repeated_names:
+        raise InvalidRequest(("RateLimits", "has a name more than once"))
+    return values
 
 
 def _join_names(names: Iterable[str]) -> str:

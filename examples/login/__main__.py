@@ -97,7 +97,10 @@ def check_service(url: str, key: str) -> None:
     except ChallengeNotFound:
         return
     except ServiceUnreachable:
-        fail(f"No service answers at {url}. Start it in another terminal: make run")
+        fail(
+            f"No service answers at {url}. Start it in another terminal: make run. If it has another "
+            "port, name it: --otp URL --admin URL"
+        )
     except Unauthenticated:
         fail(
             f"The service at {url} does not take this key. Set OTP_DEV_API_KEY to the one that it "

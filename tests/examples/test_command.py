@@ -21,8 +21,8 @@ def test_without_a_running_service_it_says_how_to_start_one(tmp_path):
 
     assert 1 == ended.returncode
     assert (
-        f"No service answers at {UNUSED_URL}. Start it in another terminal: make run\n"
-        == ended.stderr
+        f"No service answers at {UNUSED_URL}. Start it in another terminal: make run. If it has another "
+        "port, name it: --otp URL --admin URL\n" == ended.stderr
     )
 
 

@@ -134,9 +134,20 @@ def build_problem(error: Exception) -> Problem:
         type=f"/problems/{slug}",
         title=problem_type.title,
         status=problem_type.status,
-        detail=(str(error) if isinstance(error, OtpError) else "") or problem_type.detail,
+        detail=_describe_error(error) or problem_type.detail,
         **_build_extension_members(error),
     )
+
+
+def _describe_error(error: Exception) -> str:
+    """Return the error's own text for the caller; empty if its type has the text."""
+    match error:
+        case OtpError():
+            return str(error)
+        case HTTPException(status_code=413, extra={"max_bytes": int(limit)}):
+            return f"Send at most {limit // 1024} KiB."
+        case _:
+            return ""
 
 
 def build_problem_headers(error: Exception) -> dict[str, str]:

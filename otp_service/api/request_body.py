@@ -169,7 +169,7 @@ async def read_body(request: Request[Any, Any, Any], max_bytes: int = MAX_BODY_B
     """Return the whole body, chunked or not. Raises 408, 413, and 415 for a content coding."""
     announced = get_header_values(request, b"content-length")
     if any(size.isdigit() and int(size[:9]) > max_bytes for size in announced):
-        raise RequestEntityTooLarge
+        raise _build_too_large(max_bytes)
     try:
         async with asyncio.timeout(BODY_TIMEOUT_SECONDS):
             body = await _receive_body(request, max_bytes)
@@ -188,10 +188,10 @@ async def _receive_body(request: Request[Any, Any, Any], max_bytes: int) -> byte
             _raise_invalid_request("", "the body is shorter than its Content-Length")
         body += event.get("body", b"")
         if len(body) > max_bytes:
-            raise RequestEntityTooLarge
+            raise _build_too_large(max_bytes)
         if not event.get("more_body"):
             return bytes(body)
-    raise RequestEntityTooLarge
+    raise _build_too_large(max_bytes)
 
 
 def _decode_json_object(request: AuthenticatedRequest, body: bytes) -> ParsedFields:
@@ -244,6 +244,10 @@ def _require_unique_names(fields: ParsedFields) -> ParsedFields:
 
 def _reject_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
+
+
+def _build_too_large(max_bytes: int) -> RequestEntityTooLarge:
+    return RequestEntityTooLarge(extra={"max_bytes": max_bytes})  # for the detail of the problem
 
 
 def _raise_invalid_request(path: str, message: str) -> NoReturn:

@@ -2,11 +2,13 @@
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 
 import pytest
 
 from otp_service.api import request_body
 from tests.api.fakes import CHALLENGE_ID, ApiHarness, build_auth_header, build_scope, run_asgi_call
+from tests.hooks.products import PRODUCTS
 
 
 PATH = "/v1/challenges"
@@ -213,6 +215,29 @@ async def test_a_body_in_thousands_of_parts_is_413_and_closes(api: ApiHarness, p
     assert 413 == sent[0]["status"]
     assert (b"connection", b"close") in sent[0]["headers"]
     assert request_body.MAX_BODY_PARTS == len(received)
+
+
+@pytest.mark.parametrize(
+    ("path", "kib"),
+    [(PATH, 16), ("/v1/callbacks/acme", 256), ("/v1/hooks/supabase", 256)],
+)
+@pytest.mark.parametrize("is_chunked", [False, True])
+async def test_a_large_body_is_413_with_the_size_that_the_path_admits(
+    path: str, kib: int, *, is_chunked: bool
+) -> None:
+    """R24: before, vendors and products read that 16 KiB were the most."""
+    api = ApiHarness(hooks={"supabase": PRODUCTS["supabase"].hook})
+
+    async def send_chunks() -> AsyncIterator[bytes]:
+        yield b"x" * kib * 1024
+        yield b"x"
+
+    content = send_chunks() if is_chunked else b"x" * (kib * 1024 + 1)
+
+    response = await api.call_public("POST", path, key="shop", content=content)
+
+    assert 413 == response.status_code
+    assert f"Send at most {kib} KiB." == response.json()["detail"]
 
 
 @pytest.mark.parametrize("path", [PATH, f"{PATH}/{CHALLENGE_ID}/resend", "/v1/callbacks/acme"])

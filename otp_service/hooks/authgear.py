@@ -35,8 +35,8 @@ class Authgear(HookSettings, frozen=True, kw_only=True, tag="authgear"):
 
     def verify_signature(self, request: HookRequest) -> None:
         given = request.require_header(SIGNATURE_HEADER)
-        keys = [secret.reveal().encode() for secret in self.secrets.values()]
-        if not has_equal(given, [hmac.digest(key, request.body, "sha256").hex() for key in keys]):
+        macs = [hmac.digest(key, request.body, "sha256").hex() for key in self.list_keys()]
+        if not has_equal(given, macs):
             raise HookSignatureError("signature")
 
     def parse_delivery(self, request: HookRequest) -> HookDelivery:

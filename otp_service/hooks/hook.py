@@ -140,6 +140,14 @@ class HookSettings(
             if remedy := self.find_secret_error(secret.reveal()):
                 yield f"secrets.{name}", remedy
 
+    def list_keys(self) -> list[bytes]:
+        """Return the keys of all secrets, each as the bytes with which it verifies."""
+        return [key for each in self.secrets.values() for key in self.decode_keys(each.reveal())]
+
+    def decode_keys(self, secret: str) -> list[bytes]:
+        """Return the keys that a secret encodes."""
+        return [secret.encode(errors="replace")]  # `check` refuses what cannot be encoded
+
     def find_secret_error(self, secret: str) -> str | None:
         """Return what is wrong with a secret, without repeating it."""
         if not secret.isascii() or not secret.isprintable() or secret != secret.strip():

@@ -20,7 +20,6 @@ from typing import Any, Final
 
 from otp_service.core import errors
 from otp_service.core.errors import InvalidRequest, OtpError
-from otp_service.core.secret import Secret
 from otp_service.core.standard_webhook import decode_webhook_secret, is_signed_webhook
 from otp_service.hooks.hook import (
     AnswerSeconds,
@@ -59,8 +58,7 @@ class Supabase(HookSettings, frozen=True, kw_only=True, tag="supabase"):
     def verify_signature(self, request: HookRequest) -> None:
         request.require_header("webhook-signature")
         timestamp = request.require_header("webhook-timestamp")
-        keys = [key for secret in self.secrets.values() for key in _decode_keys(secret)]
-        if not is_signed_webhook(request.headers, request.body, keys):
+        if not is_signed_webhook(request.headers, request.body, self.list_keys()):
             raise HookSignatureError("signature")
         request.require_recent_time(timestamp)
 
@@ -87,14 +85,14 @@ class Supabase(HookSettings, frozen=True, kw_only=True, tag="supabase"):
         refusal = {"http_code": status, "message": describe_refusal(error)}
         return HookAnswer(200, encode_answer({"error": refusal}))
 
+    def decode_keys(self, secret: str) -> list[bytes]:
+        return [decode_webhook_secret(each.removeprefix("v1,")) for each in secret.split("|")]
+
     def find_secret_error(self, secret: str) -> str | None:
-        if not all(map(_SECRET_PATTERN.fullmatch, secret.split("|"))):
+        is_similar = all(map(_SECRET_PATTERN.fullmatch, secret.split("|")))
+        if not is_similar or not all(self.decode_keys(secret)):
             return "must be v1,whsec_ and base64, as the hook's page of Supabase shows it"
         return None
-
-
-def _decode_keys(secret: Secret) -> list[bytes]:
-    return [decode_webhook_secret(each.removeprefix("v1,")) for each in secret.reveal().split("|")]
 
 
 def _require_number(payload: dict[str, Any]) -> str:

@@ -42,8 +42,7 @@ class Zitadel(HookSettings, frozen=True, kw_only=True, tag="zitadel"):
         if len(timestamps) != 1:
             raise HookSignatureError("signature")
         signed = f"{timestamps[0]}.".encode(errors="replace") + request.body
-        keys = [secret.reveal().encode() for secret in self.secrets.values()]
-        expected = [hmac.digest(key, signed, "sha256").hex() for key in keys]
+        expected = [hmac.digest(key, signed, "sha256").hex() for key in self.list_keys()]
         given = [value for name, _, value in pairs if name == "v1"]
         if not any(has_equal(each, expected) for each in given):
             raise HookSignatureError("signature")

@@ -10,13 +10,11 @@ from otp_service.settings.tenant_tables import TenantSettings
 
 
 def find_errors(settings: Settings) -> Iterator[ConfigIssue]:
-    owners = Counter(
-        secret for hook in settings.hooks.values() for secret in {*hook.secrets.values()}
-    )
+    owners = Counter(key for hook in settings.hooks.values() for key in {*hook.list_keys()})
     for name, hook in settings.hooks.items():
         path = f"hooks.{name}"
         yield from build_issues(path, hook.find_errors())
-        if any(owners[secret] > 1 for secret in hook.secrets.values()):
+        if any(owners[key] > 1 for key in hook.list_keys() if key):
             remedy = "has a secret of another hook: a request for one could be sent to the other"
             yield ConfigIssue(f"{path}.secrets", remedy)
         tenant = settings.tenant_settings.get(hook.tenant)

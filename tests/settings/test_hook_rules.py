@@ -2,6 +2,7 @@
 
 import pytest
 
+from otp_service.core.standard_webhook import decode_webhook_secret
 from otp_service.hooks import Supabase
 from otp_service.settings import find_errors, format_settings
 
@@ -15,6 +16,8 @@ countries = ["GB"]
 keys = [{{ id = "first", sha256 = "{FIRST}", scopes = ["challenges"] }}]
 """
 GENERIC = 'type = "generic"\nphone_number = "to"\ncode = "code"'
+WHSEC = f"whsec_{'ab/9' * 8}Zw=="
+JOINED = f"whsec_{'B' * 32}|v1,{WHSEC}"
 
 
 def add_hook(name="login", secret=SECRET, tenant="shop", kind='type = "zitadel"', more=""):
@@ -35,6 +38,29 @@ def test_a_secret_is_for_one_hook(load_config):
     found = list_issues(load_config(extra=both))
 
     assert ["hooks.login.secrets", "hooks.third.secrets"] == found
+
+
+@pytest.mark.parametrize("spelling", [JOINED, WHSEC.removesuffix("="), WHSEC.replace("/", "_")])
+def test_a_secret_is_for_one_hook_however_it_is_written(load_config, spelling):
+    """Both hooks verify with the bytes that it encodes."""
+    webhooks = f'{GENERIC}\nauthentication = "standard-webhooks"'
+    supabase = add_hook("supabase", f"v1,{spelling}", kind='type = "supabase"')
+
+    found = list_issues(load_config(extra=supabase + add_hook("other", WHSEC, kind=webhooks)))
+
+    assert ["hooks.supabase.secrets", "hooks.other.secrets"] == found
+
+
+@pytest.mark.parametrize("ending", ["A", "A==", "==A"])
+def test_a_secret_of_supabase_has_a_key(load_config, ending):
+    """It may look like one and encode nothing: then every request would be 401."""
+    secret = f"v1,whsec_{'A' * 32}{ending}"
+    assert b"" == decode_webhook_secret(secret.removeprefix("v1,"))
+
+    (issue,) = find_errors(load_config(extra=add_hook(secret=secret, kind='type = "supabase"')))
+
+    assert "hooks.login.secrets.first" == issue.setting
+    assert "A" * 32 not in issue.remedy
 
 
 def test_a_tenant_with_a_hook_needs_no_api_key(load_config):

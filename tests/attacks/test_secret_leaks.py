@@ -5,8 +5,9 @@ import json
 import re
 import secrets
 import threading
+import time
 from base64 import b64encode, urlsafe_b64decode
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
@@ -19,9 +20,11 @@ from tests.attacks.attacker import encode_digits, encode_number, has_standalone_
 from tests.attacks.audit_environment import AuditEnvironment
 from tests.attacks.factor_scenario import FACTOR_PROBLEM_TYPES
 from tests.audit.sinks.syslog_server import parse_messages
+from tests.hooks.products import send_key, sign_standard, sign_zitadel, to_whsec
 from tests.installation import make_wrong_code
 from tests.processes import (
     CODE_PATTERN,
+    METRICS_DELAY_SECONDS,
     GatewayServer,
     HttpResponse,
     RawConnection,
@@ -73,6 +76,23 @@ test. Spans are exported every 100 ms, so that the test need not wait for the la
 """
 
 
+HOOK_SECRETS = {name: secrets.token_urlsafe(32) for name in ("supabase", "zitadel", "generic")}
+
+HOOK_SIGNERS: Mapping[str, Callable[[bytes, str], dict[str, str]]] = {
+    "supabase": lambda body, secret: sign_standard(body, secret, at=time.time()),
+    "zitadel": lambda body, secret: sign_zitadel(body, secret, at=time.time()),
+    "generic": send_key,
+}
+
+HOOK_SETTINGS = f"""{{
+    supabase = {{ type = "supabase", tenant = "bank", answer_seconds = 0.5,
+                  secrets = {{ first = "v1,{to_whsec(HOOK_SECRETS["supabase"])}" }} }},
+    zitadel = {{ type = "zitadel", tenant = "bank", secrets = {{ first = "{HOOK_SECRETS["zitadel"]}" }} }},
+    generic = {{ type = "generic", tenant = "bank", secrets = {{ first = "{HOOK_SECRETS["generic"]}" }},
+                 phone_number = "to.0", code = "code", locale = "locale", conditions = {{ by = "SMS" }} }}
+}}""".replace("\n", " ")
+
+
 class SecretLeakOutputs(NamedTuple):
     """The outputs of a service that met every error, and the secrets that no output may contain."""
 
@@ -109,10 +129,12 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecretLeakOutp
             ROUTING__DEADLINE_SECONDS="1",
             PROVIDERS__GATEWAY__CODE="error.code",
             PROVIDERS__GATEWAY__RECIPIENT_CODES='["no-such-number"]',
+            HOOKS=HOOK_SETTINGS,
             **auditors.settings,
         ) as service:
             scenario = ErrorScenario(service, gateway, redis)
             scenario.run_steps()
+            time.sleep(METRICS_DELAY_SECONDS)  # the worker's own clock
             metrics, events = service.fetch_metrics(), repr(service.fetch_events())
             commands = auditors.run_searches(NUMBERS[0])
             service.send_request("GET", "/health/live", by="")
@@ -139,6 +161,7 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecretLeakOutp
                 *service.keys.values(),
                 *auditors.secrets,
                 *re.findall(r'secret = "([\w-]+)"', read_config(folder)),
+                *HOOK_SECRETS.values(),
             },
             {answer.problem_type for answer in service.responses},
         )
@@ -174,6 +197,7 @@ class ErrorScenario:
         self.end_challenges()
         self.repeat_requests()
         self.deliver_codes()
+        self.call_hooks()
         self.receive_provider_errors()
         self.trigger_bugs()
         self.use_audit_page()
@@ -347,6 +371,43 @@ class ErrorScenario:
         self.gateway.accept_messages()
         self.service.deliver(third, "715942", locale="zz")
 
+    def call_hooks(self) -> None:
+        """Send requests of products, that are refused in every way, too."""
+        first, second, third, fourth = (next(self._numbers) for _ in range(4))
+        for code, phone in (
+            *(("193746", first), ("193746", first), ("204857", first)),
+            *((315968, second), ("315968 ", second), (f"315968 for {second}", second)),
+            *(("315968", [second]), ("315968", TYPED[0]), ("315968", "33612345678")),
+        ):
+            user = {"id": ACCOUNT, "phone": phone}
+            self._call_hook("supabase", {"user": user, "sms": {"otp": code, "phone": phone}})
+            addressed = {"recipientPhoneNumber": phone}
+            self._call_hook("zitadel", {"contextInfo": addressed, "args": {"oTP": code, "code": 1}})
+            self._call_hook("generic", {"to": [phone], "code": code, "by": "SMS"})
+        self._call_hook("generic", {"to": [second], "code": "315968", "by": "315968"})
+        delete_cooldowns(self.redis)
+        self.gateway.hold_replies()
+        self._call_hook("supabase", {"user": {}, "sms": {"otp": "426079", "phone": third}})
+        self.gateway.accept_messages()
+        for status, body in (
+            (400, {"error": {"code": "{to}", "message": "{text}"}}),
+            (500, "{text}"),
+        ):
+            self.gateway.set_reply(status, body, X_Echo="{to} {code}")
+            self._call_hook("generic", {"to": [fourth], "code": "537180", "by": "SMS"})
+            delete_cooldowns(self.redis)
+        self.gateway.accept_messages()
+        self._call_hook("generic", {"to": [fourth], "code": "648291", "by": "SMS", "locale": "zz"})
+
+    def _call_hook(self, name: str, payload: Any) -> None:
+        """Send a request of a product, and the same with a signature of another secret."""
+        body, secret = json.dumps(payload).encode(), HOOK_SECRETS[name]
+        self.typed |= set(CODE_PATTERN.findall(body.decode()))
+        for key in (secret, secret[::-1]):
+            headers = HOOK_SIGNERS[name](body, key)
+            path = f"/v1/hooks/{name}"
+            self.service.send_request("POST", path, by="", body=body, headers=headers)
+
     def receive_provider_errors(self) -> None:
         """Send provider errors that echo the request in every part."""
         for status, body in (
@@ -408,6 +469,7 @@ class ErrorScenario:
         redis_servers.kill_server(self.redis)
         self.issue(other_number)
         self.verify(issued, code)
+        self._call_hook("generic", {"to": [number], "code": "759302", "by": "SMS"})
         self.service.send_request("GET", "/health/ready", by="")
         self.redis.stop()
         self.redis.start()
@@ -426,6 +488,20 @@ def test_every_problem_type_was_returned(outputs: SecretLeakOutputs) -> None:
     """R68: otherwise the searches would prove little."""
     untested = UNTESTED_PROBLEM_TYPES | FACTOR_PROBLEM_TYPES
     assert PROBLEM_TYPES.keys() - untested == outputs.problems - {""}
+
+
+def test_hooks_had_every_result(outputs: SecretLeakOutputs) -> None:
+    """R68: likewise for the products, whose refusals are no problem documents."""
+    samples = re.findall(
+        rb'^otp_hook_requests_total{.*result="(\w+)".*} [1-9]',
+        outputs.sinks["metrics"],
+        re.MULTILINE,
+    )
+
+    assert set(samples) == {
+        *(b"accepted", b"late", b"refused", b"unavailable"),
+        *(b"unauthenticated", b"unreadable", b"internal"),
+    }
 
 
 def find_leaks(outputs: SecretLeakOutputs, forms: dict[str, bytes]) -> list[tuple[str, str]]:
@@ -473,7 +549,7 @@ def encode_key(secret: str) -> dict[str, bytes]:
 
 def test_no_output_contains_a_key(outputs: SecretLeakOutputs) -> None:
     """R11, R68: API keys, the pepper, five other keys, the signing key, and the collector's token."""
-    assert 3 + 6 + 2 == len(outputs.secrets)
+    assert 3 + 6 + 2 + len(HOOK_SECRETS) == len(outputs.secrets)
     for secret in outputs.secrets:
         assert [] == find_leaks(outputs, encode_digits(secret) | encode_key(secret))
 

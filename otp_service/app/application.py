@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
-from otp_service import __version__, telemetry
+from otp_service import telemetry
 from otp_service.api.in_flight import BackgroundCalls
 from otp_service.app import factories
 from otp_service.app.archive import create_archive_source, create_background_verifier
@@ -87,14 +87,7 @@ class Application:
         self.is_dev = settings.mode == "development"
         self.is_supervisor = is_supervisor
         self.versions = factories.collect_versions(settings)
-        tenants = settings.build_tenants()
-        self.metrics = telemetry.Metrics(
-            __version__,
-            tenants=tenants,
-            providers=settings.providers,
-            hooks=settings.hooks,
-            token_keys=[key.id for key in settings.keys.authenticator],
-        )
+        self.metrics = factories.create_metrics(settings)
         self.access_counter = telemetry.DeniedAccessCounter(self.metrics)
         self.request_log = telemetry.RequestLog(self.metrics)
         self.tracing = None if is_supervisor else factories.create_tracing(settings)
@@ -116,12 +109,7 @@ class Application:
         self.router = self._create_router()
         random = factories.RANDOM_SOURCE
         self.provider_health_sync = ProviderHealthSync(self.store, health, random, self.versions)
-        self.prepared_codes = telemetry.InstrumentedPreparedCodes(
-            0 if is_supervisor else self._count_prepared_codes(),
-            settings.policy.digits,
-            settings.hash.profile,
-            self.metrics,
-        )
+        self.prepared_codes = self._create_prepared_codes()
         self.service = OtpService(self._create_dependencies())
         self.background_verifier = create_background_verifier(settings.audit)
         self._background_tasks = BackgroundTasks()
@@ -315,8 +303,12 @@ class Application:
             fixed_codes=settings.effective_fixed_codes,
         )
 
-    def _count_prepared_codes(self) -> int:
-        return count_prepared_codes(self.settings.hash.max_prepared_codes, self.hash_pool.hash_ms)
+    def _create_prepared_codes(self) -> telemetry.InstrumentedPreparedCodes:
+        table, count = self.settings.hash, 0
+        if not self.is_supervisor:
+            count = count_prepared_codes(table.max_prepared_codes, self.hash_pool.hash_ms)
+        digits = self.settings.policy.digits
+        return telemetry.InstrumentedPreparedCodes(count, digits, table.profile, self.metrics)
 
     def _create_admission(self, name: str, slots: int) -> AdmissionControl:
         create = telemetry.InstrumentedAdmission.create_named

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from otp_service import __version__
+from otp_service import __version__, telemetry
 from otp_service.clock import now_ms
 from otp_service.core import events
 from otp_service.core.keys import KEY_RING_NAMES
@@ -53,6 +53,16 @@ def hash_settings(settings: Settings) -> str:
 def _reveal_secret(value: object) -> str:
     assert isinstance(value, Secret), type(value)
     return value.reveal()
+
+
+def create_metrics(settings: Settings) -> telemetry.Metrics:
+    return telemetry.Metrics(
+        __version__,
+        tenants=settings.build_tenants(),
+        providers=settings.providers,
+        hooks=settings.hooks,
+        token_keys=[key.id for key in settings.keys.authenticator],
+    )
 
 
 def create_client(settings: Settings) -> ScriptClient:

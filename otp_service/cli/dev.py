@@ -7,7 +7,6 @@ import logging
 import os
 import re
 import secrets
-import shlex
 import signal
 import socket
 import sys
@@ -25,9 +24,10 @@ from otp_service.app import (
     hash_settings,
     run_sealer,
 )
-from otp_service.audit.archive_format.key_files import create_key_files, derive_public_path
+from otp_service.audit.archive_format.key_files import create_key_files
 from otp_service.cli.command import CommandError, Subparsers, add_command
 from otp_service.cli.common import log_fixed_codes
+from otp_service.cli.greeting_text import format_greeting
 from otp_service.cli.http_server import ConnectionLimits, HttpServer
 from otp_service.cli.listeners import format_address, open_listener, raise_descriptor_limit
 from otp_service.cli.sealer_runner import require_usable_archive
@@ -51,42 +51,6 @@ MIN_EXPOSED_KEY_CHARS = 32
 """Of the API key where others reach `dev`: 128 bits in hexadecimal digits."""
 
 PORT_ADVICE = "Choose another address with --host and --port (or --admin-port)."
-
-GREETING_TEXT = """\
-otp-service is ready for development. Nothing leaves this machine.
-
-  service  http://{public}
-  inbox    http://{admin}/inbox     the messages, instead of a phone
-  app      http://{admin}/authenticator     authenticator codes, instead of a phone
-  audit    http://{admin}/audit     the events; log in with the API key
-  docs     http://{admin}/docs
-  data     {data}
-  archive  {archive}     every event, signed
-  API key  {key}
-
-A first login, in three lines to paste into another terminal: issue, read the inbox, verify.
-
-  issued=$(curl -s http://{public}/v1/challenges -H 'Authorization: Bearer {key}' \
--H 'Content-Type: application/json' -d '{{"phone_number": "+447700900123"}}'); printf '%s\\n' "$issued"
-
-  id=$(printf %s "$issued" | sed 's/^{{"id":"\\([^"]*\\)".*/\\1/'); code=$(curl -s http://{admin}/inbox.json \
-| sed 's/^[^}}]*"text":"[^0-9"]*\\([0-9]*\\).*/\\1/'); printf '%s\\n' "$id $code"
-
-  curl -s http://{public}/v1/challenges/$id/verify -H 'Authorization: Bearer {key}' \
--H 'Content-Type: application/json' -d '{{"code": "'$code'"}}'; echo
-
-Then read its events in the audit log:
-
-  {program} audit stats --config {data}
-  {program} audit verify {archive} --public-key {public_key}
-
-It is also Twilio Verify for an application that uses it, in Python or JavaScript, with the Verify Service
-{verify_service}:
-
-  client = Client("{account_sid}", "{key}"); client.verify.base_url = "http://{public}/twilio"
-  const client = twilio("{account_sid}", "{key}"); client.verify.baseUrl = "http://{public}/twilio";
-
-Stop this with Ctrl-C. Challenges survive a restart."""
 
 
 def register_commands(subparsers: Subparsers) -> None:
@@ -198,12 +162,6 @@ def find_exposure_error(host: str, api_key: str | None) -> str | None:
     return None
 
 
-def _describe_program() -> str:
-    """Return the words that run this program, for a shell."""
-    program = Path(sys.argv[0])
-    return f"{sys.executable} -m otp_service" if program.suffix else shlex.quote(str(program))
-
-
 def _prepare_folder(folder: Path, redis_url: str) -> None:
     """Write the address of Redis, for commands with `--config FOLDER`, and the signing key."""
     (folder / development.REDIS_URL_FILE).write_text(redis_url, encoding="utf-8")
@@ -248,7 +206,7 @@ async def _serve_applications(settings: Settings, folder: Path, api_key: str) ->
         log_fixed_codes(settings)
         for server in servers:
             server.start()
-        print(_format_greeting(folder, public, admin, api_key), flush=True)
+        print(format_greeting(folder, public, admin, api_key), flush=True)
         sealer = asyncio.create_task(run_sealer(settings, stop_sealer))
         await stop.wait()
         for listener in (public, admin):
@@ -271,23 +229,6 @@ def _create_servers(
     return (
         HttpServer(create_public_app(app), public, limits, app.metrics),
         HttpServer(create_admin_app(app, read_status), admin, admin_limits),
-    )
-
-
-def _format_greeting(
-    folder: Path, public: socket.socket, admin: socket.socket, api_key: str
-) -> str:
-    folder = folder.resolve()
-    return GREETING_TEXT.format(
-        public=format_address(public),
-        admin=format_address(admin),
-        data=folder,
-        archive=folder / "archive",
-        public_key=derive_public_path(development.get_dev_signing_key_path(folder)),
-        program=_describe_program(),
-        key=api_key,
-        account_sid=development.DEV_ACCOUNT_SID,
-        verify_service=development.DEV_SERVICE_SID,
     )
 
 

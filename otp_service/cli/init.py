@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from otp_service.audit.archive_format.key_files import create_key_files
 from otp_service.cli.command import CommandError, Subparsers, add_command, format_list
@@ -126,6 +126,39 @@ def run_init(args: argparse.Namespace) -> int:
       otp-service init --tenant shop --brand 'The Shop' --country GB IE
       otp-service init --country GB --archive /var/lib/otp-service/archive
     """
+    config = _render_new_config(args)
+    try:
+        settings = load_settings(config.text, {}, str, cores=count_cores())
+    except SettingsError as error:
+        raise CommandError(str(error)) from error
+    errors = find_errors(settings)
+    _require_valid_options(args, errors)
+    _write_new_file(args.config, config.text)
+    if settings.audit.signing_key:
+        _create_signing_key(Path(settings.audit.signing_key))
+    message = CONFIG_WRITTEN_MESSAGE.format(
+        path=args.config,
+        tenant=args.tenant,
+        key=config.api_key,
+        audit_tenant=choose_audit_tenant(args.tenant),
+        audit_key=config.audit_key,
+        admin=f"{settings.service.admin_host}:{settings.service.admin_port}",
+        archive=_describe_archive(settings.audit),
+        next_steps=_describe_next_steps(args.config, errors),
+    )
+    print(message)
+    return 0
+
+
+class NewConfig(NamedTuple):
+    """A configuration to write, and the keys whose hashes it has."""
+
+    text: str
+    api_key: str
+    audit_key: str
+
+
+def _render_new_config(args: argparse.Namespace) -> NewConfig:
     key_id, audit_key = _generate_key_id(to_datetime(now_ms())), _generate_token()
     text, api_key = render_config(
         tenant=args.tenant,
@@ -139,27 +172,7 @@ def run_init(args: argparse.Namespace) -> int:
         audit_key_sha256=hash_api_key(audit_key).hex(),
         **_choose_archive(args.archive, args.config),
     )
-    try:
-        settings = load_settings(text, {}, str, cores=count_cores())
-    except SettingsError as error:
-        raise CommandError(str(error)) from error
-    errors = find_errors(settings)
-    _require_valid_options(args, errors)
-    _write_new_file(args.config, text)
-    if settings.audit.signing_key:
-        _create_signing_key(Path(settings.audit.signing_key))
-    message = CONFIG_WRITTEN_MESSAGE.format(
-        path=args.config,
-        tenant=args.tenant,
-        key=api_key,
-        audit_tenant=choose_audit_tenant(args.tenant),
-        audit_key=audit_key,
-        admin=f"{settings.service.admin_host}:{settings.service.admin_port}",
-        archive=_describe_archive(settings.audit),
-        next_steps=_describe_next_steps(args.config, errors),
-    )
-    print(message)
-    return 0
+    return NewConfig(text, api_key, audit_key)
 
 
 def _describe_next_steps(path: Path, errors: Sequence[ConfigIssue]) -> str:

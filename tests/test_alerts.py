@@ -83,7 +83,7 @@ def generate_event_types(kind=events.Event):
 LOGIN_ROUTES = {
     *("/v1/challenges", "/v1/challenges/{challenge_id}/verify"),
     *("/v1/authenticators", "/v1/authenticators/confirm", "/v1/authenticators/verify"),
-    *("/v1/recovery-codes", "/v1/recovery-codes/verify", "/v1/deliveries"),
+    *("/v1/recovery-codes", "/v1/recovery-codes/verify", "/v1/deliveries", "/v1/hooks/{hook}"),
     *("/twilio/v2/Services", "/twilio/v2/Services/{service_sid}/Verifications"),
 }
 

@@ -82,6 +82,12 @@ def number() -> str:
     return f"+447700900{next(_ends):03}"
 
 
+@pytest.fixture
+def account() -> str:
+    """Return an account that no other test has: sets of recovery codes have a limit of a day."""
+    return f"u-{next(_ends)}"
+
+
 def list_codes(service: RunningService, number: str) -> list[str]:
     """Return the codes that were sent to a number, newest first."""
     texts = [message["text"] for message in service.fetch_inbox() if message["to"] == number]

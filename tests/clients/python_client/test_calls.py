@@ -220,15 +220,15 @@ def test_a_secret_is_imported(client):
     assert secret == created.secret.replace(" ", "").rstrip("=")
 
 
-def test_a_recovery_code_is_verified_once(client):
-    created = client.create_recovery_codes("u-81")
+def test_a_recovery_code_is_verified_once(client, account):
+    created = client.create_recovery_codes(account)
     first, second, *_ = created.codes
 
-    verified = client.verify_recovery_code(created.recovery_set, "u-81", first)
+    verified = client.verify_recovery_code(created.recovery_set, account, first)
     with pytest.raises(CodeAlreadyUsed):
-        client.verify_recovery_code(verified.recovery_set, "u-81", first)
+        client.verify_recovery_code(verified.recovery_set, account, first)
     again = client.verify_recovery_code(
-        verified.recovery_set, "u-81", second, client_ip="203.0.113.9"
+        verified.recovery_set, account, second, client_ip="203.0.113.9"
     )
 
     assert 10 == len(created.codes)

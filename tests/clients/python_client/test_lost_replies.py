@@ -86,12 +86,12 @@ def test_a_reply_that_is_lost_twice_has_an_unknown_outcome(client, proxy, servic
     assert "pending" == issued.status
 
 
-def test_a_call_without_a_key_is_not_repeated(client, proxy):
+def test_a_call_without_a_key_is_not_repeated(client, proxy, account):
     """A lost set of recovery codes would be a second one, and two charges of its limit."""
     proxy.fail_next(HttpFailure.LOST_REPLY)
 
     with pytest.raises(ServiceUnreachable) as lost:
-        client.create_recovery_codes("u-81")
+        client.create_recovery_codes(account)
 
     assert lost.value.outcome_unknown
     assert 1 == len(proxy.requests)
@@ -140,11 +140,11 @@ def test_a_confirmed_authenticator_is_not_lost_with_its_reply(client, proxy):
     assert ["/v1/authenticators/confirm"] * 2 == [request.path for request in proxy.requests[-2:]]
 
 
-def test_a_recovery_code_is_not_lost_with_its_reply(client, proxy):
-    created = client.create_recovery_codes("u-81")
+def test_a_recovery_code_is_not_lost_with_its_reply(client, proxy, account):
+    created = client.create_recovery_codes(account)
     proxy.fail_next(HttpFailure.LOST_REPLY)
 
-    verified = client.verify_recovery_code(created.recovery_set, "u-81", created.codes[0])
+    verified = client.verify_recovery_code(created.recovery_set, account, created.codes[0])
 
     assert 9 == verified.codes_left
 

@@ -112,6 +112,29 @@ class Callback(msgspec.Struct, frozen=True, dict=True):
         """Return the body as this struct. Raises UnreadableReceipt."""
         return decode_receipt(self.body, struct_type)
 
+    @cached_property
+    def flat_fields(self) -> dict[str, str]:
+        """The scalar members of a JSON object, or else `fields`. Raises UnreadableReceipt."""
+        if self.method == "GET" or not self.body.startswith(b"{"):
+            return self.fields
+        members = decode_receipt(self.body, dict[str, Any])
+        scalars = (
+            (name, each) for name, each in members.items() if isinstance(each, str | int | float)
+        )
+        return {name: str(each) for name, each in scalars}
+
+    def decode_event(self, struct_type: type[StructT]) -> StructT:
+        """Return the body as this struct: an empty one for any other object of JSON.
+
+        Only its type makes an event a receipt, and vendors add events of other forms. Raises
+        UnreadableReceipt for a body that is no object of JSON.
+        """
+        try:
+            return self.decode_json(struct_type)
+        except UnreadableReceipt:
+            self.decode_json(dict[str, msgspec.Raw])
+            return struct_type()
+
     def require_recent_timestamp(self, timestamp: str) -> None:
         """Raise CallbackSignatureError unless this Unix time in seconds is at most 300 s off."""
         is_number = timestamp.isascii() and timestamp.isdigit() and len(timestamp) < 12  # noqa: PLR2004

@@ -121,7 +121,7 @@ class Bird(VendorSettings, frozen=True, kw_only=True, tag="bird"):
         """Return the receipt of a callback, whose signature is checked first."""
         if self.webhook_secret:
             verify_signature(callback, self.webhook_secret.reveal())
-        report = callback.decode_json(_ReceiptBody)
+        report = callback.decode_event(_ReceiptBody)
         status = RECEIPT_STATUSES.get(report.type)
         if status is None:
             return [SkippedEvent.OTHER]

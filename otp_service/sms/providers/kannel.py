@@ -20,7 +20,7 @@ from otp_service.core.secret import Secret
 from otp_service.sms.fault_table import FaultTable, classify_prose, match_prefix
 from otp_service.sms.http_provider import HttpReply, HttpRequest
 from otp_service.sms.provider_settings import VendorSettings
-from otp_service.sms.receipt_callbacks import Callback, CallbackPart, convert_receipt
+from otp_service.sms.receipt_callbacks import Callback, CallbackPart, SkippedEvent, convert_receipt
 from otp_service.sms.vendor_dialect import ReceiptStatus, build_receipt
 
 
@@ -53,6 +53,8 @@ REFUSED_PREFIXES: Final = {
 DLR_MASK: Final = sum(map(int, RECEIPT_STATUSES))
 GSM_CODING: Final = 0
 UCS2_CODING: Final = 2
+INBOUND_HEADER: Final = "x-kannel-to"
+"""Of an inbound message; reports come by GET."""
 
 
 class _ReceiptBody(msgspec.Struct):
@@ -67,6 +69,15 @@ class Kannel(VendorSettings, frozen=True, kw_only=True, tag="kannel"):
     """With the path, which is smsbox's `sendsms-url`."""
     username: str
     password: Secret
+
+    @property
+    def acknowledgement(self) -> tuple[int, bytes]:
+        """200 and an empty text: the answer to an inbound message is sent to its phone as an SMS.
+
+        smsbox 1.4.5 sends a notice of its own for a 204, and for an empty text without
+        `max-messages = 0`.
+        """
+        return 200, b""
 
     def build_request(self, message: Message) -> HttpRequest:
         coding = GSM_CODING if count_septets(message.text) is not None else UCS2_CODING
@@ -90,7 +101,12 @@ class Kannel(VendorSettings, frozen=True, kw_only=True, tag="kannel"):
         return classify_prose(FAULT_TABLE, reply, REFUSED_PREFIXES)
 
     def parse_receipts(self, callback: Callback) -> list[CallbackPart]:
-        """Return the receipt of a delivery report; Kannel does not sign them."""
+        """Return the receipt of a delivery report; Kannel does not sign them.
+
+        An inbound message of a `post-url` has its text as the body and its numbers in headers.
+        """
+        if INBOUND_HEADER in callback.headers:
+            return [SkippedEvent.OTHER]
         report = convert_receipt(callback.query_fields, _ReceiptBody)
         status = RECEIPT_STATUSES.get(report.type)
         return [build_receipt(status, f"dlr-{report.type}", message_id=report.fid)]

@@ -131,10 +131,13 @@ class MessageBird(VendorSettings, frozen=True, kw_only=True, tag="messagebird"):
         return classify_reply(reply, body.id, error.fault_table if error else NO_FAULTS, code)
 
     def parse_receipts(self, callback: Callback) -> list[CallbackPart]:
-        """Return the receipt in the query, or in the form of a POST, after the signature check."""
+        """Return the receipt in the query or the body of a POST, after the signature check.
+
+        A flow of Flow Builder forwards inbound messages as a form or as JSON.
+        """
         if self.signing_key:
             verify_signature(callback, self.signing_key.reveal())
-        fields = callback.fields
+        fields = callback.flat_fields
         status = RECEIPT_STATUSES.get(fields.get("status", ""))
         if status is None:
             return [SkippedEvent.OTHER]

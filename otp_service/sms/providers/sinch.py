@@ -122,7 +122,7 @@ class Sinch(VendorSettings, frozen=True, kw_only=True, tag="sinch"):
         """Return the receipt of a callback, whose signature is checked first."""
         if self.signing_secret:
             verify_signature(callback, self.signing_secret.reveal())
-        if callback.decode_json(_EventBody).type != RECIPIENT_REPORT_TYPE:
+        if callback.decode_event(_EventBody).type != RECIPIENT_REPORT_TYPE:
             return [SkippedEvent.OTHER]
         report = callback.decode_json(_ReceiptBody)
         receipt = build_receipt(

@@ -176,7 +176,7 @@ class Telnyx(VendorSettings, frozen=True, kw_only=True, tag="telnyx"):
         """Return the receipt of a callback, whose signature is checked first."""
         if self.public_key:
             verify_signature(callback, self.public_key)
-        event = callback.decode_json(_ReceiptBody).data
+        event = callback.decode_event(_ReceiptBody).data
         if event.event_type not in RECEIPT_EVENTS:
             return [SkippedEvent.OTHER]
         message = decode_receipt(event.payload, _ReceiptMessage)

@@ -11,7 +11,7 @@ import hashlib
 import hmac
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any, ClassVar, Final, Literal
+from typing import ClassVar, Final, Literal
 
 import msgspec
 
@@ -156,7 +156,7 @@ class Vonage(VonageSettings, frozen=True, kw_only=True, tag="vonage"):
 
     def parse_receipts(self, callback: Callback) -> list[CallbackPart]:
         """Return the receipt: a query, a form or JSON, as the account is set up."""
-        fields = _read_fields(callback)
+        fields = callback.flat_fields
         if self.signature_secret:
             fields = verify_signature(fields, self.signature_secret, self.signature_method)
             callback.require_recent_timestamp(fields.get("timestamp", ""))
@@ -206,11 +206,3 @@ def _compute_signature(fields: Mapping[str, str], secret: str, method: Signature
     if method == "md5hash":
         return hashlib.md5(f"{text}{secret}".encode()).hexdigest()  # noqa: S324  # Vonage's default
     return hmac.new(secret.encode(), text.encode(), method).hexdigest()
-
-
-def _read_fields(callback: Callback) -> dict[str, str]:
-    if callback.method == "GET" or not callback.body.startswith(b"{"):
-        return callback.fields
-    fields = receipt_callbacks.decode_receipt(callback.body, dict[str, Any])
-    plain = ((name, each) for name, each in fields.items() if isinstance(each, str | int | float))
-    return {name: str(each) for name, each in plain}

@@ -114,7 +114,7 @@ class VonageMessages(VonageSettings, frozen=True, kw_only=True, tag="vonage-mess
         """
         if self.signature_secret:
             verify_signature(callback, self.signature_secret, self.api_key)
-        status = RECEIPT_STATUSES.get(callback.decode_json(_EventBody).status)
+        status = RECEIPT_STATUSES.get(callback.decode_event(_EventBody).status)
         if status is None:
             return [SkippedEvent.OTHER]
         report = callback.decode_json(_ReceiptBody)

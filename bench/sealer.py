@@ -14,8 +14,8 @@ from pathlib import Path
 
 from bench.archive_verification import FULL_EVENT
 from otp_service.core.challenge import PARTITION_COUNT
+from otp_service.core.commit import Commit
 from otp_service.core.events import Sent
-from otp_service.core.ports import Commit
 from otp_service.store.client import ScriptClient
 from otp_service.store.connect import create_redis_lines
 from otp_service.store.embedded import EmbeddedServer

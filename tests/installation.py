@@ -12,12 +12,13 @@ import msgspec
 
 from otp_service.core.admission import AdmissionControl
 from otp_service.core.argon2_profile import TEST_PROFILE, Argon2Profile
+from otp_service.core.commit import ChallengeSnapshot
 from otp_service.core.delivery import Accepted, Fault, Message, Refused, Reply, Submission
 from otp_service.core.events import EpochStarted
 from otp_service.core.keys import KEY_RING_NAMES, Key, KeyRing, ServiceKeys
 from otp_service.core.messages import MessageRenderer
 from otp_service.core.policy import Policy
-from otp_service.core.ports import ChallengeSnapshot, HashPriority
+from otp_service.core.ports import HashPriority
 from otp_service.core.prepared_codes import PreparedCodes
 from otp_service.core.tenant import Tenant
 from otp_service.hashing import ARGON2_CFFI, ArgonPool, Engine, MeasuredEngine

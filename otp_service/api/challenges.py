@@ -15,8 +15,8 @@ from otp_service.api.request_body import parse_body, parse_call
 from otp_service.api.request_context import AuthenticatedRequest, get_context
 from otp_service.api.responses import build_challenge_view, build_json_response
 from otp_service.core.challenge import check_challenge_id
+from otp_service.core.commit import ChallengeSnapshot
 from otp_service.core.phone_number import classify_number
-from otp_service.core.ports import ChallengeSnapshot
 from otp_service.core.tenant import Scope
 from otp_service.schemas import (
     ChallengeView,

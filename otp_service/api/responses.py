@@ -10,9 +10,9 @@ import msgspec
 from litestar.response.base import ASGIResponse
 
 from otp_service.core.challenge import Challenge
+from otp_service.core.commit import ChallengeSnapshot
 from otp_service.core.delivery import compute_delivery_status
 from otp_service.core.errors import ChallengeNotFound
-from otp_service.core.ports import ChallengeSnapshot
 from otp_service.core.timestamps import format_rfc3339
 from otp_service.schemas import ChallengeView, CodeDeliveryView, DeliveryView, SubmissionView
 

@@ -8,10 +8,10 @@ from typing import Any
 from otp_service.app.factories import RANDOM_SOURCE
 from otp_service.core import events
 from otp_service.core.challenge import PARTITION_COUNT
+from otp_service.core.commit import Commit
 from otp_service.core.errors import StoreUnavailable
 from otp_service.core.keys import Key
 from otp_service.core.phone_number import PhoneNumber
-from otp_service.core.ports import Commit
 from otp_service.store.redis_store import RedisStore
 from otp_service.telemetry import DeniedAccessCounter
 

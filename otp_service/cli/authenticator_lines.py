@@ -28,8 +28,8 @@ from otp_service.core.authenticator_transfer import (
     parse_import_line,
     reseal_line,
 )
+from otp_service.core.commit import RecordName
 from otp_service.core.errors import StoreUnavailable
-from otp_service.core.ports import RecordName
 from otp_service.core.sealed_token import TokenCipher
 from otp_service.settings import Settings
 

@@ -5,9 +5,9 @@ counted for each tenant, because accounts are names that the tenant chose, and f
 """
 
 from otp_service.core import charges, events
+from otp_service.core.commit import Commit
 from otp_service.core.factor import Factor
 from otp_service.core.limits import Bucket
-from otp_service.core.ports import Commit
 from otp_service.service.context import CallContext, Caller, Dependencies, Subject
 from otp_service.service.optimistic_commit import commit_once
 

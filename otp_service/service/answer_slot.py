@@ -14,8 +14,8 @@ import msgspec
 
 from otp_service.core import errors
 from otp_service.core.codes import constant_time_equal
+from otp_service.core.commit import RecordName, RecordSwap, StoredRecord
 from otp_service.core.keys import join_length_prefixed
-from otp_service.core.ports import RecordName, RecordSwap, StoredRecord
 from otp_service.service.context import CallContext, Dependencies
 
 

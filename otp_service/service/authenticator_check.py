@@ -19,8 +19,8 @@ from otp_service.core.authenticator import (
     list_matching_steps,
 )
 from otp_service.core.codes import normalize_code
+from otp_service.core.commit import RecordName
 from otp_service.core.factor import Factor
-from otp_service.core.ports import RecordName
 from otp_service.core.sealed_token import TokenCipher
 from otp_service.core.timestamps import MINUTE_MS
 from otp_service.schemas import ConfirmAuthenticatorRequest, VerifyAuthenticatorRequest

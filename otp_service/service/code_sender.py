@@ -6,15 +6,15 @@ import msgspec
 
 from otp_service.core import codes, errors, events
 from otp_service.core.challenge import Challenge, ChallengeSecret, ChallengeStatus, LiveCode
-from otp_service.core.known_addresses import KnownAddresses
-from otp_service.core.phone_number import PhoneNumber
-from otp_service.core.ports import (
+from otp_service.core.commit import (
     ChallengeSnapshot,
     Commit,
     CompareAndSwap,
     PointerName,
     PointerSwap,
 )
+from otp_service.core.known_addresses import KnownAddresses
+from otp_service.core.phone_number import PhoneNumber
 from otp_service.core.prepared_codes import CodeReservation, HashedCode
 from otp_service.core.timestamps import SECOND_MS
 from otp_service.core.verify_service import VerificationStart

@@ -8,17 +8,11 @@ import msgspec
 
 from otp_service.core import charges, codes, errors, events
 from otp_service.core.challenge import Challenge, ChallengeSecret, ChallengeStatus, LiveCode
+from otp_service.core.commit import ChallengeSnapshot, Commit, CommitOutcome, CompareAndSwap, Refund
 from otp_service.core.ip_address import is_other_client_ip
 from otp_service.core.known_addresses import NO_STANDINGS, Account, KnownAddresses
 from otp_service.core.limits import Limit
-from otp_service.core.ports import (
-    ChallengeSnapshot,
-    Commit,
-    CommitOutcome,
-    CompareAndSwap,
-    HashPriority,
-    Refund,
-)
+from otp_service.core.ports import HashPriority
 from otp_service.core.verify_replay import build_replay_key, is_replay
 from otp_service.schemas import VerifyRequest
 from otp_service.service.context import CallContext, Dependencies

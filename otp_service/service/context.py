@@ -16,6 +16,7 @@ from otp_service.core.challenge import (
     is_delivery_id,
     parse_partition,
 )
+from otp_service.core.commit import Commit
 from otp_service.core.errors import ChallengeNotFound, OtpError, RateLimited
 from otp_service.core.events import (
     CHALLENGE_SEND_EVENTS,
@@ -30,7 +31,7 @@ from otp_service.core.known_addresses import Account, AddressTags, derive_addres
 from otp_service.core.messages import MessageRenderer
 from otp_service.core.phone_number import PhoneNumber, restore_number
 from otp_service.core.policy import Policy
-from otp_service.core.ports import Commit, Hasher, NumberRegistry, Router, Store
+from otp_service.core.ports import Hasher, NumberRegistry, Router, Store
 from otp_service.core.prepared_codes import PreparedCodes
 from otp_service.core.random_source import RandomSource
 from otp_service.core.tenant import Tenant

@@ -3,9 +3,9 @@
 from functools import partial
 
 from otp_service.core.challenge import Challenge
+from otp_service.core.commit import ChallengeSnapshot, Commit, CompareAndSwap
 from otp_service.core.errors import StoreUnavailable
 from otp_service.core.phone_number import PhoneNumber
-from otp_service.core.ports import ChallengeSnapshot, Commit, CompareAndSwap
 from otp_service.core.timestamps import MINUTE_MS
 from otp_service.schemas import DeliveryRequest
 from otp_service.service.context import CallContext, Dependencies

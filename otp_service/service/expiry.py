@@ -1,7 +1,8 @@
 """Recording that a challenge has expired, before that is reported to a caller."""
 
 from otp_service.core.challenge import ChallengeStatus
-from otp_service.core.ports import ChallengeSnapshot, Commit, CompareAndSwap, Store
+from otp_service.core.commit import ChallengeSnapshot, Commit, CompareAndSwap
+from otp_service.core.ports import Store
 from otp_service.service.context import CallContext
 from otp_service.service.optimistic_commit import commit_with_retry
 

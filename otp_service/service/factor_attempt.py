@@ -18,7 +18,7 @@ import msgspec
 from msgspec.structs import replace
 
 from otp_service.core import charges, errors, events
-from otp_service.core.ports import (
+from otp_service.core.commit import (
     Commit,
     Committed,
     RecordConflict,

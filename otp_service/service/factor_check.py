@@ -11,8 +11,8 @@ from typing import Protocol
 import msgspec
 
 from otp_service.core import errors, events
+from otp_service.core.commit import RecordName, StoredRecord
 from otp_service.core.factor import Factor
-from otp_service.core.ports import RecordName, StoredRecord
 from otp_service.service.context import CallContext
 
 

@@ -19,9 +19,10 @@ from msgspec.structs import replace
 from otp_service.core import errors
 from otp_service.core.challenge import Challenge
 from otp_service.core.codes import constant_time_equal
+from otp_service.core.commit import ChallengeSnapshot
 from otp_service.core.keys import join_length_prefixed
 from otp_service.core.policy import ENDED_RETENTION_MS
-from otp_service.core.ports import ChallengeSnapshot, IdempotencyRecord
+from otp_service.core.ports import IdempotencyRecord
 from otp_service.service.context import Dependencies
 from otp_service.service.send_result import SendResult
 

@@ -2,9 +2,9 @@
 
 import msgspec
 
+from otp_service.core.commit import ChallengeSnapshot
 from otp_service.core.delivery import Message, Submission
 from otp_service.core.phone_number import PhoneNumber
-from otp_service.core.ports import ChallengeSnapshot
 from otp_service.core.timestamps import SECOND_MS
 from otp_service.service.context import CallContext, Dependencies
 from otp_service.service.send_charger import SendCharges

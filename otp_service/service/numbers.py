@@ -5,9 +5,10 @@ with its event, and repeating it is harmless. Every method raises StoreUnavailab
 """
 
 from otp_service.core import charges, events
+from otp_service.core.commit import Commit
 from otp_service.core.limits import WIDE_LIMITS, Bucket, WideSubject
 from otp_service.core.phone_number import PhoneNumber
-from otp_service.core.ports import Commit, ErasedCounts, LockedNumber, ProgressCallback
+from otp_service.core.ports import ErasedCounts, LockedNumber, ProgressCallback
 from otp_service.service.context import CallContext, Caller, Dependencies, Subject
 
 

@@ -4,16 +4,16 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
-from otp_service.core.errors import StoreUnavailable
-from otp_service.core.ports import (
+from otp_service.core.commit import (
     ChallengeSnapshot,
     Commit,
     CommitOutcome,
     Committed,
     Conflict,
     RecordConflict,
-    Store,
 )
+from otp_service.core.errors import StoreUnavailable
+from otp_service.core.ports import Store
 
 
 MAX_CONFLICTS = 16

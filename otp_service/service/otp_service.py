@@ -16,8 +16,8 @@ from msgspec.structs import astuple, replace
 
 from otp_service.core import errors, events
 from otp_service.core.challenge import check_challenge_id, check_delivery_id, parse_partition
+from otp_service.core.commit import ChallengeSnapshot, Commit, CompareAndSwap
 from otp_service.core.delivery import Receipt, SubmissionReference
-from otp_service.core.ports import ChallengeSnapshot, Commit, CompareAndSwap
 from otp_service.core.tenant import Tenant
 from otp_service.core.verify_service import VerificationStart
 from otp_service.schemas import DeliveryRequest, IssueRequest, VerifyRequest

@@ -12,10 +12,10 @@ import msgspec
 
 from otp_service.core import events
 from otp_service.core.challenge import Challenge
+from otp_service.core.commit import ChallengeSnapshot, Commit, CompareAndSwap
 from otp_service.core.delivery import Receipt, SubmissionReference
 from otp_service.core.errors import ChallengeNotFound, OtpError, RateLimited
 from otp_service.core.limits import Limit
-from otp_service.core.ports import ChallengeSnapshot, Commit, CompareAndSwap
 from otp_service.service.code_sender import CodeSender
 from otp_service.service.context import CallContext, Caller, ChallengeRef, Dependencies, Subject
 from otp_service.service.optimistic_commit import commit_with_retry

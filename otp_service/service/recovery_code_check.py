@@ -12,8 +12,9 @@ from functools import partial
 import msgspec
 
 from otp_service.core import errors, events
+from otp_service.core.commit import RecordName
 from otp_service.core.factor import Factor
-from otp_service.core.ports import HashPriority, RecordName
+from otp_service.core.ports import HashPriority
 from otp_service.core.recovery_codes import (
     RecoverySet,
     compute_code_hash,

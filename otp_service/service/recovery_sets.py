@@ -12,7 +12,7 @@ import msgspec
 
 from otp_service.core import charges, errors, events
 from otp_service.core.codes import SALT_BYTES
-from otp_service.core.ports import Commit, Refund
+from otp_service.core.commit import Commit, Refund
 from otp_service.core.recovery_codes import (
     CODE_COUNT,
     RECOVERY_SET_ID_BYTES,

@@ -8,9 +8,9 @@ from msgspec.structs import replace
 
 from otp_service.core import charges, errors
 from otp_service.core.challenge import Challenge, build_challenge_id, build_delivery_id
+from otp_service.core.commit import ChallengeSnapshot
 from otp_service.core.language_tag import parse_locale
 from otp_service.core.phone_number import PhoneNumber, check_country, classify_number
-from otp_service.core.ports import ChallengeSnapshot
 from otp_service.core.verification_sid import build_verification_challenge_id
 from otp_service.schemas import DeliveryRequest, IssueRequest
 from otp_service.service.context import CallContext, Caller, ChallengeRef, Dependencies, Subject

@@ -6,10 +6,10 @@ from functools import partial
 import msgspec
 
 from otp_service.core import charges, errors, events
+from otp_service.core.commit import ChallengeSnapshot, Commit, Committed, Refund
 from otp_service.core.known_addresses import Account
 from otp_service.core.limits import Charge
 from otp_service.core.phone_number import PhoneNumber
-from otp_service.core.ports import ChallengeSnapshot, Commit, Committed, Refund
 from otp_service.service.context import CallContext, Dependencies
 from otp_service.service.optimistic_commit import (
     commit_once,

@@ -7,6 +7,7 @@ import msgspec
 
 from otp_service.core import charges, events
 from otp_service.core.challenge import Challenge, ChallengeStatus
+from otp_service.core.commit import ChallengeSnapshot, Commit, CompareAndSwap, Refund
 from otp_service.core.delivery import Fault, Submission
 from otp_service.core.errors import (
     DeliveryFailed,
@@ -19,7 +20,6 @@ from otp_service.core.errors import (
 )
 from otp_service.core.limits import Charge
 from otp_service.core.phone_number import PhoneNumber
-from otp_service.core.ports import ChallengeSnapshot, Commit, CompareAndSwap, Refund
 from otp_service.service.context import CallContext, Dependencies
 from otp_service.service.optimistic_commit import commit_with_retry
 from otp_service.service.send_charger import SendCharges

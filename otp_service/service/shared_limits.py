@@ -12,10 +12,11 @@ from typing import TypeVar
 import msgspec
 
 from otp_service.core.charges import build_account_lock_check, build_success_refund
+from otp_service.core.commit import Commit, Refund
 from otp_service.core.errors import OtpError, StoreUnavailable
 from otp_service.core.known_addresses import Account, KnownAddresses
 from otp_service.core.limits import CONSECUTIVE_LIMITS, Charge
-from otp_service.core.ports import Commit, Refund, Store
+from otp_service.core.ports import Store
 from otp_service.core.random_source import RandomSource
 from otp_service.core.tenant import Tenant
 from otp_service.service.optimistic_commit import commit_once

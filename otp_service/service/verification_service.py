@@ -15,8 +15,8 @@ import msgspec
 
 from otp_service.core import errors
 from otp_service.core.challenge import Challenge, ChallengeStatus
+from otp_service.core.commit import ChallengeSnapshot, Pointer, PointerName
 from otp_service.core.phone_number import PhoneNumber, classify_number
-from otp_service.core.ports import ChallengeSnapshot, Pointer, PointerName
 from otp_service.core.timestamps import SECOND_MS
 from otp_service.core.verify_service import (
     VerificationStart,

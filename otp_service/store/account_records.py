@@ -13,7 +13,15 @@ from typing import NamedTuple
 
 import msgspec
 
-from otp_service.core import ports
+from otp_service.core.commit import (
+    Commit,
+    CommitOutcome,
+    Committed,
+    RecordConflict,
+    RecordName,
+    RecordSwap,
+    StoredRecord,
+)
 from otp_service.core.errors import StoreTampered, StoreUnavailable
 from otp_service.core.timestamps import CLOCK_TOLERANCE_MS
 from otp_service.store.client import ScriptClient
@@ -22,8 +30,8 @@ from otp_service.store.record_cipher import VERSION_DIGITS, RecordCipher
 from otp_service.store.version_guard import GenerationalMemory, parse_version, read_field
 
 
-Records = tuple[ports.StoredRecord | None, ...]
-CheckOutcome = Callable[[ScriptClient, ports.CommitOutcome], Awaitable[None]]
+Records = tuple[StoredRecord | None, ...]
+CheckOutcome = Callable[[ScriptClient, CommitOutcome], Awaitable[None]]
 
 
 class RecordContent(msgspec.Struct, frozen=True, array_like=True):
@@ -74,7 +82,7 @@ class AccountRecords:
         self._cipher = cipher
         self._floors = GenerationalMemory[RecordFloor]()
 
-    def list_keys(self, partition: int, names: Sequence[ports.RecordName]) -> tuple[str, ...]:
+    def list_keys(self, partition: int, names: Sequence[RecordName]) -> tuple[str, ...]:
         return tuple(self._key_names.account_record_key(partition, name) for name in names)
 
     def open_records(self, keys: Sequence[str], values: Sequence[bytes | None]) -> Records:
@@ -82,31 +90,31 @@ class AccountRecords:
         pairs = zip(keys, values, strict=True)
         return tuple(value and self._open_record(key, value) for key, value in pairs)  # type: ignore[misc]
 
-    def _open_record(self, key: str, value: bytes) -> ports.StoredRecord:
+    def _open_record(self, key: str, value: bytes) -> StoredRecord:
         version, packed = self._cipher.open_record(key, value)
         try:
             content = _decode_content(packed)
         except msgspec.DecodeError as error:
             raise StoreTampered(key) from error
-        return ports.StoredRecord(version, content.body, content.expires_at)
+        return StoredRecord(version, content.body, content.expires_at)
 
     def get_floors(self, keys: Sequence[str]) -> Floors:
         """Return what is known of records. Call this before they are read."""
         return tuple(map(self._floors.get, keys))
 
-    def prepare_check(self, commit: ports.Commit) -> CheckOutcome:
+    def prepare_check(self, commit: Commit) -> CheckOutcome:
         """Return a function that checks the outcome of a commit. Call this before the commit."""
         read_keys = self.list_keys(commit.partition, commit.reads)
         swap_keys = self.list_keys(commit.partition, [swap.name for swap in commit.record_swaps])
         read_floors, swap_floors = self.get_floors(read_keys), self.get_floors(swap_keys)
 
-        async def check_outcome(client: ScriptClient, outcome: ports.CommitOutcome) -> None:
-            if isinstance(outcome, ports.Committed):
+        async def check_outcome(client: ScriptClient, outcome: CommitOutcome) -> None:
+            if isinstance(outcome, Committed):
                 records, now = outcome.records, outcome.now
                 await self.check_versions(client, read_keys, records, read_floors, now)
                 self._remember_records(read_keys, records, outcome)
                 self._remember_swaps(swap_keys, commit.record_swaps, outcome)
-            elif isinstance(outcome, ports.RecordConflict):
+            elif isinstance(outcome, RecordConflict):
                 now = outcome.now
                 await self.check_versions(client, swap_keys, outcome.records, swap_floors, now)
 
@@ -129,20 +137,18 @@ class AccountRecords:
             if record and floor and floor.is_violated(record.version, now):
                 await self._examine_record(client, key, floor, now)
 
-    def _remember_records(
-        self, keys: Sequence[str], records: Records, outcome: ports.Committed
-    ) -> None:
+    def _remember_records(self, keys: Sequence[str], records: Records, outcome: Committed) -> None:
         for key, record in zip(keys, records, strict=True):
             if record:
                 self._remember(key, record.version, record.expires_at, outcome)
 
     def _remember_swaps(
-        self, keys: Sequence[str], swaps: Sequence[ports.RecordSwap], outcome: ports.Committed
+        self, keys: Sequence[str], swaps: Sequence[RecordSwap], outcome: Committed
     ) -> None:
         for key, swap in zip(keys, swaps, strict=True):
             self._remember(key, swap.old_version + 1, swap.expires_at, outcome)
 
-    def _remember(self, key: str, version: int, expires_at: int, outcome: ports.Committed) -> None:
+    def _remember(self, key: str, version: int, expires_at: int, outcome: Committed) -> None:
         now = outcome.now
         floor, known = RecordFloor(version, expires_at, now, outcome.epoch), self._floors.get(key)
         if known and not known.is_over(now) and not known.is_before(outcome.epoch):

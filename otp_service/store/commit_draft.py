@@ -6,11 +6,11 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
+from otp_service.core.commit import Commit, CompareAndSwap, PointerSwap, RecordSwap
 from otp_service.core.events import GRANT_EVENTS, Event
 from otp_service.core.known_addresses import Account, KnownAddresses
 from otp_service.core.limits import CONSECUTIVE_LIMITS, Charge
 from otp_service.core.policy import ENDED_RETENTION_MS
-from otp_service.core.ports import Commit, CompareAndSwap, PointerSwap, RecordSwap
 from otp_service.core.timestamps import SECOND_MS
 from otp_service.store.account_records import RecordContent
 from otp_service.store.commit_request import (

@@ -10,11 +10,11 @@ import hashlib
 from base64 import urlsafe_b64encode
 
 from otp_service.core.challenge import PARTITION_COUNT
+from otp_service.core.commit import RecordName
 from otp_service.core.keys import Key, join_length_prefixed
 from otp_service.core.known_addresses import Account
 from otp_service.core.limits import ACCOUNT_RECORD_LIMITS, Bucket
 from otp_service.core.phone_number import derive_prefix
-from otp_service.core.ports import RecordName
 
 
 class KeyNames:

@@ -4,8 +4,19 @@ from typing import Any
 
 import msgspec
 
-from otp_service.core import ports
 from otp_service.core.challenge import Challenge, ChallengeSecret, parse_partition
+from otp_service.core.commit import (
+    Blocked,
+    ChallengeSnapshot,
+    Commit,
+    CommitOutcome,
+    Committed,
+    Conflict,
+    Locked,
+    RecordConflict,
+    RecordName,
+    StoredRecord,
+)
 from otp_service.core.errors import StoreKeyUnknown, StoreTampered
 from otp_service.core.known_addresses import KnownAddresses
 from otp_service.core.limits import LimitRefusal
@@ -29,53 +40,53 @@ class OutcomeDecoder:
         self._cipher = cipher
         self._account_records = account_records
 
-    def decode_outcome(self, reply: list[Any], commit: ports.Commit) -> ports.CommitOutcome:
+    def decode_outcome(self, reply: list[Any], commit: Commit) -> CommitOutcome:
         """Return the outcome for a reply of lua/commit.lua, whose indexes are from 1."""
         match reply:
             case [b"done", now, consecutive_failures, epoch, *values]:
                 count = len(commit.reads)
                 records = self._open_records(commit, commit.reads, values[:count])
                 known = self._open_known_addresses(commit, values[count:])
-                return ports.Committed(now, consecutive_failures, epoch, records, known)
+                return Committed(now, consecutive_failures, epoch, records, known)
             case [b"refused", _, charge_index, window_index, wait_ms]:
                 charge = commit.charges[charge_index - 1]
                 return LimitRefusal(charge.bucket.limit, charge.windows[window_index - 1], wait_ms)
             case [b"locked", _, charge_index]:
-                return ports.Locked(commit.charges[charge_index - 1].bucket.limit)
+                return Locked(commit.charges[charge_index - 1].bucket.limit)
             case [b"blocked", _]:
-                return ports.Blocked()
+                return Blocked()
             case [b"late" | b"conflict", now, *values]:
                 return self._decode_conflict(commit, now, values)
             case _:
                 raise AssertionError(reply[0])
 
     def _decode_conflict(
-        self, commit: ports.Commit, now: int, values: list[bytes | None]
-    ) -> ports.Conflict | ports.RecordConflict:
+        self, commit: Commit, now: int, values: list[bytes | None]
+    ) -> Conflict | RecordConflict:
         """Return the conflict with the values as they are now, none if it came too late."""
         if commit.swap is None:
             names = tuple(swap.name for swap in commit.record_swaps)
-            return ports.RecordConflict(now, self._open_records(commit, names, values))
+            return RecordConflict(now, self._open_records(commit, names, values))
         old, new = commit.swap.old, commit.swap.new
         if not values:
-            return ports.Conflict(ports.ChallengeSnapshot(now, old, None))
-        return ports.Conflict(self.decode_snapshot(now, new.tenant, new.id, values))
+            return Conflict(ChallengeSnapshot(now, old, None))
+        return Conflict(self.decode_snapshot(now, new.tenant, new.id, values))
 
     def _open_records(
-        self, commit: ports.Commit, names: tuple[ports.RecordName, ...], values: list[bytes | None]
-    ) -> tuple[ports.StoredRecord | None, ...]:
+        self, commit: Commit, names: tuple[RecordName, ...], values: list[bytes | None]
+    ) -> tuple[StoredRecord | None, ...]:
         keys = self._account_records.list_keys(commit.partition, names)
         return self._account_records.open_records(keys, values)
 
     def decode_snapshot(
         self, now: int, tenant: str, challenge_id: str, values: list[bytes | None]
-    ) -> ports.ChallengeSnapshot:
+    ) -> ChallengeSnapshot:
         partition = parse_partition(challenge_id)
         assert partition is not None  # or no key would have been read
         record_keys = self._key_names.challenge_keys(partition, tenant, challenge_id)
         record, sealed = values
         if record is None:
-            return ports.ChallengeSnapshot(now, None, None)
+            return ChallengeSnapshot(now, None, None)
         try:
             challenge = _decode_challenge(self._cipher.open_record(record_keys[0], record)[1])
             body = None if sealed is None else self._cipher.open_record(record_keys[1], sealed)[1]
@@ -83,13 +94,11 @@ class OutcomeDecoder:
         except msgspec.DecodeError as error:
             raise StoreTampered(record_keys[0]) from error
         if challenge.is_purged(now):
-            return ports.ChallengeSnapshot(now, None, None)
+            return ChallengeSnapshot(now, None, None)
         challenge = msgspec.structs.replace(challenge, tenant=tenant, id=challenge_id)
-        return ports.ChallengeSnapshot(now, challenge, secret)
+        return ChallengeSnapshot(now, challenge, secret)
 
-    def _open_known_addresses(
-        self, commit: ports.Commit, values: list[bytes | None]
-    ) -> KnownAddresses:
+    def _open_known_addresses(self, commit: Commit, values: list[bytes | None]) -> KnownAddresses:
         """Return the addresses of a record; those under a key that was removed are lost.
 
         `values` is the value of the record, if the commit reads it. Raises StoreTampered.

@@ -13,6 +13,18 @@ import msgspec
 
 from otp_service.core import ports
 from otp_service.core.challenge import ChallengeSecret, parse_partition
+from otp_service.core.commit import (
+    ChallengeSnapshot,
+    Commit,
+    CommitOutcome,
+    Committed,
+    CompareAndSwap,
+    Conflict,
+    Pointer,
+    PointerName,
+    RecordName,
+    StoredRecord,
+)
 from otp_service.core.errors import (
     ChallengeNotFound,
     EventLogFull,
@@ -109,7 +121,7 @@ class RedisStore:
             lambda names, at: names.blocklist_key(at, number), number, partition
         )
 
-    async def fetch_challenge(self, tenant: str, challenge_id: str) -> ports.ChallengeSnapshot:
+    async def fetch_challenge(self, tenant: str, challenge_id: str) -> ChallengeSnapshot:
         """Return a challenge as it is now. Raises ChallengeNotFound for an invalid id."""
         partition = parse_partition(challenge_id)
         if partition is None:
@@ -125,9 +137,7 @@ class RedisStore:
     def get_account_partition(self, tenant: str, account: str) -> int:
         return self.key_names.compute_account_partition(tenant, account)
 
-    async def get_record(
-        self, partition: int, name: ports.RecordName
-    ) -> tuple[int, ports.StoredRecord | None]:
+    async def get_record(self, partition: int, name: RecordName) -> tuple[int, StoredRecord | None]:
         """Return the time and the record. Raises StoreTampered if it was rolled back."""
         keys = self._account_records.list_keys(partition, (name,))
         floors = self._account_records.get_floors(keys)
@@ -136,12 +146,12 @@ class RedisStore:
         await self._account_records.check_versions(self.client, keys, records, floors, now)
         return now, records[0]
 
-    async def commit(self, commit: ports.Commit) -> ports.CommitOutcome:
+    async def commit(self, commit: Commit) -> CommitOutcome:
         """Run a commit. Raises StoreTampered if a record of it was rolled back."""
         (outcome,) = await self._run_commits((commit,))
         return outcome
 
-    async def commit_in_turn(self, commits: Sequence[ports.Commit]) -> list[ports.CommitOutcome]:
+    async def commit_in_turn(self, commits: Sequence[Commit]) -> list[CommitOutcome]:
         """Run commits until one is not committed, and return the outcomes of those that ran.
 
         One script runs all of them, except in a cluster, where a script has one partition.
@@ -150,24 +160,24 @@ class RedisStore:
             return await self.commit_one_by_one(commits)
         return await self._run_commits(commits, in_turn=True)
 
-    async def commit_one_by_one(self, commits: Sequence[ports.Commit]) -> list[ports.CommitOutcome]:
+    async def commit_one_by_one(self, commits: Sequence[Commit]) -> list[CommitOutcome]:
         """Do what `commit_in_turn` does, with a script for each of the commits."""
         outcomes = []
         for commit in commits:
             outcomes.append(await self.commit(commit))
-            if not isinstance(outcomes[-1], ports.Committed):
+            if not isinstance(outcomes[-1], Committed):
                 break
         return outcomes
 
-    async def commit_all(self, commits: Sequence[ports.Commit]) -> list[ports.CommitOutcome]:
+    async def commit_all(self, commits: Sequence[Commit]) -> list[CommitOutcome]:
         """Run each of the commits: by one script, or in a cluster concurrently."""
         if self.client.is_cluster:
             return await asyncio.gather(*map(self.commit, commits))
         return await self._run_commits(commits)
 
     async def _run_commits(
-        self, commits: Sequence[ports.Commit], *, in_turn: bool = False
-    ) -> list[ports.CommitOutcome]:
+        self, commits: Sequence[Commit], *, in_turn: bool = False
+    ) -> list[CommitOutcome]:
         checks = [await self._prepare_check(commit) for commit in commits]
         drafts = [self._draft_commit(commit) for commit in commits]
         if in_turn:
@@ -181,9 +191,7 @@ class RedisStore:
             outcomes.append(outcome)
         return outcomes
 
-    async def _prepare_check(
-        self, commit: ports.Commit
-    ) -> Callable[[ports.CommitOutcome], Awaitable[None]]:
+    async def _prepare_check(self, commit: Commit) -> Callable[[CommitOutcome], Awaitable[None]]:
         """Return a check of the outcome, which raises StoreTampered if a record was rolled back."""
         if commit.reads or commit.record_swaps:
             check = self._account_records.prepare_check(commit)
@@ -197,28 +205,26 @@ class RedisStore:
 
     async def _check_swap(
         self,
-        swap: ports.CompareAndSwap,
+        swap: CompareAndSwap,
         keys: tuple[str, str],
         floors: VersionFloors,
-        outcome: ports.CommitOutcome,
+        outcome: CommitOutcome,
     ) -> None:
         """Remember the versions that a commit has read and written."""
-        if isinstance(outcome, ports.Committed):
+        if isinstance(outcome, Committed):
             now, stored = outcome.now, swap.old
-        elif isinstance(outcome, ports.Conflict):
+        elif isinstance(outcome, Conflict):
             now, stored = outcome.snapshot.now, outcome.snapshot.challenge
         else:
             return
         versions = (stored.version if stored else None, None)
         await self._version_guard.check_versions(self.client, keys, versions, floors, now)
-        if isinstance(outcome, ports.Committed):
+        if isinstance(outcome, Committed):
             written = keys if isinstance(swap.secret, ChallengeSecret) else keys[:1]
             for key in written:
                 self._version_guard.remember_version(key, swap.new.version, now, floors.era)
 
-    async def _decode_or_repair(
-        self, reply: list[Any], commit: ports.Commit
-    ) -> ports.CommitOutcome:
+    async def _decode_or_repair(self, reply: list[Any], commit: Commit) -> CommitOutcome:
         """Return the outcome. Deletes known addresses with a wrong MAC, and raises StoreTampered."""
         try:
             return self._decoder.decode_outcome(reply, commit)
@@ -244,15 +250,15 @@ class RedisStore:
             lambda names, at: names.pointer_key(at, tenant, service, number), number, None
         )
 
-    async def get_pointer(self, name: ports.PointerName) -> ports.Pointer:
+    async def get_pointer(self, name: PointerName) -> Pointer:
         """Return the pointer under the limit key in force, or else under the earlier one."""
         keys = self.pointer_keys(name.tenant, name.service, name.phone.canonical)
         values = await self.client.read_each(keys, "GET")
         stored = ((key, value) for key, value in zip(keys, values, strict=True) if value)
         for key, sealed in stored:
             version, body = self.cipher.open_record(key, sealed)
-            return ports.Pointer(version if key == keys[0] else 0, body.decode())
-        return ports.Pointer()
+            return Pointer(version if key == keys[0] else 0, body.decode())
+        return Pointer()
 
     async def get_idempotency_record(
         self, tenant: str, key: str
@@ -358,7 +364,7 @@ class RedisStore:
         reply = await self.run_commit(draft)
         return bool(reply[0] == b"done")
 
-    def _draft_commit(self, commit: ports.Commit) -> CommitDraft:
+    def _draft_commit(self, commit: Commit) -> CommitDraft:
         draft = self.start_commit(commit.partition, commit.operation_id)
         draft.add_commit(commit)
         return draft
@@ -390,5 +396,5 @@ class RedisStore:
         return list(dict.fromkeys((first, *others)))
 
 
-async def _check_nothing(outcome: ports.CommitOutcome) -> None:
+async def _check_nothing(outcome: CommitOutcome) -> None:
     """Check an outcome without a record."""

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
+from otp_service.core.commit import Commit, CommitOutcome, Committed
 from otp_service.core.limits import CONSECUTIVE_LIMITS, Bucket, Charge
-from otp_service.core.ports import Commit, CommitOutcome, Committed
 from otp_service.store.redis_store import RedisStore
 
 

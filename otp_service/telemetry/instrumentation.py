@@ -14,6 +14,20 @@ from prometheus_client import Gauge
 from otp_service.core import ports
 from otp_service.core.admission import AdmissionControl
 from otp_service.core.argon2_profile import Argon2Profile
+from otp_service.core.commit import (
+    Blocked,
+    ChallengeSnapshot,
+    Commit,
+    CommitOutcome,
+    Committed,
+    Conflict,
+    Locked,
+    Pointer,
+    PointerName,
+    RecordConflict,
+    RecordName,
+    StoredRecord,
+)
 from otp_service.core.conversion import find_credited_submission
 from otp_service.core.delivery import Message, Receipt, Submission
 from otp_service.core.errors import ChallengeNotFound, StoreUnavailable
@@ -28,12 +42,12 @@ T = TypeVar("T")
 SpanKindName = Literal["internal", "client", "server", "consumer"]
 
 _OUTCOME_NAMES: Final = {
-    ports.Committed: "done",
-    ports.Blocked: "blocked",
+    Committed: "done",
+    Blocked: "blocked",
     LimitRefusal: "refused",
-    ports.Locked: "locked",
-    ports.Conflict: "conflict",
-    ports.RecordConflict: "conflict",
+    Locked: "locked",
+    Conflict: "conflict",
+    RecordConflict: "conflict",
 }
 
 
@@ -69,27 +83,27 @@ class InstrumentedStore:
         self.get_bucket_partition = store.get_bucket_partition
         self.get_account_partition = store.get_account_partition
 
-    async def fetch_challenge(self, tenant: str, challenge_id: str) -> ports.ChallengeSnapshot:
+    async def fetch_challenge(self, tenant: str, challenge_id: str) -> ChallengeSnapshot:
         with self._start_span("store fetch", "client"):
             call = self._store.fetch_challenge(tenant, challenge_id)
             return await self._measure_call("fetch", call)
 
-    async def commit(self, commit: ports.Commit) -> ports.CommitOutcome:
+    async def commit(self, commit: Commit) -> CommitOutcome:
         with self._start_span("store commit", "client") as span:
             outcome = await self._measure_call("commit", self._store.commit(commit))
             span.set_attribute("otp.outcome", _OUTCOME_NAMES[type(outcome)])
         self._count_outcome(commit, outcome)
         return outcome
 
-    async def commit_in_turn(self, commits: Sequence[ports.Commit]) -> list[ports.CommitOutcome]:
+    async def commit_in_turn(self, commits: Sequence[Commit]) -> list[CommitOutcome]:
         return await self._count_outcomes(commits, self._store.commit_in_turn(commits))
 
-    async def commit_all(self, commits: Sequence[ports.Commit]) -> list[ports.CommitOutcome]:
+    async def commit_all(self, commits: Sequence[Commit]) -> list[CommitOutcome]:
         return await self._count_outcomes(commits, self._store.commit_all(commits))
 
     async def _count_outcomes(
-        self, commits: Sequence[ports.Commit], call: Awaitable[list[ports.CommitOutcome]]
-    ) -> list[ports.CommitOutcome]:
+        self, commits: Sequence[Commit], call: Awaitable[list[CommitOutcome]]
+    ) -> list[CommitOutcome]:
         with self._start_span("store commit", "client") as span:
             outcomes = await self._measure_call("commit", call)
             span.set_attribute("otp.outcomes", [_OUTCOME_NAMES[type(one)] for one in outcomes])
@@ -97,13 +111,11 @@ class InstrumentedStore:
             self._count_outcome(commit, outcome)
         return outcomes
 
-    async def get_record(
-        self, partition: int, name: ports.RecordName
-    ) -> tuple[int, ports.StoredRecord | None]:
+    async def get_record(self, partition: int, name: RecordName) -> tuple[int, StoredRecord | None]:
         with self._start_span("store recall", "client"):
             return await self._measure_call("recall", self._store.get_record(partition, name))
 
-    async def get_pointer(self, name: ports.PointerName) -> ports.Pointer:
+    async def get_pointer(self, name: PointerName) -> Pointer:
         with self._start_span("store recall", "client"):
             return await self._measure_call("recall", self._store.get_pointer(name))
 
@@ -138,22 +150,22 @@ class InstrumentedStore:
         finally:
             self._metrics.store_seconds(call_name).observe(perf_counter() - began)
 
-    def _count_outcome(self, commit: ports.Commit, outcome: ports.CommitOutcome) -> None:
+    def _count_outcome(self, commit: Commit, outcome: CommitOutcome) -> None:
         match outcome:
-            case ports.Committed():
+            case Committed():
                 self._count_committed(commit)
-            case ports.Conflict() | ports.RecordConflict():
+            case Conflict() | RecordConflict():
                 pass
             case LimitRefusal(limit=limit):
                 self._metrics.limit_refusals(limit.value).inc()
                 self._count_refused(commit, "rate_limited")
-            case ports.Locked(limit=limit):
+            case Locked(limit=limit):
                 self._metrics.limit_refusals(limit.value).inc()
                 self._count_refused(commit, outcome.to_error().audit_reason)
-            case ports.Blocked():
+            case Blocked():
                 self._count_refused(commit, "blocked")
 
-    def _count_committed(self, commit: ports.Commit) -> None:
+    def _count_committed(self, commit: Commit) -> None:
         for event in commit.events:
             self._metrics.count_event(event)
             if isinstance(event, Verified) and not event.repeated:
@@ -165,11 +177,11 @@ class InstrumentedStore:
         if commit.foldable_event:
             self._metrics.count_event(commit.foldable_event)
 
-    def _count_refused(self, commit: ports.Commit, reason: str) -> None:
+    def _count_refused(self, commit: Commit, reason: str) -> None:
         if commit.event_if_refused:
             self._metrics.count_event(commit.event_if_refused, reason)
 
-    def _count_conversion(self, commit: ports.Commit) -> None:
+    def _count_conversion(self, commit: Commit) -> None:
         challenge = commit.swap.new if commit.swap else None
         credited = find_credited_submission(challenge.submissions) if challenge else None
         if challenge and credited:

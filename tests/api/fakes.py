@@ -22,10 +22,10 @@ from otp_service.audit.reports.daily_stats import DayStatsCache
 from otp_service.audit.verification.background import BackgroundVerifier
 from otp_service.clock import now_ms
 from otp_service.core.challenge import Challenge
+from otp_service.core.commit import ChallengeSnapshot
 from otp_service.core.delivery import Fault, Receipt, Submission, SubmissionReference
 from otp_service.core.keys import Key, KeyRing
 from otp_service.core.log_entry import Entry, StreamPosition
-from otp_service.core.ports import ChallengeSnapshot
 from otp_service.core.tenant import ApiKey, Scope, Tenant, hash_api_key
 from otp_service.schemas import ServiceStatus
 from otp_service.service import ReceiptResult

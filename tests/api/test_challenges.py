@@ -4,7 +4,7 @@ import pytest
 from msgspec.structs import replace
 
 from otp_service.core.challenge import ChallengeStatus
-from otp_service.core.ports import ChallengeSnapshot
+from otp_service.core.commit import ChallengeSnapshot
 from otp_service.schemas import IssueRequest, VerifyRequest
 from tests.api.fakes import CHALLENGE, CHALLENGE_ID, NOW_MS, ApiHarness
 

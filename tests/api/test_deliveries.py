@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from otp_service.core.commit import ChallengeSnapshot
 from otp_service.core.errors import DeliveryFailed
-from otp_service.core.ports import ChallengeSnapshot
 from otp_service.core.tenant import CODE_RULE
 from otp_service.schemas import DeliveryRequest
 from tests.api.fakes import CHALLENGE, CHALLENGE_ID, DELIVERY_ID, NOW_MS, ApiHarness

@@ -18,11 +18,11 @@ from otp_service.app import (
 )
 from otp_service.clock import now_ms
 from otp_service.core.charges import build_consecutive_failure_charge
+from otp_service.core.commit import Commit
 from otp_service.core.errors import NumberLocked, NumberNotAllowed
 from otp_service.core.fixed_codes import FixedCodes
 from otp_service.core.keys import KEY_RING_NAMES, Key, KeyRing
 from otp_service.core.phone_number import parse_number
-from otp_service.core.ports import Commit
 from otp_service.core.secret import Secret
 from otp_service.schemas import IssueRequest
 from otp_service.service import Caller

@@ -16,9 +16,9 @@ import pytest
 
 from otp_service.audit.archive_format.key_files import read_key
 from otp_service.audit.archive_format.seals import SigningKey
+from otp_service.core.commit import Commit
 from otp_service.core.errors import StoreUnavailable
 from otp_service.core.events import IssueDenied
-from otp_service.core.ports import Commit
 from otp_service.settings import load_settings
 from otp_service.store.client import ScriptClient
 from otp_service.store.connect import create_redis_lines

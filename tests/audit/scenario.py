@@ -27,12 +27,12 @@ from otp_service.audit.query.stream_scan import MAX_POSITION
 from otp_service.cli import numbers
 from otp_service.core import events
 from otp_service.core.charges import build_consecutive_failure_charge, build_factor_failure_charges
+from otp_service.core.commit import Commit
 from otp_service.core.factor import Factor
 from otp_service.core.keys import KEY_RING_NAMES, Key, KeyRing, ServiceKeys
 from otp_service.core.limits import Bucket, Limit, Window
 from otp_service.core.log_entry import Entry
 from otp_service.core.phone_number import PhoneNumber, parse_number
-from otp_service.core.ports import Commit
 from otp_service.core.tenant import Scope, hash_api_key
 from otp_service.settings.model import Settings
 from otp_service.settings.service_tables import (

@@ -19,10 +19,10 @@ from otp_service.audit.sealer.environment import SealerEnvironment
 from otp_service.audit.sealer.sealer import Sealer
 from otp_service.audit.sealer.signer import Signer
 from otp_service.audit.verification.verifier import verify_folder
+from otp_service.core.commit import Commit
 from otp_service.core.events import ArchiveChanged, Attempted, EpochStarted, Event, IssueDenied
 from otp_service.core.keys import ServiceKeys
 from otp_service.core.limits import Bucket, Charge, Limit, Window
-from otp_service.core.ports import Commit
 from otp_service.store.archive_source import RedisArchiveSource
 from otp_service.store.client import ScriptClient
 from otp_service.store.key_names import KeyNames

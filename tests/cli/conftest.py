@@ -20,8 +20,8 @@ from otp_service.cli import main
 from otp_service.cli.common import read_settings
 from otp_service.cli.numbers import create_cli_app
 from otp_service.core.charges import build_consecutive_failure_charge
+from otp_service.core.commit import Commit
 from otp_service.core.phone_number import parse_number
-from otp_service.core.ports import Commit
 from otp_service.settings import render_config
 from otp_service.store.event_streams import RedisEventStreams
 from tests.store import redis_servers

@@ -10,8 +10,8 @@ from otp_service.app import RANDOM_SOURCE
 from otp_service.cli.common import read_settings
 from otp_service.cli.numbers import create_cli_app
 from otp_service.clock import now_ms
+from otp_service.core.commit import Commit
 from otp_service.core.events import Sent, Verified
-from otp_service.core.ports import Commit
 from otp_service.core.timestamps import SECOND_MS
 from otp_service.sms.provider_health import HealthEvent
 

@@ -10,8 +10,8 @@ from otp_service.audit.query.stream_scan import MAX_POSITION
 from otp_service.cli.common import read_settings
 from otp_service.cli.numbers import create_cli_app
 from otp_service.core.challenge import PARTITION_COUNT
+from otp_service.core.commit import Commit
 from otp_service.core.limits import WIDE_LIMITS, Bucket, Charge, Limit, LimitRefusal, Window
-from otp_service.core.ports import Commit
 from otp_service.store.event_streams import RedisEventStreams
 
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from otp_service.core.commit import ChallengeSnapshot
 from otp_service.core.errors import (
     ChallengeEnded,
     ChallengeNotFound,
@@ -25,7 +26,6 @@ from otp_service.core.errors import (
     RateLimited,
     StoreUnavailable,
 )
-from otp_service.core.ports import ChallengeSnapshot
 from otp_service.store.client import ScriptClient
 from tests.failover.books import GUESSES_PER_HOUR, Books, RecordingHasher, count_comparisons
 from tests.installation import Installation, make_wrong_code

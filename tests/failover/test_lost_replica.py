@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from otp_service.core.commit import ChallengeSnapshot
 from otp_service.core.errors import OtpError, StoreUnavailable
-from otp_service.core.ports import ChallengeSnapshot
 from otp_service.store.client import ScriptClient
 from otp_service.store.connect import create_redis_lines
 from tests.installation import Installation

@@ -8,10 +8,10 @@ import msgspec
 from otp_service.core.argon2_profile import TEST_PROFILE
 from otp_service.core.challenge import build_challenge_id
 from otp_service.core.codes import hash_code
+from otp_service.core.commit import RecordName
 from otp_service.core.delivery import SubmissionReference
 from otp_service.core.known_addresses import Account, derive_address_tags
 from otp_service.core.limits import NUMBER_LIMITS, Bucket, Limit
-from otp_service.core.ports import RecordName
 from otp_service.core.tenant import hash_api_key
 from otp_service.hashing import compute_argon2id
 from otp_service.sms.receipt_callbacks import CallbackUrls, strip_reference

@@ -9,7 +9,7 @@ from otp_service.cli.common import read_settings
 from otp_service.cli.numbers import create_cli_app
 from otp_service.clock import now_ms
 from otp_service.core import events
-from otp_service.core.ports import Commit
+from otp_service.core.commit import Commit
 from otp_service.sms.provider_health import HealthEvent
 from tests.golden.fixed_inputs import fixed_random
 from tests.golden.samples import CHALLENGE_ID

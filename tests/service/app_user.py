@@ -5,7 +5,7 @@ from typing import Any
 
 import pyotp
 
-from otp_service.core.ports import Commit, CommitOutcome, RecordName
+from otp_service.core.commit import Commit, CommitOutcome, RecordName
 from otp_service.schemas import (
     ConfirmAuthenticatorRequest,
     CreateAuthenticatorRequest,

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from otp_service.core.charges import FACTOR_LOCK_LIMITS, build_factor_failure_charges
+from otp_service.core.commit import Commit
 from otp_service.core.errors import (
     AccountLocked,
     IncorrectCode,
@@ -18,7 +19,6 @@ from otp_service.core.factor import Factor
 from otp_service.core.keys import KeyRing, ServiceKeys
 from otp_service.core.limits import DEFAULT_LIMITS, Limit, Window
 from otp_service.core.phone_number import parse_number
-from otp_service.core.ports import Commit
 from otp_service.service import Caller
 from otp_service.service.optimistic_commit import commit_once
 from tests.installation import DAY_MS, HOUR_MS, Installation, generate_keys, make_wrong_code

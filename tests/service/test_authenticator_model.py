@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from otp_service.core import errors
 from otp_service.core.authenticator import UNCONFIRMED_TTL_MS
+from otp_service.core.commit import Locked
 from otp_service.core.factor import Factor
 from otp_service.core.limits import Limit, LimitRefusal
-from otp_service.core.ports import Locked
 from otp_service.core.verify_replay import REPLAY_WINDOW_MS
 from otp_service.schemas import ConfirmAuthenticatorRequest, VerifyAuthenticatorRequest
 from otp_service.service.authenticator_service import CONFIRM_REPEAT_MS

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from otp_service.core import errors
-from otp_service.core.ports import Commit
+from otp_service.core.commit import Commit
 from otp_service.service.authenticator_check import AuthenticatorAnswer
 from otp_service.store.client import MAX_LOST_REPLIES
 from tests.installation import Installation, gather_results

@@ -5,10 +5,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from otp_service.core.commit import ChallengeSnapshot
 from otp_service.core.delivery import Receipt
 from otp_service.core.errors import IncorrectCode, RateLimited
 from otp_service.core.limits import Limit, Window
-from otp_service.core.ports import ChallengeSnapshot
 from tests.installation import (
     ACCEPTED_REPLY,
     MINUTE_MS,

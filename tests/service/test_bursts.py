@@ -12,6 +12,7 @@ import pytest
 from otp_service.core.admission import AdmissionControl
 from otp_service.core.argon2_profile import TEST_PROFILE
 from otp_service.core.codes import generate_code
+from otp_service.core.commit import ChallengeSnapshot, Commit
 from otp_service.core.errors import (
     DeliveryFailed,
     IncorrectCode,
@@ -21,7 +22,7 @@ from otp_service.core.errors import (
 )
 from otp_service.core.keys import Key, KeyRing
 from otp_service.core.limits import Limit, LimitTable, Window
-from otp_service.core.ports import ChallengeSnapshot, Commit, HashPriority
+from otp_service.core.ports import HashPriority
 from otp_service.core.prepared_codes import HashedCode
 from otp_service.hashing import compute_argon2id
 from tests.installation import (

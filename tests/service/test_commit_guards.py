@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from otp_service.core.commit import ChallengeSnapshot, Commit, RecordName, RecordSwap
 from otp_service.core.errors import (
     ChallengeAlreadyVerified,
     ChallengeExpired,
@@ -18,7 +19,6 @@ from otp_service.core.events import Attempted
 from otp_service.core.keys import Key, KeyRing
 from otp_service.core.limits import DEFAULT_LIMITS, Bucket, Charge, Limit
 from otp_service.core.phone_number import parse_number
-from otp_service.core.ports import ChallengeSnapshot, Commit, RecordName, RecordSwap
 from otp_service.service.optimistic_commit import commit_once, commit_with_retry
 from otp_service.store.client import ScriptClient
 from otp_service.store.lua_script import LuaScript

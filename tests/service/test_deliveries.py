@@ -8,6 +8,7 @@ import pytest
 
 from otp_service.core.challenge import DELIVERY_ID
 from otp_service.core.charges import build_consecutive_failure_charge
+from otp_service.core.commit import ChallengeSnapshot, Commit
 from otp_service.core.delivery import Receipt, SubmissionReference, compute_delivery_status
 from otp_service.core.errors import (
     ChallengeExpired,
@@ -28,7 +29,6 @@ from otp_service.core.errors import (
 )
 from otp_service.core.events import BlocklistChanged, NumberErased
 from otp_service.core.phone_number import parse_number
-from otp_service.core.ports import ChallengeSnapshot, Commit
 from otp_service.store.number_admin import NumberAdmin
 from tests.installation import (
     ACCEPTED_REPLY,

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from otp_service.core.commit import ChallengeSnapshot
 from otp_service.core.errors import StoreTampered, StoreUnavailable
-from otp_service.core.ports import ChallengeSnapshot
 from otp_service.store.client import MAX_LOST_REPLIES
 from tests.installation import PROVIDER_REFUSAL, SECOND_MS, Installation
 from tests.service.test_commit_guards import lose_replicas

@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from otp_service.core.charges import build_consecutive_failure_charge
+from otp_service.core.commit import Commit
 from otp_service.core.delivery import Refused
 from otp_service.core.errors import (
     ChallengeAlreadyVerified,
@@ -22,7 +23,7 @@ from otp_service.core.errors import (
 )
 from otp_service.core.limits import DEFAULT_LIMITS, Bucket, Limit, Window
 from otp_service.core.phone_number import parse_number
-from otp_service.core.ports import Commit, IdempotencyRecord
+from otp_service.core.ports import IdempotencyRecord
 from tests.installation import (
     MINUTE_MS,
     PROVIDER_REFUSAL,

@@ -12,6 +12,7 @@ import pytest
 
 from otp_service.audit.query.reader import EventReader
 from otp_service.core.charges import build_consecutive_failure_charge
+from otp_service.core.commit import Commit
 from otp_service.core.errors import (
     ChallengeNotFound,
     CodeAlreadyUsed,
@@ -25,7 +26,6 @@ from otp_service.core.errors import (
 from otp_service.core.events import BlocklistChanged
 from otp_service.core.keys import KEY_RING_NAMES, Key, KeyRing, ServiceKeys
 from otp_service.core.phone_number import PhoneNumber, parse_number
-from otp_service.core.ports import Commit
 from otp_service.core.recovery_codes import decode_recovery_set
 from otp_service.core.sealed_token import TokenCipher
 from otp_service.schemas import CreateRecoveryCodesRequest, VerifyRecoveryCodeRequest

@@ -6,9 +6,9 @@ import pytest
 from msgspec.structs import replace
 
 from otp_service.core.challenge import Challenge
+from otp_service.core.commit import ChallengeSnapshot
 from otp_service.core.delivery import Receipt, compute_delivery_status
 from otp_service.core.errors import OtpError, StoreTampered
-from otp_service.core.ports import ChallengeSnapshot
 from tests.installation import (
     ACCEPTED_REPLY,
     PROVIDER_REFUSAL,

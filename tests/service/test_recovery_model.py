@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from otp_service.core import errors
+from otp_service.core.commit import Locked
 from otp_service.core.factor import Factor
 from otp_service.core.limits import (
     DEFAULT_LIMITS,
@@ -18,7 +19,6 @@ from otp_service.core.limits import (
     LimitRefusal,
     compute_sliding_window_wait,
 )
-from otp_service.core.ports import Locked
 from otp_service.core.recovery_codes import CODE_COUNT
 from otp_service.core.verify_replay import REPLAY_WINDOW_MS
 from otp_service.schemas import CreateRecoveryCodesRequest, VerifyRecoveryCodeRequest

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from otp_service.core.commit import ChallengeSnapshot, Commit
 from otp_service.core.delivery import SubmissionReference
 from otp_service.core.errors import (
     ChallengeAlreadyVerified,
@@ -19,7 +20,6 @@ from otp_service.core.errors import (
     StoreUnavailable,
 )
 from otp_service.core.phone_number import parse_number
-from otp_service.core.ports import ChallengeSnapshot, Commit
 from otp_service.service.code_sender import CodeSender
 from otp_service.service.context import CallContext, ChallengeRef, Subject
 from otp_service.store.client import MAX_LOST_REPLIES

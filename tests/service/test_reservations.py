@@ -13,10 +13,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from otp_service.core.commit import Commit, CommitOutcome
 from otp_service.core.errors import NumberLocked, NumberNotAllowed, OtpError, RateLimited
 from otp_service.core.limits import DEFAULT_LIMITS, Limit, LimitTable, Window
 from otp_service.core.phone_number import parse_number
-from otp_service.core.ports import Commit, CommitOutcome, Store
+from otp_service.core.ports import Store
 from otp_service.core.tenant_share import apply_share
 from otp_service.store.client import ScriptClient
 from otp_service.store.connect import create_redis_lines

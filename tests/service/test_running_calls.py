@@ -11,8 +11,8 @@ import msgspec
 import pytest
 
 from otp_service.core import errors
+from otp_service.core.commit import Commit, CommitOutcome
 from otp_service.core.limits import Limit
-from otp_service.core.ports import Commit, CommitOutcome
 from otp_service.service.answer_slot import AnswerSlot, KeyRecord
 from otp_service.service.context import CallContext, Subject
 from otp_service.service.recovery_code_check import RecoveryAnswer

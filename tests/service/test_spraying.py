@@ -7,10 +7,10 @@ import msgspec
 import pytest
 
 from otp_service.core.charges import build_factor_caller_charges
+from otp_service.core.commit import Commit, CommitOutcome, Committed
 from otp_service.core.errors import IncorrectCode, InvalidRequest, OtpError, RateLimited
 from otp_service.core.factor import Factor
 from otp_service.core.limits import DEFAULT_LIMITS, Bucket, Limit, LimitRefusal, Window
-from otp_service.core.ports import Commit, CommitOutcome, Committed
 from otp_service.service.numbers import NumberService
 from tests.installation import Installation, make_wrong_code
 

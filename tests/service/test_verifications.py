@@ -4,10 +4,10 @@ import pytest
 from msgspec.structs import replace
 
 from otp_service.core.challenge import ChallengeStatus
+from otp_service.core.commit import Pointer
 from otp_service.core.errors import StoreTampered, StoreUnavailable
 from otp_service.core.keys import KeyRing
 from otp_service.core.phone_number import parse_number
-from otp_service.core.ports import Pointer
 from otp_service.core.verify_service import VerifyService
 from otp_service.schemas import IssueRequest, VerifyRequest
 from otp_service.service.verification_service import Verification

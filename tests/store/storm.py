@@ -19,10 +19,10 @@ from typing import Any
 
 import msgspec
 
+from otp_service.core.commit import Commit, Committed
 from otp_service.core.errors import StoreUnavailable
 from otp_service.core.events import Attempted, EpochStarted
 from otp_service.core.limits import Bucket, Charge, Limit, Window
-from otp_service.core.ports import Commit, Committed
 from otp_service.store.client import ScriptClient
 from otp_service.store.connect import create_redis_lines
 from otp_service.store.connector import CLIENT_NAME

@@ -11,6 +11,15 @@ import msgspec
 import pytest
 
 from otp_service.core import charges
+from otp_service.core.commit import (
+    Commit,
+    Committed,
+    Locked,
+    RecordConflict,
+    RecordName,
+    RecordSwap,
+    StoredRecord,
+)
 from otp_service.core.errors import StoreTampered, StoreUnavailable
 from otp_service.core.events import (
     AuthenticatorAttempted,
@@ -20,15 +29,6 @@ from otp_service.core.events import (
 from otp_service.core.factor import Factor
 from otp_service.core.keys import Key, KeyRing
 from otp_service.core.limits import Bucket, Charge, Limit, LimitRefusal
-from otp_service.core.ports import (
-    Commit,
-    Committed,
-    Locked,
-    RecordConflict,
-    RecordName,
-    RecordSwap,
-    StoredRecord,
-)
 from otp_service.store.account_records import AccountRecords, RecordContent, RecordFloor
 from otp_service.store.client import ScriptClient
 from otp_service.store.connect import create_redis_lines

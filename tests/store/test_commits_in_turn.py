@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from otp_service.core.commit import Commit, Committed, Refund
 from otp_service.core.events import Attempted, EpochStarted, IssueDenied
 from otp_service.core.limits import Bucket, Charge, Limit, LimitRefusal, Window
-from otp_service.core.ports import Commit, Committed, Refund
 from otp_service.store.client import ScriptClient
 from otp_service.store.connect import create_redis_lines
 from otp_service.store.embedded import EmbeddedServer

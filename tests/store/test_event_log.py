@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 import pytest
 
+from otp_service.core.commit import Commit, Committed
 from otp_service.core.events import (
     Attempted,
     AuditLookup,
@@ -22,7 +23,6 @@ from otp_service.core.events import (
 )
 from otp_service.core.keys import Key, KeyRing
 from otp_service.core.limits import Bucket, Charge, Limit, Window
-from otp_service.core.ports import Commit, Committed
 from otp_service.store.client import ScriptClient
 from otp_service.store.connect import create_redis_lines
 from otp_service.store.embedded import EmbeddedServer

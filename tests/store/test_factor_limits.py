@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from otp_service.core import charges
+from otp_service.core.commit import Commit, Committed, Locked, Refund
 from otp_service.core.factor import Factor
 from otp_service.core.limits import (
     DEFAULT_LIMITS,
@@ -22,7 +23,6 @@ from otp_service.core.limits import (
     compute_consecutive_failures_wait,
     compute_sliding_window_wait,
 )
-from otp_service.core.ports import Commit, Committed, Locked, Refund
 from otp_service.core.tenant import Tenant
 from otp_service.store.client import ScriptClient
 from tests.store.test_limits_model import DAY, HOUR, SECOND, FrozenStore

@@ -12,6 +12,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from otp_service.core.challenge import Challenge, ChallengeSecret, build_challenge_id
+from otp_service.core.commit import (
+    Blocked,
+    Commit,
+    Committed,
+    CompareAndSwap,
+    Conflict,
+    Locked,
+    Refund,
+)
 from otp_service.core.errors import StoreUnavailable
 from otp_service.core.events import Attempted, EpochStarted, IssueDenied
 from otp_service.core.known_addresses import reduce_window
@@ -27,15 +36,6 @@ from otp_service.core.limits import (
     compute_gcra,
     compute_sliding_window_wait,
     rebase_tat,
-)
-from otp_service.core.ports import (
-    Blocked,
-    Commit,
-    Committed,
-    CompareAndSwap,
-    Conflict,
-    Locked,
-    Refund,
 )
 from otp_service.service.pending_refunds import MAX_REFUND_WAIT_SECONDS
 from otp_service.store.client import ScriptClient

@@ -14,10 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from otp_service.core.challenge import Challenge, ChallengeStatus
+from otp_service.core.commit import ChallengeSnapshot
 from otp_service.core.errors import ChallengeExpired, OtpError, StoreKeyUnknown, StoreTampered
 from otp_service.core.keys import Key, KeyRing
 from otp_service.core.limits import Bucket, Limit
-from otp_service.core.ports import ChallengeSnapshot, IdempotencyRecord
+from otp_service.core.ports import IdempotencyRecord
 from otp_service.store.client import ScriptClient
 from otp_service.store.record_cipher import MAC_BYTES, VERSION_DIGITS, RecordCipher
 from otp_service.store.version_guard import VersionGuard

@@ -17,6 +17,7 @@ import pytest
 import redis
 
 from otp_service.core.challenge import ChallengeStatus
+from otp_service.core.commit import ChallengeSnapshot, Commit
 from otp_service.core.errors import (
     ChallengeNotFound,
     IncorrectCode,
@@ -33,7 +34,6 @@ from otp_service.core.limits import (
     LimitRefusal,
     Window,
 )
-from otp_service.core.ports import ChallengeSnapshot, Commit
 from otp_service.store.client import ScriptClient
 from otp_service.store.connect import create_redis_lines
 from otp_service.store.embedded import EmbeddedServer

@@ -23,15 +23,7 @@ from otp_service import telemetry
 from otp_service.core import events
 from otp_service.core.argon2_profile import TEST_PROFILE
 from otp_service.core.challenge import Challenge
-from otp_service.core.delivery import Accepted, Fault, RefusalScope, Refused, Submission
-from otp_service.core.errors import (
-    ChallengeNotFound,
-    Overloaded,
-    StoreTampered,
-    StoreUnavailable,
-)
-from otp_service.core.limits import Limit, LimitRefusal, Window
-from otp_service.core.ports import (
+from otp_service.core.commit import (
     Blocked,
     ChallengeSnapshot,
     Commit,
@@ -42,6 +34,14 @@ from otp_service.core.ports import (
     RecordConflict,
     RecordName,
 )
+from otp_service.core.delivery import Accepted, Fault, RefusalScope, Refused, Submission
+from otp_service.core.errors import (
+    ChallengeNotFound,
+    Overloaded,
+    StoreTampered,
+    StoreUnavailable,
+)
+from otp_service.core.limits import Limit, LimitRefusal, Window
 from otp_service.core.prepared_codes import HashedCode
 from otp_service.telemetry.labels import EVENT_REASONS, HTTP_METHODS
 from otp_service.telemetry.logs import JsonLineHandler

@@ -8,7 +8,7 @@ import pytest
 
 from otp_service.audit.query.live_tail import follow_entries
 from otp_service.core import events
-from otp_service.core.ports import Commit
+from otp_service.core.commit import Commit
 from otp_service.store.client import ScriptClient
 from otp_service.store.event_streams import RedisEventStreams
 from tests.installation import Installation

@@ -17,6 +17,7 @@ from otp_service.audit.query.read_pacer import EVENTS_PER_YIELD, REST_RATIO, Rea
 from otp_service.audit.query.reader import EventReader
 from otp_service.audit.query.stream_scan import MAX_POSITION
 from otp_service.core import events
+from otp_service.core.commit import Commit
 from otp_service.core.errors import InvalidRequest, NumberNotAllowed, RateLimited
 from otp_service.core.keys import Key, KeyRing
 from otp_service.core.log_entry import (
@@ -24,7 +25,6 @@ from otp_service.core.log_entry import (
     StreamPosition,
 )
 from otp_service.core.phone_number import PhoneNumber, parse_number
-from otp_service.core.ports import Commit
 from otp_service.core.timestamps import format_rfc3339
 from otp_service.store.client import ScriptClient
 from otp_service.store.event_streams import RedisEventStreams

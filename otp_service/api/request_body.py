@@ -20,7 +20,6 @@ from litestar.exceptions.http_exceptions import RequestEntityTooLarge
 from otp_service.api.field_errors import (
     CODE_FIELD,
     REPEATED_NAME_MESSAGE,
-    FieldRule,
     ParsedFields,
     build_invalid_request,
     find_field_errors,
@@ -30,7 +29,7 @@ from otp_service.api.field_errors import (
 )
 from otp_service.api.request_context import AuthenticatedRequest, get_header_values
 from otp_service.core.errors import InvalidRequest
-from otp_service.core.tenant import Tenant
+from otp_service.core.tenant import CODE_RULE, Tenant
 from otp_service.schemas import (
     DeliveryRequest,
     EmptyBody,
@@ -141,8 +140,8 @@ def convert_fields(fields: Mapping[str, Any], kind: type[T], tenant: Tenant | No
     the caller's, whose `requires` applies.
     """
     rules = list_rules(kind)
-    missing = _find_missing_members(tenant, fields, rules) if tenant and kind in LOGIN_KINDS else ()
-    if errors := [*find_field_errors(fields, kind), *missing]:
+    refused = _find_tenant_errors(tenant, fields, kind) if tenant and kind in LOGIN_KINDS else ()
+    if errors := [*find_field_errors(fields, kind), *refused]:  # each is listed once
         raise build_invalid_request(errors)
     given = {k: v for k, v in fields.items() if v is not None or rules[k].is_required}
     if CODE_FIELD in given and is_attempt(kind) and not isinstance(given[CODE_FIELD], str):
@@ -150,13 +149,17 @@ def convert_fields(fields: Mapping[str, Any], kind: type[T], tenant: Tenant | No
     return msgspec.convert(given, kind)
 
 
-def _find_missing_members(
-    tenant: Tenant, fields: Mapping[str, Any], rules: Mapping[str, FieldRule]
+def _find_tenant_errors(
+    tenant: Tenant, fields: Mapping[str, Any], kind: type[msgspec.Struct]
 ) -> Iterator[tuple[str, str]]:
-    """Yield the members that the tenant requires in a call for a login."""
+    """Yield what the tenant's settings refuse in a call for a login: missing members, and a code."""
+    rules = list_rules(kind)
     for name, message in tenant.find_missing_members(fields):
         if not rules[name].is_required:  # else it is reported for every tenant
             yield name, message
+    code = fields.get(CODE_FIELD)
+    if kind is DeliveryRequest and isinstance(code, str) and not tenant.can_deliver(code):
+        yield CODE_FIELD, CODE_RULE
 
 
 def _get_tenant(request: AuthenticatedRequest) -> Tenant | None:

@@ -70,9 +70,13 @@ class Tenant(msgspec.Struct, frozen=True):
 
     def check_delivered_code(self, code: str) -> None:
         """Raise InvalidRequest unless this code of another product may be sent: no free text."""
-        pattern = LETTER_CODE_PATTERN if self.delivery_letters else DIGIT_CODE_PATTERN
-        if re.fullmatch(pattern, code) is None:
+        if not self.can_deliver(code):
             raise InvalidRequest(("code", CODE_RULE))
+
+    def can_deliver(self, code: str) -> bool:
+        """Whether the tenant may send this code of another product."""
+        pattern = LETTER_CODE_PATTERN if self.delivery_letters else DIGIT_CODE_PATTERN
+        return re.fullmatch(pattern, code) is not None
 
     def check_required(self, *, account: str | None, client_ip: str | None) -> None:
         """Raise InvalidRequest with each member that the tenant requires and the call lacks."""

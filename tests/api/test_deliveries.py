@@ -103,6 +103,17 @@ async def test_a_code_is_checked_with_the_other_members(api: ApiHarness, code) -
     assert [] == api.service.calls
 
 
+@pytest.mark.parametrize("code", ["ABCDEF", "123456789"])
+async def test_a_code_that_only_other_tenants_may_send_is_checked_with_them(
+    api: ApiHarness, code: str
+) -> None:
+    """The tenant's `delivery_letters` decides; before, the caller met this error only after the others."""
+    response = await send(api, LEAST | {"code": code, "valid_minutes": 61})
+
+    errors = [(error["path"], error["message"]) for error in response.json()["errors"]]
+    assert [("valid_minutes", "must be a whole number from 1 to 60"), ("code", CODE_RULE)] == errors
+
+
 @pytest.mark.parametrize("minutes", [0, 61, -5, 2.5, "5", True])
 async def test_the_minutes_are_one_to_sixty(api: ApiHarness, minutes) -> None:
     """A whole number: the message states it."""

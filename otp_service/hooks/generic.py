@@ -22,7 +22,7 @@ import msgspec
 
 from otp_service.core.errors import InvalidRequest
 from otp_service.core.json_path import find_json_value
-from otp_service.core.standard_webhook import decode_webhook_secret, is_signed_webhook
+from otp_service.core.standard_webhook import decode_webhook_secret
 from otp_service.core.url_check import FieldErrors
 from otp_service.hooks.hook import (
     HookAnswer,
@@ -72,7 +72,7 @@ class Generic(HookSettings, frozen=True, kw_only=True, tag="generic"):
             case "hmac":
                 self._verify_hmac(request)
             case _:
-                self._verify_webhook(request)
+                request.require_webhook_signature(self.list_keys())
 
     def _verify_bearer(self, request: HookRequest) -> None:
         scheme, _, key = request.require_header("authorization").partition(" ")
@@ -88,13 +88,6 @@ class Generic(HookSettings, frozen=True, kw_only=True, tag="generic"):
         macs = [hmac.digest(key, request.body, "sha256") for key in self.list_keys()]
         if not has_equal(given, map(encode, macs)):
             raise HookSignatureError("signature")
-
-    def _verify_webhook(self, request: HookRequest) -> None:
-        request.require_header("webhook-signature")
-        timestamp = request.require_header("webhook-timestamp")
-        if not is_signed_webhook(request.headers, request.body, self.list_keys()):
-            raise HookSignatureError("signature")
-        request.require_recent_time(timestamp)
 
     def parse_delivery(self, request: HookRequest) -> HookDelivery:
         payload = decode_payload(request.body)

@@ -10,6 +10,7 @@ from msgspec import Meta
 from otp_service.core import errors
 from otp_service.core.errors import OtpError
 from otp_service.core.secret import Secret
+from otp_service.core.standard_webhook import is_signed_webhook
 from otp_service.core.timestamps import SECOND_MS
 from otp_service.core.url_check import FieldErrors
 from otp_service.schemas.members import Purpose
@@ -70,6 +71,14 @@ class HookRequest(msgspec.Struct, frozen=True):
             raise HookSignatureError("signature")
         if abs(int(timestamp) - self.received_at / SECOND_MS) > TIME_TOLERANCE_SECONDS:
             raise HookSignatureError("expired")
+
+    def require_webhook_signature(self, keys: Iterable[bytes]) -> None:
+        """Raise HookSignatureError unless a Standard Webhook was signed recently with one of the keys."""
+        self.require_header("webhook-signature")
+        timestamp = self.require_header("webhook-timestamp")
+        if not is_signed_webhook(self.headers, self.body, keys):
+            raise HookSignatureError("signature")
+        self.require_recent_time(timestamp)
 
 
 class HookDelivery(msgspec.Struct, frozen=True, kw_only=True):

@@ -20,14 +20,13 @@ from typing import Any, Final
 
 from otp_service.core import errors
 from otp_service.core.errors import InvalidRequest, OtpError
-from otp_service.core.standard_webhook import decode_webhook_secret, is_signed_webhook
+from otp_service.core.standard_webhook import decode_webhook_secret
 from otp_service.hooks.hook import (
     AnswerSeconds,
     HookAnswer,
     HookDelivery,
     HookRequest,
     HookSettings,
-    HookSignatureError,
     ValidMinutes,
     describe_refusal,
     encode_answer,
@@ -56,11 +55,7 @@ class Supabase(HookSettings, frozen=True, kw_only=True, tag="supabase"):
         return frozenset({"account", "client_ip"} if self.client_ip else {"account"})
 
     def verify_signature(self, request: HookRequest) -> None:
-        request.require_header("webhook-signature")
-        timestamp = request.require_header("webhook-timestamp")
-        if not is_signed_webhook(request.headers, request.body, self.list_keys()):
-            raise HookSignatureError("signature")
-        request.require_recent_time(timestamp)
+        request.require_webhook_signature(self.list_keys())
 
     def parse_delivery(self, request: HookRequest) -> HookDelivery:
         payload = decode_payload(request.body)

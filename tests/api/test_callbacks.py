@@ -11,7 +11,7 @@ from tests.api.fakes import ApiHarness, FakeReceiptDialect
 from tests.sms.providers.contracts.aws import create_aws
 from tests.sms.providers.contracts.plivo import create_plivo
 from tests.sms.providers.contracts.sns import create_sns
-from tests.sms.providers.test_skipped_events import ADDRESS, FORM_DIALECTS, JSON_DIALECTS
+from tests.sms.providers.unsigned_dialects import ADDRESS, FORM_DIALECTS, JSON_DIALECTS
 
 
 REFERENCE = "shop.c07-5d41402abc4b2a76b9719d911017c592.1.1"

@@ -9,8 +9,6 @@ from twilio.request_validator import RequestValidator
 
 from otp_service.core.delivery import Receipt
 from otp_service.core.secret import Secret
-from otp_service.sms.gateway_receipts import ReceiptSettings
-from otp_service.sms.providers.generic_http import GenericHttp
 from otp_service.sms.receipt_callbacks import (
     CallbackSignatureError,
     SkippedEvent,
@@ -39,9 +37,9 @@ from tests.sms.providers.contracts.plivo import create_plivo
 from tests.sms.providers.contracts.sinch import create_sinch
 from tests.sms.providers.contracts.telnyx import create_telnyx
 from tests.sms.providers.sdk_comparison import CALLBACK_URL, build_callback
+from tests.sms.providers.unsigned_dialects import ADDRESS, FORM_DIALECTS, GATEWAY, JSON_DIALECTS
 
 
-ADDRESS = "https://sms.example"
 TEXT = "STOP 447400123456"
 
 
@@ -173,9 +171,6 @@ def test_the_same_event_without_a_signature_is_refused(sign, event):
         dialect.parse_receipts(bare)
 
 
-GATEWAY = GenericHttp(
-    url=ADDRESS, fields={"to": "{to}"}, receipt=ReceiptSettings("s", frozenset({"ok"}))
-)
 JSON_HEADERS = {"content-type": "application/json"}
 
 
@@ -203,22 +198,6 @@ def test_vendors_without_signatures_send_other_events_too(dialect, callback):
     assert [SkippedEvent.OTHER] == dialect.parse_receipts(callback)
 
 
-JSON_DIALECTS = {
-    "bird": create_bird(ADDRESS),
-    "clickatell": test_clickatell.settings(),
-    "infobip": create_infobip(ADDRESS),
-    "sinch": create_sinch(ADDRESS),
-    "telnyx": create_telnyx(ADDRESS),
-    "vonage-messages": test_vonage_messages.messages(signature_secret=None),
-}
-FORM_DIALECTS = {
-    "jasmin": test_jasmin.jasmin(),
-    "gateway": GATEWAY,
-    "kannel": test_kannel.kannel(),
-    "messagebird": create_messagebird(ADDRESS),
-    "twilio": test_twilio.twilio(auth_token=None),
-    "vonage": test_vonage.vonage(signature_secret=None),
-}
 NOT_JSON = [b"", b"hello", b"[]", b"null", b"a=b", b"\xff\xfe", b"[" * 60_000, b'{"a":' * 40_000]
 NO_FORM = [b"", b"hello", b"[]", b"null", b"[" * 60_000, b'{"a":' * 40_000]
 

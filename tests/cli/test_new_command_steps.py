@@ -14,6 +14,8 @@ import otp_service
 from otp_service.cli import COMMAND_MODULES, _build_parser
 
 
+pytestmark = pytest.mark.slow
+
 PACKAGE = Path(otp_service.__file__).parent
 CODE_BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
 

@@ -15,6 +15,8 @@ from cyclonedx.validation.json import JsonStrictValidator
 from deploy import sbom
 
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 LOCK = (ROOT / "requirements.lock").read_text()
 TIME = "1795990000"

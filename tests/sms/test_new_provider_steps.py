@@ -16,6 +16,8 @@ import otp_service
 from otp_service.settings import render_config
 
 
+pytestmark = pytest.mark.slow
+
 PACKAGE = Path(otp_service.__file__).parent
 FENCED = re.compile(r"```python\n(.*?)```", re.DOTALL)
 ONE = "+447400123456"

@@ -22,6 +22,8 @@ from otp_service.store.embedded import EmbeddedServer
 from tests.store import redis_servers
 
 
+pytestmark = pytest.mark.slow
+
 PACKAGE = Path(otp_service.__file__).parent
 PAGE_TEST = Path(__file__).parents[2] / "settings/test_sinks_page.py"
 README = (PACKAGE / "audit/sinks/README.md").read_text()

@@ -267,12 +267,12 @@ class Challenge(msgspec.Struct, frozen=True, array_like=True):
         return self._advance_version(submissions=self.submissions + submissions)
 
     def apply_receipt(self, index: int, receipt: Receipt) -> "Challenge":
-        """Store the status that a receipt reports; return `self` if it is not news."""
+        """Store the status and the reason that a receipt reports; return `self` if it is not news."""
         submission = self.submissions[index]
         if not submission.can_apply_receipt(receipt):
             return self
         submissions = list(self.submissions)
-        submissions[index] = replace(submission, receipt_status=receipt.status)
+        submissions[index] = submission.apply_receipt(receipt)
         return self._advance_version(submissions=tuple(submissions))
 
     def _advance_version(self, **changes: object) -> "Challenge":

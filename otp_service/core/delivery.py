@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 
@@ -19,6 +19,11 @@ class Fault(StrEnum):
     """The provider, the account or the route: nothing was sent, try the next."""
     UNKNOWN = "unknown"
     """It may have been sent: try the next with the same code, and expect a duplicate."""
+
+
+OPTED_OUT_REASON: Final = "recipient_opted_out"
+"""The reason of a refusal or a failure where the vendor reports that the person opted out: one word
+for the codes of all vendors. It is the vendor's own block, and changes nothing on our do-not-send list."""
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -144,6 +149,14 @@ class Submission(msgspec.Struct, frozen=True, array_like=True):
         Receipts arrive twice and out of order. A late "delivered" is believed after any other.
         """
         return RECEIPT_RANK[receipt.status] > RECEIPT_RANK[self.receipt_status or "submitted"]
+
+    def apply_receipt(self, receipt: "Receipt") -> "Submission":
+        """Return the submission with the status and the reason of a receipt.
+
+        The reason of a failed reply stays if the receipt has none.
+        """
+        reason = receipt.reason or (None if self.outcome == "accepted" else self.reason)
+        return msgspec.structs.replace(self, reason=reason, receipt_status=receipt.status)
 
 
 class Receipt(msgspec.Struct, frozen=True):

@@ -6,21 +6,29 @@ from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Final, Literal
 
-from otp_service.core.delivery import Accepted, Fault, RefusalScope, Refused
+from otp_service.core.delivery import OPTED_OUT_REASON, Accepted, Fault, RefusalScope, Refused
 from otp_service.sms import reply_decoder
 from otp_service.sms.http_provider import HttpReply
 
 
-FaultName = Literal["recipient", "blocked", "provider", "account", "throttled"]
+FaultName = Literal["recipient", "blocked", "opted-out", "provider", "account", "throttled"]
 FaultTable = Mapping[str, FaultName]
 
 FAULT_SCOPES: Final[Mapping[FaultName, tuple[Fault, RefusalScope]]] = {
     "recipient": (Fault.RECIPIENT, RefusalScope.MESSAGE),
     "blocked": (Fault.RECIPIENT, RefusalScope.BLOCKED),
+    "opted-out": (Fault.RECIPIENT, RefusalScope.BLOCKED),
     "provider": (Fault.PROVIDER, RefusalScope.MESSAGE),
     "account": (Fault.PROVIDER, RefusalScope.ACCOUNT),
     "throttled": (Fault.PROVIDER, RefusalScope.THROTTLED),
 }
+PermanentFailure = Literal["permanent-failure", "opted-out"]
+PERMANENT_FAILURES: Final[Mapping[FaultName, PermanentFailure]] = {
+    "recipient": "permanent-failure",
+    "blocked": "permanent-failure",
+    "opted-out": "opted-out",
+}
+"""The statuses of receipts (vendor_dialect.py) with such a code."""
 NO_FAULTS: Final[FaultTable] = {}
 MAX_RETRY_AFTER_SECONDS: Final = 24 * 3600
 
@@ -32,10 +40,10 @@ _SCOPE_BY_STATUS: Final = {
 }
 
 
-def derive_permanent_failures(faults: FaultTable) -> dict[str, Literal["permanent-failure"]]:
+def derive_permanent_failures(faults: FaultTable) -> dict[str, PermanentFailure]:
     """Return the failure statuses of the codes that are the recipient's fault."""
-    names = ("recipient", "blocked")
-    return {code: "permanent-failure" for code, name in faults.items() if name in names}
+    statuses = PERMANENT_FAILURES
+    return {code: statuses[name] for code, name in faults.items() if name in statuses}
 
 
 def classify_reply(
@@ -77,7 +85,8 @@ def classify_refusal(faults: FaultTable, reply: HttpReply, code: str | None) -> 
     if name is None:
         return classify_by_status(reply, code or None)
     fault, scope = FAULT_SCOPES[name]
-    return build_refusal(fault, reply, code, scope)
+    reason = OPTED_OUT_REASON if name == "opted-out" else code
+    return build_refusal(fault, reply, reason, scope)
 
 
 def classify_by_status(reply: HttpReply, code: str | None = None) -> Refused:

@@ -11,15 +11,14 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from otp_service.core.delivery import Receipt
+from otp_service.core import delivery
+from otp_service.core.delivery import OPTED_OUT_REASON, Receipt
 from otp_service.sms.http_provider import Headers, HttpRequest
 from otp_service.sms.receipt_callbacks import CallbackPart, SkippedEvent
 
 
-ReceiptStatus = Literal[
-    "delivered", "pending", "temporary-failure", "permanent-failure", "technical-failure"
-]
-"""The statuses of core.delivery.Receipt that a receipt can report."""
+ReceiptStatus = delivery.ReceiptStatus | Literal["opted-out"]
+"""The statuses of core.delivery.Receipt, and a permanent failure by the person's opt-out."""
 
 NO_FAILURE_STATUSES: Final[Mapping[str, ReceiptStatus]] = {}
 
@@ -60,6 +59,8 @@ def build_receipt(  # noqa: PLR0913  # each vendor has some of them
     known = resolve_receipt_status(status, code, failure_statuses)
     if known is None:
         return SkippedEvent.OTHER
+    if known == "opted-out":
+        known, code = "permanent-failure", OPTED_OUT_REASON
     reason = sanitize_reason(known, code)
     return Receipt(known, reference or "", message_id, reason, is_signed=is_signed)
 

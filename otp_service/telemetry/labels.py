@@ -7,6 +7,7 @@ from typing import Final
 
 import phonenumbers
 
+from otp_service.core.delivery import OPTED_OUT_REASON
 from otp_service.core.errors import OtpError
 
 
@@ -59,7 +60,7 @@ EVENT_REASONS: Final = frozenset(
         # The reasons that this service gives for a provider; a provider's own codes are unbounded.
         *("deadline", "internal", "unreadable", "reply-too-big", "redirect", "no-message-id"),
         *("dns-error", "tls-error", "connect-error", "connect-timeout", "invalid-url"),
-        *("read-timeout", "incomplete-reply", "bad-reply", "disconnected"),
+        *("read-timeout", "incomplete-reply", "bad-reply", "disconnected", OPTED_OUT_REASON),
     }
 )
 """The values of an event's `reason`."""

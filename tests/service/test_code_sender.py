@@ -8,6 +8,7 @@ import pytest
 
 from otp_service.core.admission import AdmissionControl
 from otp_service.core.challenge import ChallengeStatus
+from otp_service.core.delivery import OPTED_OUT_REASON, Fault, RefusalScope, Refused
 from otp_service.core.errors import (
     ChallengeExpired,
     DeliveryFailed,
@@ -347,6 +348,30 @@ async def test_a_number_that_no_provider_reaches_keeps_its_charges(
 
     assert "unknown-subscriber" == refusal.value.reason_code
     assert 1 == len((await read_buckets(installation))["SendsPerNumber", ""])
+
+
+async def test_a_refusal_by_an_opt_out_says_so_and_blocks_nothing_here(
+    installation: Installation,
+) -> None:
+    """A vendor reports its own block, of one sender: the next code goes out where that has ended."""
+    installation.router.queue_replies(
+        Refused(Fault.RECIPIENT, OPTED_OUT_REASON, scope=RefusalScope.BLOCKED)
+    )
+
+    with pytest.raises(Undeliverable) as refusal:
+        await installation.issue()
+
+    assert OPTED_OUT_REASON == refusal.value.reason_code
+    (failed,) = [
+        one for one in await installation.read_events() if one["type"] == "otp.provider_failed"
+    ]
+    assert ("recipient", "blocked", OPTED_OUT_REASON) == (
+        failed["fault"],
+        failed["about"],
+        failed["reason"],
+    )
+    installation.advance_clock(31 * SECOND_MS)
+    assert (await installation.issue()).challenge
 
 
 async def test_every_message_that_may_be_billed_is_charged(installation: Installation) -> None:

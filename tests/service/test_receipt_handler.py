@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from otp_service.core.challenge import Challenge
 from otp_service.core.commit import ChallengeSnapshot
-from otp_service.core.delivery import Receipt, compute_delivery_status
+from otp_service.core.delivery import OPTED_OUT_REASON, Receipt, compute_delivery_status
 from otp_service.core.errors import OtpError, StoreTampered
 from tests.installation import (
     ACCEPTED_REPLY,
@@ -71,6 +71,33 @@ async def test_a_receipt_is_stored_and_is_an_event(installation: Installation) -
         event["challenge"],
         event["number"],
         event["tenant"],
+    )
+
+
+async def test_a_reported_opt_out_is_on_the_submission_and_in_its_event(
+    installation: Installation,
+) -> None:
+    """The vendor's own block of its sender: our do-not-send list and the next code are as before."""
+    issued = await installation.issue()
+
+    await deliver_receipt(installation, issued, "permanent-failure", reason=OPTED_OUT_REASON)
+
+    stored = await installation.store.fetch_challenge("shop", installation.get_challenge_id(issued))
+    assert stored.challenge
+    (submission,) = stored.challenge.submissions
+    assert ("permanent-failure", OPTED_OUT_REASON) == (submission.status, submission.reason)
+    (event,) = [one for one in await installation.read_events() if one["type"] == "otp.delivery"]
+    assert ("failure", OPTED_OUT_REASON) == (event["outcome"], event["reason"])
+    installation.advance_clock(31 * SECOND_MS)
+    assert (await installation.issue()).challenge
+
+    await deliver_receipt(installation, issued, "delivered")
+
+    late = await installation.store.fetch_challenge("shop", installation.get_challenge_id(issued))
+    assert late.challenge
+    assert ("delivered", None) == (
+        late.challenge.submissions[0].status,
+        late.challenge.submissions[0].reason,
     )
 
 

@@ -44,7 +44,7 @@ logger = logging.getLogger(__name__)
 
 FAULT_TABLE: Final[FaultTable] = {
     "DESTINATION_PHONE_NUMBER_BLOCKED_BY_PROTECT_NUMBER_OVERRIDE": "blocked",
-    "DESTINATION_PHONE_NUMBER_OPTED_OUT": "blocked",
+    "DESTINATION_PHONE_NUMBER_OPTED_OUT": "opted-out",
     "ACCOUNT_DISABLED": "account",
     "AccessDeniedException": "account",
     "DESTINATION_COUNTRY_BLOCKED_BY_PROTECT_CONFIGURATION": "account",

@@ -46,7 +46,7 @@ RECEIPT_STATUSES: Final[dict[str, ReceiptStatus]] = {
 FAILURE_STATUSES: Final[dict[str, ReceiptStatus]] = {
     "invalid_destination": "permanent-failure",
     "landline_unreachable": "permanent-failure",
-    "recipient_opted_out": "permanent-failure",
+    "recipient_opted_out": "opted-out",
     "blocked_by_recipient": "permanent-failure",
     "blocked_by_fraud_protection": "permanent-failure",
     "unreachable": "temporary-failure",

@@ -25,7 +25,7 @@ from otp_service.sms.vendor_dialect import ReceiptStatus, build_json_request, bu
 
 FAULT_TABLE: Final[FaultTable] = {
     "25": "recipient",  # invalid recipient address
-    "26": "blocked",  # recipient opted out
+    "26": "opted-out",  # recipient opted out
     "1": "account",  # invalid or missing API key
     "2": "account",  # account is not active
     "3": "account",  # integration is not active
@@ -44,7 +44,7 @@ FAULT_TABLE: Final[FaultTable] = {
 RECEIPT_STATUSES: Final[dict[str, ReceiptStatus]] = {
     "DEVICE_ACK": "delivered",
     "READ": "delivered",
-    "STOPPED_BY_USER": "permanent-failure",
+    "STOPPED_BY_USER": "opted-out",
     "RECIPIENT_DOES_NOT_EXIST": "permanent-failure",
     "DELIVERY_FAILURE": "technical-failure",
     "EXPIRED": "temporary-failure",

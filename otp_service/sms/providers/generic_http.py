@@ -37,7 +37,6 @@ from otp_service.core.url_check import FieldErrors
 from otp_service.sms import body_template
 from otp_service.sms.fault_table import (
     FAULT_SCOPES,
-    FaultName,
     build_refusal,
     classify_by_status,
     reply_from_message_id,
@@ -185,7 +184,7 @@ class GenericHttp(HttpSettings, SenderSelection, frozen=True, kw_only=True, tag=
         return body_template.BodyTemplate(self.body, fields, self.secret_fields)
 
     @property
-    def _code_tables(self) -> dict[FaultName, GatewayCodes]:
+    def _code_tables(self) -> dict[StatusFault, GatewayCodes]:
         return {
             "recipient": self.recipient_codes,
             "blocked": self.blocked_codes,
@@ -195,7 +194,7 @@ class GenericHttp(HttpSettings, SenderSelection, frozen=True, kw_only=True, tag=
         }
 
     @cached_property
-    def _faults_by_code(self) -> dict[str, FaultName]:
+    def _faults_by_code(self) -> dict[str, StatusFault]:
         return {str(code): name for name, codes in self._code_tables.items() for code in codes}
 
     @cached_property

@@ -30,7 +30,7 @@ from otp_service.sms.vendor_dialect import ReceiptStatus, build_json_request, bu
 
 FAULT_TABLE: Final[fault_table.FaultTable] = {
     "status-10": "blocked",  # DND
-    "status-14": "blocked",  # blocklisted
+    "status-14": "opted-out",  # on the account's blocklist, which collects opt-outs
     "status-52": "recipient",  # REJECTED_DESTINATION
     "status-87": "blocked",  # SIGNALS_BLOCKED: the number is pumped; do not evade the block
     "status-11": "account",  # the sender
@@ -53,9 +53,10 @@ FAILURE_STATUSES: Final = fault_table.derive_permanent_failures(FAULT_TABLE)
 
 NUMBER_ERROR_IDS: Final = frozenset({1, 9, 11, 12, 629, 2052, 3041})
 """Unknown, absent for good, barred or illegal subscribers, and invalid numbers."""
-BLOCK_ERROR_IDS: Final = frozenset({352, 560, 566, 568, 569, 573, 603, 2050})
-"""Opt-outs (STOP, at the carrier, of a short code) and blocks against fraud, permanent or not: another
-provider would evade them."""
+OPT_OUT_ERROR_IDS: Final = frozenset({560, 573, 603})
+"""Of a short code, by or for the person; by STOP."""
+BLOCK_ERROR_IDS: Final = frozenset({352, 566, 568, 569, 2050})
+"""Other blocks, at the carrier and against fraud, permanent or not: another provider would evade them."""
 DELIVERED_TO_OPERATOR_ID: Final = 2
 ACCEPTED_GROUPS: Final = frozenset({0, 1, 3})
 HANDSET_ERROR_GROUP: Final = 1
@@ -161,8 +162,12 @@ def _resolve_status(status: _MessageStatus, error: _ReceiptError) -> ReceiptStat
         return "pending"
     if known is None or not known.endswith("failure"):
         return known
+    if error.id in OPT_OUT_ERROR_IDS:
+        return "opted-out"
     is_number_error = error.permanent and error.id in NUMBER_ERROR_IDS
-    if status.code in FAILURE_STATUSES or is_number_error or error.id in BLOCK_ERROR_IDS:
+    if is_number_error or error.id in BLOCK_ERROR_IDS:
         return "permanent-failure"
+    if status.code in FAILURE_STATUSES:
+        return FAILURE_STATUSES[status.code]
     is_handset_error = error.group_id == HANDSET_ERROR_GROUP and not error.permanent
     return "temporary-failure" if is_handset_error else known

@@ -50,7 +50,7 @@ RECEIPT_STATUSES: Final[dict[str, ReceiptStatus]] = {
 FAILURE_STATUSES: Final[dict[str, ReceiptStatus]] = {
     "50": "permanent-failure",  # invalid destination
     "70": "permanent-failure",  # permanently unavailable
-    "200": "permanent-failure",  # opted out
+    "200": "opted-out",
     "80": "temporary-failure",  # temporarily unavailable
     "420": "temporary-failure",  # expired
 }

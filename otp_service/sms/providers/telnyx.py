@@ -20,7 +20,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from otp_service.core.delivery import Message, Reply
 from otp_service.core.secret import Secret
-from otp_service.sms.fault_table import FaultTable, classify_reply, derive_permanent_failures
+from otp_service.sms.fault_table import (
+    PERMANENT_FAILURES,
+    FaultTable,
+    classify_reply,
+    derive_permanent_failures,
+)
 from otp_service.sms.http_provider import HttpReply, HttpRequest
 from otp_service.sms.provider_settings import VendorSettings
 from otp_service.sms.receipt_callbacks import (
@@ -91,7 +96,7 @@ class _ErrorBody(msgspec.Struct):
     def fault_table(self) -> FaultTable:
         """The table for this error, with the faults that depend on more than its code."""
         is_stop = "STOP" in f"{self.title} {self.detail}"
-        table = {**FAULT_TABLE, BLOCKED_CODE: "blocked"} if is_stop else FAULT_TABLE
+        table = {**FAULT_TABLE, BLOCKED_CODE: "opted-out"} if is_stop else FAULT_TABLE
         pointer = (self.source and self.source.pointer) or ""
         if f"{pointer}/".startswith(NUMBER_POINTER):
             return {**table, **NUMBER_FAULTS}
@@ -99,7 +104,7 @@ class _ErrorBody(msgspec.Struct):
 
     @property
     def is_about_number(self) -> bool:
-        return self.fault_table.get(str(self.code)) in {"recipient", "blocked"}
+        return self.fault_table.get(str(self.code)) in PERMANENT_FAILURES
 
 
 class _ReplyMessage(msgspec.Struct):

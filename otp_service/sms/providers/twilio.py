@@ -37,7 +37,7 @@ from otp_service.sms.vendor_dialect import ReceiptStatus, build_form_request, bu
 FAULT_TABLE: Final[FaultTable] = {
     "21211": "recipient",  # invalid To
     "21214": "recipient",  # To cannot be reached
-    "21610": "blocked",  # the recipient sent STOP
+    "21610": "opted-out",  # the recipient sent STOP
     "21614": "recipient",  # not a mobile number
     "21635": "recipient",  # a landline
     "30005": "recipient",  # unknown handset

@@ -51,7 +51,7 @@ RECEIPT_STATUSES: Final[dict[str, ReceiptStatus]] = {
 FAILURE_STATUSES: Final[dict[str, ReceiptStatus]] = {
     "3": "permanent-failure",  # absent for good
     "4": "permanent-failure",  # barred by the subscriber
-    "9": "permanent-failure",  # illegal number
+    "9": "opted-out",  # "illegal number": the person asked not to receive messages of this sender
     "12": "permanent-failure",  # no such destination: confirm the number
     "13": "permanent-failure",  # subscriber's age
     "2": "temporary-failure",  # absent for now

@@ -73,7 +73,6 @@ def test_sender_is_a_number_where_one_is_required(message):
     [
         *map(int, list_codes(FAULT_TABLE, "recipient")),
         *list_codes(FAULT_TABLE, "recipient"),
-        *list_codes(FAULT_TABLE, "blocked"),
     ],
     ids=repr,
 )

@@ -92,7 +92,6 @@ def test_a_pool_is_asked_only_if_no_sender_fits(message, sender, field):
         ("read", "000", "delivered"),
         ("undelivered", "50", "permanent-failure"),
         ("failed", "70", "permanent-failure"),
-        ("failed", "200", "permanent-failure"),
         ("undelivered", "80", "temporary-failure"),
         ("undelivered", "420", "temporary-failure"),
         ("undelivered", "30", "technical-failure"),

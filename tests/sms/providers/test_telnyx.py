@@ -103,19 +103,19 @@ def test_each_status(status, code, means):
 
 
 @pytest.mark.parametrize(
-    ("title", "means"),
+    ("title", "means", "reason"),
     [
-        ("Blocked due to STOP message", "permanent-failure"),
-        ("Blocked by the messaging profile", "technical-failure"),
+        ("Blocked due to STOP message", "permanent-failure", "recipient_opted_out"),
+        ("Blocked by the messaging profile", "technical-failure", "40300"),
     ],
 )
-def test_40300_is_the_numbers_only_if_it_says_stop(title, means):
+def test_40300_is_the_numbers_only_if_it_says_stop(title, means, reason):
     """The same code is also about a profile that must not send there."""
     (receipt,) = create_telnyx(CALLBACK_URL).parse_receipts(
         build_callback(report("sending_failed", "40300", title))
     )
 
-    assert (means, "40300") == (receipt.status, receipt.reason)
+    assert (means, reason) == (receipt.status, receipt.reason)
 
 
 @pytest.mark.parametrize(

@@ -196,7 +196,7 @@ def test_every_status_is_a_receipt(name):
     [
         ("2", "temporary-failure", "2"),
         ("3", "permanent-failure", "3"),
-        ("9", "permanent-failure", "9"),
+        ("9", "permanent-failure", "recipient_opted_out"),
         ("6", "technical-failure", "6"),
         ("7", "temporary-failure", "7"),
         ("447400123456", "technical-failure", "unreadable"),

@@ -5,6 +5,9 @@ from otp_service.sms.providers.aws import Aws
 from tests.sms.providers.provider_contract import SHORT_TIMEOUTS, GatewayReply, ProviderContract
 
 
+BLOCKED_NUMBER_REASON = "DESTINATION_PHONE_NUMBER_BLOCKED_BY_PROTECT_NUMBER_OVERRIDE"
+
+
 def create_aws(url: str) -> Aws:
     """An account."""
     return Aws(
@@ -29,10 +32,8 @@ CONTRACTS = {
         create_aws,
         accepted=GatewayReply(200, {"MessageId": "862a8790-60c0-4430"}),
         message_id="862a8790-60c0-4430",
-        recipient=GatewayReply(
-            400, _build_error("ConflictException", "DESTINATION_PHONE_NUMBER_OPTED_OUT")
-        ),
-        recipient_code="DESTINATION_PHONE_NUMBER_OPTED_OUT",
+        recipient=GatewayReply(400, _build_error("ConflictException", BLOCKED_NUMBER_REASON)),
+        recipient_code=BLOCKED_NUMBER_REASON,
         account=GatewayReply(
             400,
             _build_error("ServiceQuotaExceededException", "MONTHLY_SPEND_LIMIT_REACHED_FOR_TEXT"),

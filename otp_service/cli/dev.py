@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import uvloop
+from msgspec.structs import replace
 
 from otp_service import __version__, telemetry
 from otp_service.app import (
@@ -196,6 +197,7 @@ async def _serve_applications(settings: Settings, folder: Path, api_key: str) ->
     service = settings.service
     public = open_listener(service.host, service.port, advice=PORT_ADVICE)
     admin = open_listener(service.admin_host, service.admin_port, advice=PORT_ADVICE)
+    settings = _set_bound_ports(settings, public, admin)
     stop, stop_sealer = asyncio.Event(), asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -214,6 +216,12 @@ async def _serve_applications(settings: Settings, folder: Path, api_key: str) ->
         await asyncio.gather(*(server.stop(service.drain_seconds) for server in servers))
     stop_sealer.set()  # after the application: its last events are written as it stops
     await sealer
+
+
+def _set_bound_ports(settings: Settings, public: socket.socket, admin: socket.socket) -> Settings:
+    """Return the settings with the ports of the listeners: port 0 let the system choose one."""
+    ports = {"port": public.getsockname()[1], "admin_port": admin.getsockname()[1]}
+    return replace(settings, service=replace(settings.service, **ports))
 
 
 def _create_servers(

@@ -43,6 +43,7 @@ def test_the_printed_line_points_the_sdk_here(service: RunningService) -> None:
         verify_service.verification_checks.create(to=NUMBER, code=code)
     listed = names["client"].verify.v2.services.list(page_size=20)
 
+    assert started.url.startswith(f"http://127.0.0.1:{service.port}/twilio/v2/")
     assert ("pending", False) == (wrong.status, wrong.valid)
     assert (429, 60212) == (refused.value.status, refused.value.code)
     assert started.sid == fetched.sid

@@ -3,10 +3,10 @@
 import json
 
 from selenium import webdriver
-from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.support.ui import WebDriverWait
+
+from tests.browser.page_wait import wait_until
 
 
 class AuditPage:
@@ -38,9 +38,7 @@ class AuditPage:
 
     def wait_until(self, condition):
         """Wait until the condition holds, on a page that may be replaced in the meantime."""
-        stale = [StaleElementReferenceException]
-        wait = WebDriverWait(self.driver, 60, poll_frequency=0.05, ignored_exceptions=stale)
-        wait.until(lambda _: condition())
+        wait_until(self.driver, condition)
 
     def find(self, selector):
         return self.driver.find_elements(By.CSS_SELECTOR, selector)

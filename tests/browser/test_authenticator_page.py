@@ -7,12 +7,12 @@ import pyotp
 import pytest
 import zxingcpp
 from selenium.webdriver.common.by import By
-from selenium.webdriver.support.ui import WebDriverWait
 
 from otp_service.api.authenticator_app import create_authenticator_app_handlers
 from otp_service.api.inbox_access import InboxAccess
 from otp_service.service.authenticator_service import NewAuthenticator
 from tests.browser.page_server import PageServer
+from tests.browser.page_wait import wait_until
 
 
 SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
@@ -48,7 +48,7 @@ class AppPage:
         self.wait_until(lambda: self.list_texts("#live") == ["Connected"])
 
     def wait_until(self, condition):
-        WebDriverWait(self.driver, 60, poll_frequency=0.05).until(lambda _: condition())
+        wait_until(self.driver, condition)
 
     def find(self, selector):
         return self.driver.find_elements(By.CSS_SELECTOR, selector)

@@ -18,6 +18,7 @@ from otp_service.clock import now_ms
 from otp_service.core.errors import Unauthenticated
 from otp_service.core.ports import InboxMessage
 from tests.browser.page_server import PageServer
+from tests.browser.page_wait import wait_until
 
 
 ENGLISH_MESSAGE = "Your Example code is {}. It is valid for 5 min. Do not share it."
@@ -69,7 +70,7 @@ class InboxPage:
         self.wait_until(lambda: self.status == "Connected")
 
     def wait_until(self, condition):
-        WebDriverWait(self.driver, 60, poll_frequency=0.05).until(lambda _: condition())
+        wait_until(self.driver, condition)
 
     def find(self, selector):
         return self.driver.find_elements(By.CSS_SELECTOR, selector)

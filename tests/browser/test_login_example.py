@@ -6,12 +6,11 @@ import time
 
 import pyotp
 import pytest
-from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.support.ui import WebDriverWait
 
 from examples.login.refusals import REFUSAL_TEXT
+from tests.browser.page_wait import wait_until
 from tests.examples.example_site import FRAMEWORKS, change_code, start_site
 from tests.processes import run_dev
 
@@ -76,9 +75,7 @@ class LoginPage:
 
     def wait_until(self, condition):
         """Wait until the condition holds, on a page that may be replaced in the meantime."""
-        stale = [StaleElementReferenceException, IndexError]
-        wait = WebDriverWait(self.driver, 60, poll_frequency=0.05, ignored_exceptions=stale)
-        return wait.until(lambda _: condition())
+        return wait_until(self.driver, condition)
 
     def wait_for_title(self, title):
         self.wait_until(lambda: self.find("h1")[0].text == title)

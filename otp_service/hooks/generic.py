@@ -118,7 +118,7 @@ class Generic(HookSettings, frozen=True, kw_only=True, tag="generic"):
                 yield name, "is empty: write where it is in the JSON"
         if (self.authentication == "hmac") != bool(_HEADER_NAME.fullmatch(self.header)):
             yield "header", "name the header with the signature for hmac, and only for hmac"
-        if self.success_body and (self.success_status != 200 or not _is_json(self.success_body)):  # noqa: PLR2004
+        if self.success_body and (self.success_status != 200 or not _is_json(self.success_body)):  # noqa: PLR2004  # a 204 has no body
             yield "success_body", "must be JSON, and needs success_status = 200"
 
     def decode_keys(self, secret: str) -> list[bytes]:

@@ -58,7 +58,7 @@ def show_page(
     return render(request, page, get_site().describe(DjangoSession(request), refusal) | values)
 
 
-def refuse_old_form(request: HttpRequest, reason: str = "") -> HttpResponse:  # noqa: ARG001
+def refuse_old_form(request: HttpRequest, reason: str = "") -> HttpResponse:  # noqa: ARG001  # Django passes it
     """Refuse a form that was not made for this session, such as one of another site."""
     refusal = Refused("login.html", OLD_FORM_TEXT, status=403)
     response = show_page(request, refusal.page, refusal=refusal)

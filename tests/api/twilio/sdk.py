@@ -52,8 +52,8 @@ class AsgiHttpClient(AsyncHttpClient):  # type: ignore[misc]  # it has no types
         data: Any = None,
         headers: Any = None,
         auth: Any = None,
-        timeout: Any = None,  # noqa: ASYNC109
-        allow_redirects: Any = False,  # noqa: FBT002
+        timeout: Any = None,  # noqa: ASYNC109  # as the SDK passes it
+        allow_redirects: Any = False,  # noqa: FBT002  # see timeout
     ) -> Response:
         """Send the request as `requests` or `aiohttp` would."""
         assert not allow_redirects

@@ -122,5 +122,5 @@ def copy_documentation(build_call: Callable[..., Any], method: Callable[P, R]) -
     documented = wraps(build_call)(method)
     parameters = inspect.signature(build_call).parameters.values()
     client = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
-    method.__signature__ = inspect.Signature([client, *parameters])  # type: ignore[attr-defined]
+    method.__signature__ = inspect.Signature([client, *parameters])  # type: ignore[attr-defined]  # of functions alone
     return documented

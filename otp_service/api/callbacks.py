@@ -18,12 +18,12 @@ from otp_service.core.delivery import Receipt
 from otp_service.core.errors import InvalidRequest, Overloaded, Unauthenticated
 from otp_service.service import Caller
 from otp_service.sms.aws.certificates import CertificateUnavailable
-from otp_service.sms.receipt_callbacks import (
+from otp_service.sms.provider_callbacks import (
     Callback,
+    CallbackDialect,
     CallbackSignatureError,
-    ReceiptDialect,
     SkippedEvent,
-    UnreadableReceipt,
+    UnreadableCallback,
 )
 from otp_service.sms.redaction import redact_receipt
 
@@ -68,7 +68,7 @@ async def receive_receipt_by_get(
 
 async def _handle_callback(request: AnonymousRequest, provider: str) -> ASGIResponse:
     context = get_context(request)
-    dialect = context.receipt_dialects.get(provider)
+    dialect = context.callback_dialects.get(provider)
     if dialect is None:
         raise NotFoundException
     callback = Callback(
@@ -87,7 +87,7 @@ async def _handle_callback(request: AnonymousRequest, provider: str) -> ASGIResp
 
 
 async def _authenticate_receipts(
-    context: ApiContext, provider: str, dialect: ReceiptDialect, callback: Callback
+    context: ApiContext, provider: str, dialect: CallbackDialect, callback: Callback
 ) -> list[tuple[Receipt, bool]]:
     """Return the receipts, each with whether it is trusted.
 
@@ -101,7 +101,7 @@ async def _authenticate_receipts(
         raise Unauthenticated("The signature or the token of this callback is not right.") from None
     except CertificateUnavailable:
         raise Overloaded("The certificate cannot be fetched now. Call again later.") from None
-    except UnreadableReceipt:
+    except UnreadableCallback:
         context.count_rejected_callback(provider, "unreadable")
         raise InvalidRequest(("", "is no receipt of this provider that can be read")) from None
     except Exception:
@@ -110,14 +110,14 @@ async def _authenticate_receipts(
 
 
 async def _parse_receipts(
-    context: ApiContext, provider: str, dialect: ReceiptDialect, callback: Callback
+    context: ApiContext, provider: str, dialect: CallbackDialect, callback: Callback
 ) -> list[tuple[Receipt, bool]]:
     urls = context.callback_urls
     urls.verify_reference(provider, callback)  # before anything is read or fetched
     completed = await context.certificates.attach_certificates(dialect, callback)
-    parts = dialect.parse_receipts(completed)
+    parts = dialect.parse_callback(completed)
     if len(parts) > MAX_RECEIPTS:
-        raise UnreadableReceipt
+        raise UnreadableCallback
     for skipped in (part for part in parts if isinstance(part, SkippedEvent)):
         context.count_rejected_callback(provider, skipped)
     receipts = [part for part in parts if isinstance(part, Receipt)]

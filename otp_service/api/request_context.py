@@ -20,7 +20,7 @@ from otp_service.hooks import HookSettings
 from otp_service.schemas import Mode
 from otp_service.service import Caller, OtpService
 from otp_service.sms.aws.certificates import CertificateCache
-from otp_service.sms.receipt_callbacks import CallbackUrls, ReceiptDialect
+from otp_service.sms.provider_callbacks import CallbackDialect, CallbackUrls
 
 
 AuthenticatedRequest = Request[ApiKey, Caller, State]
@@ -76,7 +76,7 @@ class ApiContext(msgspec.Struct, frozen=True, kw_only=True):
     background_calls: BackgroundCalls
     callback_urls: CallbackUrls
     certificates: CertificateCache
-    receipt_dialects: Mapping[str, ReceiptDialect]
+    callback_dialects: Mapping[str, CallbackDialect]
     hooks: Mapping[str, HookSettings]
     verify_accounts: Mapping[str, VerifyAccount] = {}
     """By the name of the tenant: those that may use Twilio's API."""

@@ -32,8 +32,8 @@ from otp_service.hashing import ARGON2_CFFI, ArgonPool, MeasuredEngine, choose_e
 from otp_service.service import Caller, Dependencies, OtpService
 from otp_service.settings import Settings
 from otp_service.sms.http_provider import create_transport
+from otp_service.sms.provider_callbacks import CallbackUrls
 from otp_service.sms.provider_status import list_provider_statuses
-from otp_service.sms.receipt_callbacks import CallbackUrls
 from otp_service.sms.router import (
     LocalProviderHealth,
     ProviderDependencies,
@@ -254,7 +254,7 @@ class Application:
             self.transport,
             now_ms,
             on_receipt,
-            RedisMessageIdIndex(self.store),
+            message_ids=RedisMessageIdIndex(self.store),
             inbox=self.inbox,
             count_skipped_event=self.access_counter.count_callback,
         )

@@ -119,7 +119,7 @@ def _create_api_context(app: Application, allowlist: HostAllowlist | None) -> Ap
         verify_accounts=app.settings.build_verify_accounts(),
         public_url=build_public_url(app.settings.service),
         code_length=app.settings.policy.digits,
-        receipt_dialects={n: p for n, p in providers.items() if isinstance(p, HttpSettings)},
+        callback_dialects={n: p for n, p in providers.items() if isinstance(p, HttpSettings)},
         hooks=app.settings.hooks,
         mode=app.settings.mode,
         host_allowlist=allowlist,

@@ -17,7 +17,7 @@ from otp_service.core.timestamps import DAY_MS
 from otp_service.service import RandomSource
 from otp_service.settings import Settings
 from otp_service.sms import router
-from otp_service.sms.receipt_callbacks import CallbackUrls
+from otp_service.sms.provider_callbacks import CallbackUrls
 from otp_service.store.client import ScriptClient
 from otp_service.store.connect import create_redis_lines
 from otp_service.store.key_names import KeyNames

@@ -23,13 +23,13 @@ from otp_service.core.delivery import Receipt
 from otp_service.core.secret import Secret
 from otp_service.core.url_check import FieldErrors
 from otp_service.sms.gateway_values import find_value
-from otp_service.sms.receipt_callbacks import Callback, CallbackPart, SkippedEvent, require_equal
+from otp_service.sms.provider_callbacks import Callback, CallbackPart, SkippedEvent, require_equal
 
 
 GatewayCodes = frozenset[str | int]
 
 KEY_PARAMETER = "key"
-TOKEN_PARAMETER = "token"  # noqa: S105  # the name of the parameter (receipt_callbacks.py)
+TOKEN_PARAMETER = "token"  # noqa: S105  # the name of the parameter (callbacks.py)
 MIN_KEY_CHARS = 16
 
 
@@ -60,10 +60,10 @@ class ReceiptSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def acknowledgement(self) -> tuple[int, bytes]:
         return self.answer_status or (200 if self.answer else 204), self.answer.encode()
 
-    def parse_receipts(self, callback: Callback) -> list[CallbackPart]:
+    def parse_callback(self, callback: Callback) -> list[CallbackPart]:
         """Return the receipt; a word that is in no table is pending, and without one it is no receipt.
 
-        Raises CallbackSignatureError and UnreadableReceipt.
+        Raises CallbackSignatureError and UnreadableCallback.
         """
         is_signed = self._verify_key(callback)
         word = _find_callback_value(self.status, callback)
@@ -112,7 +112,7 @@ class ReceiptSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def _skip_other_event(callback: Callback) -> SkippedEvent:
-    """Return OTHER. Raises UnreadableReceipt for a form or an address without any field."""
+    """Return OTHER. Raises UnreadableCallback for a form or an address without any field."""
     if not _is_json(callback):
         _ = callback.fields
     return SkippedEvent.OTHER

@@ -33,7 +33,7 @@ from otp_service.sms.http_transport import (
     NotSentError,
     ReplyLostError,
 )
-from otp_service.sms.receipt_callbacks import ReceiptDialect
+from otp_service.sms.provider_callbacks import CallbackDialect
 from otp_service.sms.redaction import extract_fragments, iter_secrets, redact_reply
 
 
@@ -94,7 +94,7 @@ class HttpReply(msgspec.Struct, frozen=True):
         return [("status", self.status)]  # see HttpRequest
 
 
-class Dialect(ReceiptDialect, Protocol):
+class Dialect(CallbackDialect, Protocol):
     """The requests, replies and receipts of one HTTP provider: pure, and all that differs.
 
     One whose requests contain the time also has `sign_request(request, now) -> HttpRequest`, which

@@ -9,7 +9,7 @@ import msgspec
 from otp_service.core.secret import Secret
 from otp_service.core.url_check import FieldErrors
 from otp_service.sms.http_provider import HttpProvider
-from otp_service.sms.receipt_callbacks import Callback, CallbackPart, UnreadableReceipt
+from otp_service.sms.provider_callbacks import Callback, CallbackPart, UnreadableCallback
 from otp_service.sms.router import ProviderDependencies
 from otp_service.sms.sender_ids import SenderSelection
 from otp_service.sms.validation import find_provider_url_errors
@@ -50,13 +50,18 @@ class HttpSettings(
         """204 without a body, where the vendor requires nothing else."""
         return 204, b""
 
-    def find_certificate_url(self, callback: Callback) -> str | None:  # noqa: ARG002  # see ReceiptDialect
+    @property
+    def inbound_acknowledgement(self) -> tuple[int, bytes]:
+        """The same answer at /v1/inbound, where the vendor requires nothing else."""
+        return self.acknowledgement
+
+    def find_certificate_url(self, callback: Callback) -> str | None:  # noqa: ARG002  # see CallbackDialect
         """Return None: most vendors sign with a key that is in the settings."""
         return None
 
-    def parse_receipts(self, callback: Callback) -> Sequence[CallbackPart]:  # noqa: ARG002  # see ReceiptDialect
-        """Raise UnreadableReceipt: this vendor sends no receipts."""
-        raise UnreadableReceipt
+    def parse_callback(self, callback: Callback) -> Sequence[CallbackPart]:  # noqa: ARG002  # see CallbackDialect
+        """Raise UnreadableCallback: this vendor sends nothing."""
+        raise UnreadableCallback
 
 
 class VendorSettings(HttpSettings, SenderSelection, frozen=True, kw_only=True):

@@ -25,6 +25,7 @@ from otp_service.core.delivery import (
     Reply,
     Submission,
 )
+from otp_service.core.inbound import InboundMessage
 from otp_service.core.ports import MessageIdIndex, MessageInbox
 from otp_service.sms.provider_health import (
     LATE_DELIVERY_MS,
@@ -63,8 +64,8 @@ class SmsProvider(Protocol):
         """Release the resources of this provider alone."""
 
 
-async def _ignore_receipt(_: str, __: Receipt) -> None:
-    """Drop the receipt, where nothing handles receipts (`send-test`)."""
+async def _ignore_part(_: str, __: Receipt | InboundMessage) -> None:
+    """Drop a receipt or a message, where nothing handles them (`send-test`)."""
 
 
 class ProviderDependencies(msgspec.Struct, frozen=True):
@@ -73,8 +74,10 @@ class ProviderDependencies(msgspec.Struct, frozen=True):
     transport: httpx.AsyncBaseTransport
     now: Callable[[], int]
     """Milliseconds since 1970."""
-    on_receipt: Callable[[str, Receipt], Awaitable[None]] = _ignore_receipt
+    on_receipt: Callable[[str, Receipt], Awaitable[None]] = _ignore_part
     """Handles a trusted receipt that came over the connection of the provider of this name."""
+    on_inbound: Callable[[str, InboundMessage], Awaitable[None]] = _ignore_part
+    """Handles a message from a phone that came over it."""
     message_ids: MessageIdIndex | None = None
     """For such a provider, whose receipts have only its own ids; None where receipts are ignored."""
     inbox: MessageInbox | None = None

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import msgspec
 
-from otp_service.sms.receipt_callbacks import CallbackSignatureError, require_equal
+from otp_service.sms.provider_callbacks import CallbackSignatureError, require_equal
 
 
 JWT_DIGESTS = {"HS256": "sha256", "HS384": "sha384", "HS512": "sha512"}

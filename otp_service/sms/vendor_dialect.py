@@ -14,7 +14,7 @@ import msgspec
 from otp_service.core import delivery
 from otp_service.core.delivery import OPTED_OUT_REASON, Receipt
 from otp_service.sms.http_provider import Headers, HttpRequest
-from otp_service.sms.receipt_callbacks import CallbackPart, SkippedEvent
+from otp_service.sms.provider_callbacks import CallbackPart, SkippedEvent
 
 
 ReceiptStatus = delivery.ReceiptStatus | Literal["opted-out"]

@@ -25,7 +25,7 @@ HOOK_RESULTS: Final = frozenset(
 )
 """`late` was answered as accepted, while the message was still being sent."""
 CALLBACK_REASONS: Final = frozenset({"signature", "unreadable", "internal", OTHER_LABEL})
-"""`other` is accepted: something else than a receipt (sms.receipt_callbacks.SkippedEvent)."""
+"""`other` is accepted: something else than a receipt (sms.provider_callbacks.SkippedEvent)."""
 
 # Digits occur only in the version, so that no path with an id or a number is taken for a template.
 _ROUTE_TEMPLATE: Final = re.compile(r"/|(?:/(?:v\d|[A-Za-z._-]{1,32}|\{[a-z_:]{1,40}\}))+")

@@ -30,7 +30,7 @@ from otp_service.core.tenant import ApiKey, Scope, Tenant, hash_api_key
 from otp_service.schemas import ServiceStatus
 from otp_service.service import ReceiptResult
 from otp_service.sms.aws.certificates import CertificateCache
-from otp_service.sms.receipt_callbacks import CallbackSignatureError, CallbackUrls, SkippedEvent
+from otp_service.sms.provider_callbacks import CallbackSignatureError, CallbackUrls, SkippedEvent
 
 
 NOW_MS = 1_795_348_800_250  # 2026-11-22T12:00:00.250Z
@@ -153,7 +153,7 @@ class FakeReceiptDialect:
     def find_certificate_url(self, callback):
         return callback.headers.get("certificate")
 
-    def parse_receipts(self, callback):
+    def parse_callback(self, callback):
         self.last_callback = callback
         if callback.headers.get("signature", "good") != "good":
             raise CallbackSignatureError
@@ -242,7 +242,7 @@ class ApiHarness:
             "certificates": CertificateCache(
                 httpx.MockTransport(self.fetch_certificate), clock=lambda: 0.0
             ),
-            "receipt_dialects": {"acme": FakeReceiptDialect()},
+            "callback_dialects": {"acme": FakeReceiptDialect()},
             "hooks": {},
             "handle_receipt": partial(Application.handle_receipt, cast("Application", self)),
             "count_denied_access": self.denied.append,

@@ -6,7 +6,7 @@ import pytest
 
 from otp_service.core.delivery import Receipt
 from otp_service.core.errors import StoreUnavailable
-from otp_service.sms.receipt_callbacks import SkippedEvent, strip_reference
+from otp_service.sms.provider_callbacks import SkippedEvent, strip_reference
 from tests.api.fakes import ApiHarness, FakeReceiptDialect
 from tests.sms.providers.contracts.aws import create_aws
 from tests.sms.providers.contracts.plivo import create_plivo
@@ -78,7 +78,9 @@ async def test_a_bad_signature_is_401_and_counted(api: ApiHarness) -> None:
 )
 async def test_the_token_of_one_submission_is_no_token_of_another(forge) -> None:
     """R64, A19: the token is an HMAC over provider and reference."""
-    api = ApiHarness(receipt_dialects={"acme": FakeReceiptDialect(), "other": FakeReceiptDialect()})
+    api = ApiHarness(
+        callback_dialects={"acme": FakeReceiptDialect(), "other": FakeReceiptDialect()}
+    )
 
     answer = await bring(api, forge(api.callback_urls.build_url("acme", REFERENCE)))
 
@@ -120,7 +122,7 @@ async def test_several_receipts_come_in_one_call(api: ApiHarness) -> None:
 async def test_a_dialect_is_given_the_public_address() -> None:
     """A vendor signs the URL that it was given, however proxies have changed it."""
     receiver = FakeReceiptDialect()
-    api = ApiHarness(receipt_dialects={"acme": receiver})
+    api = ApiHarness(callback_dialects={"acme": receiver})
 
     await bring(api, "/v1/callbacks/acme?b=%2F&a=1", headers={"host": "10.0.0.7:8000"})
 
@@ -156,7 +158,7 @@ async def test_another_event_is_acknowledged_and_counted() -> None:
     """Nothing is stored of it; receipts of the same call count."""
     dialect = FakeReceiptDialect()
     dialect.skipped = (SkippedEvent.OTHER, SkippedEvent.UNREADABLE)
-    api = ApiHarness(receipt_dialects={"acme": dialect})
+    api = ApiHarness(callback_dialects={"acme": dialect})
 
     answer = await bring(api)
 
@@ -172,7 +174,7 @@ DEEP_BODIES = [b"[" * 60_000, b'{"a":' * 40_000, b'{"data":' * 30_000, b'{"event
 @pytest.mark.parametrize("media_type", ["application/json", "application/x-www-form-urlencoded"])
 async def test_deep_json_is_refused_and_cheap(name: str, media_type: str) -> None:
     """An unauthenticated caller causes neither a 500 nor much work."""
-    api = ApiHarness(receipt_dialects=DIALECTS)
+    api = ApiHarness(callback_dialects=DIALECTS)
     started = time.process_time()
 
     for body in DEEP_BODIES:
@@ -190,10 +192,10 @@ async def test_a_bug_in_a_dialect_is_500_and_logged(error, caplog) -> None:
     """The fault is in this service: an operator sees the traceback and the count."""
 
     class BrokenReceiptDialect(FakeReceiptDialect):
-        def parse_receipts(self, _):
+        def parse_callback(self, _):
             raise error("bodyy")
 
-    api = ApiHarness(receipt_dialects={"acme": BrokenReceiptDialect()})
+    api = ApiHarness(callback_dialects={"acme": BrokenReceiptDialect()})
 
     answer = await bring(api)
 

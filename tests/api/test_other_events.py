@@ -15,8 +15,8 @@ from vonage import Auth
 from otp_service.core.secret import Secret
 from otp_service.sms.aws.certificates import CertificateCache
 from otp_service.sms.gateway_receipts import ReceiptSettings
+from otp_service.sms.provider_callbacks import Callback
 from otp_service.sms.providers.generic_http import GenericHttp
-from otp_service.sms.receipt_callbacks import Callback
 from tests.api.fakes import ApiHarness
 from tests.sms.aws.sns_topic import NOW_MS, TOPIC_ARN, SnsTopic
 from tests.sms.providers import (
@@ -292,7 +292,7 @@ def build_harness(name: str) -> ApiHarness:
     certificate = httpx.MockTransport(lambda _: httpx.Response(200, content=TOPIC.pem))
     return ApiHarness(
         now=lambda: NOW_MS,
-        receipt_dialects={name: VENDORS[name].dialect},
+        callback_dialects={name: VENDORS[name].dialect},
         certificates=CertificateCache(certificate, clock=lambda: 0.0),
     )
 

@@ -26,8 +26,8 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from otp_service.core.secret import Secret
+from otp_service.sms.provider_callbacks import Callback
 from otp_service.sms.providers.plivo import _build_signed_text as signed_by_plivo
-from otp_service.sms.receipt_callbacks import Callback
 from otp_service.sms.signatures import compute_signature
 from tests.processes import WAIT_TIMEOUT_SECONDS
 from tests.sms.aws.sns_topic import TOPIC_ARN, SnsTopic, format_timestamp

@@ -19,8 +19,8 @@ from otp_service.core.delivery import Message
 from otp_service.core.phone_number import PhoneNumber
 from otp_service.core.secret import Secret
 from otp_service.sms.http_provider import HttpProvider, HttpReply
+from otp_service.sms.provider_callbacks import Callback
 from otp_service.sms.providers import Provider
-from otp_service.sms.receipt_callbacks import Callback
 from tests.attacks import echoing_smsc
 from tests.attacks.attacker import encode_digits, encode_number, has_standalone_code
 from tests.attacks.echoing_smsc import EchoingSmsc, SmppScenario
@@ -78,7 +78,7 @@ CertificateCache._get_certificate = return_certificate
 for each in Provider.__args__:
     if hasattr(each, "interpret_reply"):
         each.interpret_reply = exploding(each.interpret_reply)
-        each.parse_receipts = exploding(each.parse_receipts)
+        each.parse_callback = exploding(each.parse_callback)
 """
 """An injected bug in every dialect, whose exception contains the input; and the SNS certificate."""
 

@@ -14,7 +14,7 @@ from otp_service.core.known_addresses import Account, derive_address_tags
 from otp_service.core.limits import NUMBER_LIMITS, Bucket, Limit
 from otp_service.core.tenant import hash_api_key
 from otp_service.hashing import compute_argon2id
-from otp_service.sms.receipt_callbacks import CallbackUrls, strip_reference
+from otp_service.sms.provider_callbacks import CallbackUrls, strip_reference
 from otp_service.store.key_names import KeyNames
 from otp_service.store.record_cipher import RecordCipher
 from tests.golden.fixed_inputs import NOW_MS, fixed_bytes, fixed_keys

@@ -121,7 +121,7 @@ def test_a_row_says_whether_there_are_receipts(name):
     names = {field.encode_name for field in msgspec.structs.fields(kind)}
     receipts = PROVIDER_ROWS[f"`{name}`"][2]
 
-    has_receipts = "parse_receipts" in vars(kind) or name == "smpp"  # those use its own session
+    has_receipts = "parse_callback" in vars(kind) or name == "smpp"  # those use its own session
 
     assert has_receipts is (receipts != "none")
     assert {*re.findall(r"with `([a-z_]+)`", receipts)} <= names

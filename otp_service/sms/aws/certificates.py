@@ -4,7 +4,7 @@ A dialect is pure: it returns the address of the certificate, after a check that
 and gets the certificate in the callback:
 
     callback = await certificates.attach_certificates(dialect, callback)
-    receipts = dialect.parse_receipts(callback)
+    receipts = dialect.parse_callback(callback)
 
 Each fetch is one GET without redirects, cookies or proxies, of 16 KiB at most. There are at most
 five fetches a minute, so that an attacker who can only invent addresses cannot make us flood the
@@ -19,7 +19,7 @@ import httpx
 import msgspec
 
 from otp_service.sms.http_provider import DEFAULT_HEADERS, send_request
-from otp_service.sms.receipt_callbacks import Callback, ReceiptDialect
+from otp_service.sms.provider_callbacks import Callback, CallbackDialect
 
 
 CERTIFICATE_TTL_SECONDS = 24 * 3600
@@ -43,7 +43,7 @@ class CertificateCache:
         self._fetch_times: deque[float] = deque(maxlen=MAX_FETCHES_PER_MINUTE)
         self._fetch_lock = asyncio.Lock()
 
-    async def attach_certificates(self, dialect: ReceiptDialect, callback: Callback) -> Callback:
+    async def attach_certificates(self, dialect: CallbackDialect, callback: Callback) -> Callback:
         """Return the callback with the certificate that its dialect needs, if any.
 
         Raises CertificateUnavailable, and as `find_certificate_url`.

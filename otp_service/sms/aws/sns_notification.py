@@ -33,10 +33,10 @@ from cryptography.hazmat.primitives.hashes import SHA1, SHA256
 from otp_service.core.timestamps import SECOND_MS, to_datetime, to_epoch_ms
 from otp_service.core.url_check import FieldErrors
 from otp_service.sms.aws.sigv4 import REGION_PATTERN, get_aws_domain
-from otp_service.sms.receipt_callbacks import (
+from otp_service.sms.provider_callbacks import (
     Callback,
     CallbackSignatureError,
-    UnreadableReceipt,
+    UnreadableCallback,
     require_equal,
 )
 
@@ -109,7 +109,7 @@ def find_topic_errors(topic: str) -> FieldErrors:
 def parse_certificate_url(callback: Callback, topic_arn: str) -> str:
     """Return the address of the signing certificate.
 
-    Raises CallbackSignatureError where no certificate could help, and UnreadableReceipt for a
+    Raises CallbackSignatureError where no certificate could help, and UnreadableCallback for a
     callback that is not from SNS.
     """
     return _parse_notification(callback, topic_arn).certificate_url
@@ -137,7 +137,7 @@ def _require_recent_timestamp(timestamp: str, now: int) -> None:
     try:
         instant = datetime.fromisoformat(timestamp)
     except ValueError:
-        raise UnreadableReceipt from None
+        raise UnreadableCallback from None
     tolerance = NOTIFICATION_TOLERANCE_SECONDS * SECOND_MS
     if instant.tzinfo is None or abs(to_epoch_ms(instant) - now) > tolerance:
         raise CallbackSignatureError

@@ -30,12 +30,12 @@ from otp_service.sms.aws import sns_notification
 from otp_service.sms.aws.sigv4 import AwsSettings
 from otp_service.sms.fault_table import FaultTable, classify_reply
 from otp_service.sms.http_provider import HttpReply, HttpRequest
-from otp_service.sms.receipt_callbacks import (
+from otp_service.sms.provider_callbacks import (
     Callback,
     CallbackPart,
     SkippedEvent,
-    UnreadableReceipt,
-    decode_receipt,
+    UnreadableCallback,
+    decode_callback,
 )
 from otp_service.sms.vendor_dialect import ReceiptStatus, build_receipt
 
@@ -184,7 +184,7 @@ class Aws(AwsSettings, frozen=True, kw_only=True, tag="aws"):
             fault = "recipient"
         return classify_reply(reply, body.message_id, {code: fault} if fault else {}, code)
 
-    def parse_receipts(self, callback: Callback) -> list[CallbackPart]:
+    def parse_callback(self, callback: Callback) -> list[CallbackPart]:
         """Return the receipt of an event; none of other channels, subscriptions and replies."""
         notification = sns_notification.verify_notification(callback, self.topic_arn)
         if notification.type != "Notification":
@@ -214,8 +214,8 @@ class Aws(AwsSettings, frozen=True, kw_only=True, tag="aws"):
 def _decode_event(message: str) -> _ReceiptBody:
     """Return the event; an empty one for a message that anything else has sent to the topic."""
     try:
-        return decode_receipt(message, _ReceiptBody)
-    except UnreadableReceipt:
+        return decode_callback(message, _ReceiptBody)
+    except UnreadableCallback:
         return _ReceiptBody()
 
 

@@ -17,14 +17,14 @@ from otp_service.core.secret import Secret
 from otp_service.core.standard_webhook import decode_webhook_secret, is_signed_webhook
 from otp_service.sms.fault_table import FaultTable, classify_reply
 from otp_service.sms.http_provider import HttpReply, HttpRequest
-from otp_service.sms.provider_settings import VendorSettings
-from otp_service.sms.receipt_callbacks import (
+from otp_service.sms.provider_callbacks import (
     Callback,
     CallbackPart,
     CallbackSignatureError,
     SkippedEvent,
-    decode_receipt,
+    decode_callback,
 )
+from otp_service.sms.provider_settings import VendorSettings
 from otp_service.sms.vendor_dialect import ReceiptStatus, build_json_request, build_receipt
 
 
@@ -117,7 +117,7 @@ class Bird(VendorSettings, frozen=True, kw_only=True, tag="bird"):
         name = body.error.name if body.error else None
         return classify_reply(reply, body.id, FAULT_TABLE, name)
 
-    def parse_receipts(self, callback: Callback) -> list[CallbackPart]:
+    def parse_callback(self, callback: Callback) -> list[CallbackPart]:
         """Return the receipt of a callback, whose signature is checked first."""
         if self.webhook_secret:
             verify_signature(callback, self.webhook_secret.reveal())
@@ -125,7 +125,7 @@ class Bird(VendorSettings, frozen=True, kw_only=True, tag="bird"):
         status = RECEIPT_STATUSES.get(report.type)
         if status is None:
             return [SkippedEvent.OTHER]
-        message = decode_receipt(report.data, _ReceiptMessage)
+        message = decode_callback(report.data, _ReceiptMessage)
         receipt = build_receipt(
             status,
             message.error.code if message.error else None,

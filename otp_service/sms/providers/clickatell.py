@@ -18,8 +18,8 @@ from otp_service.core.delivery import Accepted, Message, Reply
 from otp_service.core.secret import Secret
 from otp_service.sms.fault_table import FaultTable, classify_refusal
 from otp_service.sms.http_provider import HttpReply, HttpRequest
+from otp_service.sms.provider_callbacks import Callback, CallbackPart, SkippedEvent, parse_batch
 from otp_service.sms.provider_settings import VendorSettings
-from otp_service.sms.receipt_callbacks import Callback, CallbackPart, SkippedEvent, parse_batch
 from otp_service.sms.vendor_dialect import ReceiptStatus, build_json_request, build_receipt
 
 
@@ -126,7 +126,7 @@ class Clickatell(VendorSettings, frozen=True, kw_only=True, tag="clickatell"):
             code = "not-accepted"
         return classify_refusal(FAULT_TABLE, reply, code)
 
-    def parse_receipts(self, callback: Callback) -> list[CallbackPart]:
+    def parse_callback(self, callback: Callback) -> list[CallbackPart]:
         """Return the receipt of each message; Clickatell does not sign them."""
         updates = callback.decode_json(_ReceiptBody).event.message_status_update
         if not updates:

@@ -49,8 +49,8 @@ from otp_service.sms.gateway_values import (
     parse_body,
 )
 from otp_service.sms.http_provider import Headers, HttpProvider, HttpReply, HttpRequest
+from otp_service.sms.provider_callbacks import Callback, CallbackPart, UnreadableCallback
 from otp_service.sms.provider_settings import BasicAuth, HttpSettings
-from otp_service.sms.receipt_callbacks import Callback, CallbackPart, UnreadableReceipt
 from otp_service.sms.router import ProviderDependencies
 from otp_service.sms.sender_ids import SenderSelection
 from otp_service.sms.validation import find_header_errors, find_provider_url_errors
@@ -144,11 +144,11 @@ class GenericHttp(HttpSettings, SenderSelection, frozen=True, kw_only=True, tag=
             return build_refusal(Fault.PROVIDER, reply, code or word)
         return classify_by_status(reply, code)
 
-    def parse_receipts(self, callback: Callback) -> list[CallbackPart]:
+    def parse_callback(self, callback: Callback) -> list[CallbackPart]:
         """Return the receipt, as `receipt` describes it."""
         if self.receipt is None:
-            raise UnreadableReceipt
-        return [*self.receipt.parse_receipts(callback)]
+            raise UnreadableCallback
+        return [*self.receipt.parse_callback(callback)]
 
     def find_errors(self) -> list[tuple[str, str]]:
         secret_headers = {name: value.reveal() for name, value in self.secret_headers.items()}

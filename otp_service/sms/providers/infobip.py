@@ -23,8 +23,8 @@ from otp_service.core.delivery import Accepted, Message, Reply
 from otp_service.core.secret import Secret
 from otp_service.sms import fault_table
 from otp_service.sms.http_provider import HttpReply, HttpRequest
+from otp_service.sms.provider_callbacks import Callback, CallbackPart, SkippedEvent, parse_batch
 from otp_service.sms.provider_settings import VendorSettings
-from otp_service.sms.receipt_callbacks import Callback, CallbackPart, SkippedEvent, parse_batch
 from otp_service.sms.vendor_dialect import ReceiptStatus, build_json_request, build_receipt
 
 
@@ -137,7 +137,7 @@ class Infobip(VendorSettings, frozen=True, kw_only=True, tag="infobip"):
             return Accepted(message.message_id or None)  # the group alone says so
         return fault_table.classify_refusal(FAULT_TABLE, reply, message.status.code)
 
-    def parse_receipts(self, callback: Callback) -> list[CallbackPart]:
+    def parse_callback(self, callback: Callback) -> list[CallbackPart]:
         results = callback.decode_json(_ReceiptBody).results
         if not results:
             return [SkippedEvent.OTHER]

@@ -15,13 +15,13 @@ from otp_service.core.gsm_alphabet import count_septets
 from otp_service.core.secret import Secret
 from otp_service.sms.fault_table import FaultTable, classify_prose
 from otp_service.sms.http_provider import HttpReply, HttpRequest
-from otp_service.sms.provider_settings import VendorSettings
-from otp_service.sms.receipt_callbacks import (
+from otp_service.sms.provider_callbacks import (
     Callback,
     CallbackPart,
     SkippedEvent,
-    convert_receipt,
+    convert_callback,
 )
+from otp_service.sms.provider_settings import VendorSettings
 from otp_service.sms.reply_decoder import decode_text
 from otp_service.sms.smpp.delivery_receipts import normalize_state
 from otp_service.sms.vendor_dialect import ReceiptStatus, build_form_request, build_receipt
@@ -104,14 +104,14 @@ class Jasmin(VendorSettings, frozen=True, kw_only=True, tag="jasmin"):
             return Accepted(success[1] or None)
         return classify_prose(FAULT_TABLE, reply, REFUSED_PREFIXES)
 
-    def parse_receipts(self, callback: Callback) -> list[CallbackPart]:
+    def parse_callback(self, callback: Callback) -> list[CallbackPart]:
         """Return the receipt of a delivery report; Jasmin does not sign them."""
         fields = callback.fields
         given = fields.get("message_status", "")
         word = normalize_state(given) or given
         if word not in RECEIPT_STATUSES and not _FAILED_STATUS_PATTERN.fullmatch(word):
             return [SkippedEvent.OTHER]
-        report = convert_receipt(fields, _ReceiptBody)
+        report = convert_callback(fields, _ReceiptBody)
         receipt = build_receipt(
             RECEIPT_STATUSES.get(word, "technical-failure"),
             word,

@@ -19,8 +19,13 @@ from otp_service.core.gsm_alphabet import count_septets
 from otp_service.core.secret import Secret
 from otp_service.sms.fault_table import FaultTable, classify_prose, match_prefix
 from otp_service.sms.http_provider import HttpReply, HttpRequest
+from otp_service.sms.provider_callbacks import (
+    Callback,
+    CallbackPart,
+    SkippedEvent,
+    convert_callback,
+)
 from otp_service.sms.provider_settings import VendorSettings
-from otp_service.sms.receipt_callbacks import Callback, CallbackPart, SkippedEvent, convert_receipt
 from otp_service.sms.vendor_dialect import ReceiptStatus, build_receipt
 
 
@@ -100,14 +105,14 @@ class Kannel(VendorSettings, frozen=True, kw_only=True, tag="kannel"):
             return Accepted()
         return classify_prose(FAULT_TABLE, reply, REFUSED_PREFIXES)
 
-    def parse_receipts(self, callback: Callback) -> list[CallbackPart]:
+    def parse_callback(self, callback: Callback) -> list[CallbackPart]:
         """Return the receipt of a delivery report; Kannel does not sign them.
 
         An inbound message of a `post-url` has its text as the body and its numbers in headers.
         """
         if INBOUND_HEADER in callback.headers:
             return [SkippedEvent.OTHER]
-        report = convert_receipt(callback.query_fields, _ReceiptBody)
+        report = convert_callback(callback.query_fields, _ReceiptBody)
         status = RECEIPT_STATUSES.get(report.type)
         return [build_receipt(status, f"dlr-{report.type}", message_id=report.fid)]
 

@@ -21,15 +21,15 @@ from otp_service.core.delivery import Message, Reply
 from otp_service.core.secret import Secret
 from otp_service.sms.fault_table import NO_FAULTS, FaultTable, classify_reply
 from otp_service.sms.http_provider import HttpReply, HttpRequest
-from otp_service.sms.provider_settings import VendorSettings
-from otp_service.sms.receipt_callbacks import (
+from otp_service.sms.provider_callbacks import (
     Callback,
     CallbackPart,
     CallbackSignatureError,
     SkippedEvent,
-    convert_receipt,
+    convert_callback,
     require_equal,
 )
+from otp_service.sms.provider_settings import VendorSettings
 from otp_service.sms.signatures import JWT_DIGESTS, decode_jwt
 from otp_service.sms.vendor_dialect import (
     ReceiptStatus,
@@ -130,7 +130,7 @@ class MessageBird(VendorSettings, frozen=True, kw_only=True, tag="messagebird"):
         code = str(error.code) if error else None
         return classify_reply(reply, body.id, error.fault_table if error else NO_FAULTS, code)
 
-    def parse_receipts(self, callback: Callback) -> list[CallbackPart]:
+    def parse_callback(self, callback: Callback) -> list[CallbackPart]:
         """Return the receipt in the query or the body of a POST, after the signature check.
 
         A flow of Flow Builder forwards inbound messages as a form or as JSON.
@@ -141,7 +141,7 @@ class MessageBird(VendorSettings, frozen=True, kw_only=True, tag="messagebird"):
         status = RECEIPT_STATUSES.get(fields.get("status", ""))
         if status is None:
             return [SkippedEvent.OTHER]
-        report = convert_receipt(fields, _ReceiptBody)
+        report = convert_callback(fields, _ReceiptBody)
         reason = report.status_reason.replace("_", " ").lower()
         receipt = build_receipt(
             resolve_receipt_status(status, reason, FAILURE_STATUSES),

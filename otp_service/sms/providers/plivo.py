@@ -27,13 +27,13 @@ from otp_service.core.delivery import Message, Reply
 from otp_service.core.secret import Secret
 from otp_service.sms.fault_table import NO_FAULTS, FaultTable, classify_reply
 from otp_service.sms.http_provider import HttpReply, HttpRequest
-from otp_service.sms.provider_settings import BasicAuth, VendorSettings
-from otp_service.sms.receipt_callbacks import (
+from otp_service.sms.provider_callbacks import (
     Callback,
     CallbackPart,
     SkippedEvent,
-    convert_receipt,
+    convert_callback,
 )
+from otp_service.sms.provider_settings import BasicAuth, VendorSettings
 from otp_service.sms.signatures import compute_signature, require_any_equal, require_one_reading
 from otp_service.sms.vendor_dialect import ReceiptStatus, build_json_request, build_receipt
 
@@ -114,7 +114,7 @@ class Plivo(VendorSettings, frozen=True, kw_only=True, tag="plivo"):
         ids = reply.decode_or(_ReplyBody()).message_uuid
         return classify_reply(reply, ids[0] if ids else None, FAULT_TABLE)
 
-    def parse_receipts(self, callback: Callback) -> list[CallbackPart]:
+    def parse_callback(self, callback: Callback) -> list[CallbackPart]:
         """Return the receipt of a callback, whose signature is checked first."""
         is_signed = verify_signature(callback, self.auth_token.reveal())
         fields = callback.fields
@@ -123,7 +123,7 @@ class Plivo(VendorSettings, frozen=True, kw_only=True, tag="plivo"):
             return [SkippedEvent.OTHER]
         if is_signed:
             require_one_reading(_list_fields(callback), READ_FIELD_PATTERNS, LOOKALIKE_FIELDS)
-        form = convert_receipt(fields, _ReceiptBody)
+        form = convert_callback(fields, _ReceiptBody)
         receipt = build_receipt(
             status,
             form.error_code,

@@ -18,14 +18,14 @@ from otp_service.core.secret import Secret
 from otp_service.core.timestamps import SECOND_MS, to_datetime
 from otp_service.sms.fault_table import FaultTable, classify_reply
 from otp_service.sms.http_provider import HttpProvider, HttpReply, HttpRequest
-from otp_service.sms.provider_settings import VendorSettings
-from otp_service.sms.receipt_callbacks import (
+from otp_service.sms.provider_callbacks import (
     Callback,
     CallbackPart,
     CallbackSignatureError,
     SkippedEvent,
     require_equal,
 )
+from otp_service.sms.provider_settings import VendorSettings
 from otp_service.sms.router import ProviderDependencies
 from otp_service.sms.signatures import compute_signature
 from otp_service.sms.vendor_dialect import ReceiptStatus, build_json_request, build_receipt
@@ -118,7 +118,7 @@ class Sinch(VendorSettings, frozen=True, kw_only=True, tag="sinch"):
         body = reply.decode_or(_ReplyBody())
         return classify_reply(reply, body.id, FAULT_TABLE, body.code)
 
-    def parse_receipts(self, callback: Callback) -> list[CallbackPart]:
+    def parse_callback(self, callback: Callback) -> list[CallbackPart]:
         """Return the receipt of a callback, whose signature is checked first."""
         if self.signing_secret:
             verify_signature(callback, self.signing_secret.reveal())

@@ -25,7 +25,7 @@ from otp_service.core.delivery import Accepted, Fault, Message, RefusalScope, Re
 from otp_service.core.ip_address import is_loopback
 from otp_service.core.url_check import FieldErrors
 from otp_service.sms.fault_table import FAULT_SCOPES, FaultTable
-from otp_service.sms.receipt_callbacks import SkippedEvent
+from otp_service.sms.provider_callbacks import SkippedEvent
 from otp_service.sms.redaction import redact_reply
 from otp_service.sms.router import ProviderDependencies
 from otp_service.sms.sender_ids import SenderSelection

@@ -27,15 +27,15 @@ from otp_service.sms.fault_table import (
     derive_permanent_failures,
 )
 from otp_service.sms.http_provider import HttpReply, HttpRequest
-from otp_service.sms.provider_settings import VendorSettings
-from otp_service.sms.receipt_callbacks import (
+from otp_service.sms.provider_callbacks import (
     Callback,
     CallbackPart,
     CallbackSignatureError,
     SkippedEvent,
-    UnreadableReceipt,
-    decode_receipt,
+    UnreadableCallback,
+    decode_callback,
 )
+from otp_service.sms.provider_settings import VendorSettings
 from otp_service.sms.signatures import decode_base64
 from otp_service.sms.vendor_dialect import ReceiptStatus, build_json_request, build_receipt
 
@@ -177,16 +177,16 @@ class Telnyx(VendorSettings, frozen=True, kw_only=True, tag="telnyx"):
         error = next(other, body.errors[0])
         return classify_reply(reply, message_id, error.fault_table, str(error.code))
 
-    def parse_receipts(self, callback: Callback) -> list[CallbackPart]:
+    def parse_callback(self, callback: Callback) -> list[CallbackPart]:
         """Return the receipt of a callback, whose signature is checked first."""
         if self.public_key:
             verify_signature(callback, self.public_key)
         event = callback.decode_event(_ReceiptBody).data
         if event.event_type not in RECEIPT_EVENTS:
             return [SkippedEvent.OTHER]
-        message = decode_receipt(event.payload, _ReceiptMessage)
+        message = decode_callback(event.payload, _ReceiptMessage)
         if not message.to:
-            raise UnreadableReceipt
+            raise UnreadableCallback
         error = message.errors[0] if message.errors else None
         faults: FaultTable = error.fault_table if error else {}
         receipt = build_receipt(

@@ -21,15 +21,15 @@ from otp_service.core.delivery import Message, Reply
 from otp_service.core.secret import Secret
 from otp_service.sms.fault_table import FaultTable, classify_reply, derive_permanent_failures
 from otp_service.sms.http_provider import HttpReply, HttpRequest
-from otp_service.sms.provider_settings import BasicAuth, VendorSettings
-from otp_service.sms.receipt_callbacks import (
+from otp_service.sms.provider_callbacks import (
     Callback,
     CallbackPart,
     CallbackSignatureError,
     SkippedEvent,
-    convert_receipt,
+    convert_callback,
     require_equal,
 )
+from otp_service.sms.provider_settings import BasicAuth, VendorSettings
 from otp_service.sms.signatures import compute_signature, require_any_equal, require_one_reading
 from otp_service.sms.vendor_dialect import ReceiptStatus, build_form_request, build_receipt
 
@@ -146,7 +146,7 @@ class Twilio(VendorSettings, frozen=True, kw_only=True, tag="twilio"):
         code = str(body.code) if body.code else None
         return classify_reply(reply, body.sid, FAULT_TABLE, code)
 
-    def parse_receipts(self, callback: Callback) -> list[CallbackPart]:
+    def parse_callback(self, callback: Callback) -> list[CallbackPart]:
         """Return the receipt of a status callback, whose signature is checked first."""
         is_signed = bool(self.auth_token or self.shared_key)
         if is_signed:
@@ -160,7 +160,7 @@ class Twilio(VendorSettings, frozen=True, kw_only=True, tag="twilio"):
         if is_signed:
             pairs = parse_qsl(callback.text, keep_blank_values=True)
             require_one_reading(pairs, READ_FIELD_PATTERNS, url=callback.url if pairs else "")
-        form = convert_receipt(fields, _ReceiptBody)
+        form = convert_callback(fields, _ReceiptBody)
         receipt = build_receipt(
             status,
             form.error_code,

@@ -18,10 +18,10 @@ import msgspec
 from otp_service.core.delivery import Accepted, Fault, Message, Reply
 from otp_service.core.gsm_alphabet import count_septets
 from otp_service.core.secret import Secret
-from otp_service.sms import fault_table, receipt_callbacks
+from otp_service.sms import fault_table, provider_callbacks
 from otp_service.sms.http_provider import HttpReply, HttpRequest
+from otp_service.sms.provider_callbacks import Callback, CallbackPart, SkippedEvent
 from otp_service.sms.provider_settings import BasicAuth, VendorSettings
-from otp_service.sms.receipt_callbacks import Callback, CallbackPart, SkippedEvent
 from otp_service.sms.vendor_dialect import ReceiptStatus, build_form_request, build_receipt
 
 
@@ -136,7 +136,7 @@ class Vonage(VonageSettings, frozen=True, kw_only=True, tag="vonage"):
             "ttl": str(clamp_validity(message) * 1000),
             "client-ref": message.reference,
         }
-        callback = receipt_callbacks.strip_reference(message.callback_url or "")
+        callback = provider_callbacks.strip_reference(message.callback_url or "")
         if len(callback) <= MAX_FIELD_CHARS:
             fields["callback"] = callback
         return build_form_request(self.build_url("/sms/json"), self._authorization, fields)
@@ -154,7 +154,7 @@ class Vonage(VonageSettings, frozen=True, kw_only=True, tag="vonage"):
             return fault_table.build_refusal(Fault.UNKNOWN, reply, failed)
         return fault_table.classify_refusal(FAULT_TABLE, reply, failed)
 
-    def parse_receipts(self, callback: Callback) -> list[CallbackPart]:
+    def parse_callback(self, callback: Callback) -> list[CallbackPart]:
         """Return the receipt: a query, a form or JSON, as the account is set up."""
         fields = callback.flat_fields
         if self.signature_secret:
@@ -163,7 +163,7 @@ class Vonage(VonageSettings, frozen=True, kw_only=True, tag="vonage"):
         status = RECEIPT_STATUSES.get(fields.get("status", ""))
         if status is None:
             return [SkippedEvent.OTHER]
-        report = receipt_callbacks.convert_receipt(fields, _ReceiptBody)
+        report = provider_callbacks.convert_callback(fields, _ReceiptBody)
         receipt = build_receipt(
             status,
             report.error_code,
@@ -190,14 +190,14 @@ def verify_signature(
     parameters of ours; either all of them are signed too, or none of them is.
     """
     if any("&" in name or "=" in name for name in fields):
-        raise receipt_callbacks.CallbackSignatureError  # its signature would fit other fields too
+        raise provider_callbacks.CallbackSignatureError  # its signature would fit other fields too
     given = fields.get("sig", "").lower().encode()
     everything = {name: value for name, value in fields.items() if name != "sig"}
     own_fields = {name: value for name, value in everything.items() if name in SIGNED_FIELDS}
     for each in (everything, own_fields):
         if hmac.compare_digest(_compute_signature(each, secret.reveal(), method).encode(), given):
             return each
-    raise receipt_callbacks.CallbackSignatureError
+    raise provider_callbacks.CallbackSignatureError
 
 
 def _compute_signature(fields: Mapping[str, str], secret: str, method: SignatureMethod) -> str:

@@ -14,13 +14,13 @@ from otp_service.core.delivery import Message, Reply
 from otp_service.core.secret import Secret
 from otp_service.sms.fault_table import FaultTable, classify_reply, derive_permanent_failures
 from otp_service.sms.http_provider import HttpReply, HttpRequest
-from otp_service.sms.providers.vonage import MAX_FIELD_CHARS, VonageSettings, clamp_validity
-from otp_service.sms.receipt_callbacks import (
+from otp_service.sms.provider_callbacks import (
     Callback,
     CallbackPart,
     SkippedEvent,
     require_equal,
 )
+from otp_service.sms.providers.vonage import MAX_FIELD_CHARS, VonageSettings, clamp_validity
 from otp_service.sms.signatures import decode_jwt
 from otp_service.sms.vendor_dialect import ReceiptStatus, build_json_request, build_receipt
 
@@ -106,7 +106,7 @@ class VonageMessages(VonageSettings, frozen=True, kw_only=True, tag="vonage-mess
         body = reply.decode_or(_ReplyBody())
         return classify_reply(reply, body.message_uuid, FAULT_TABLE, body.code)
 
-    def parse_receipts(self, callback: Callback) -> list[CallbackPart]:
+    def parse_callback(self, callback: Callback) -> list[CallbackPart]:
         """Return the receipt of a status callback, whose signature is checked first.
 
         Vonage may send a callback unsigned during an outage of theirs; it is refused, and Vonage

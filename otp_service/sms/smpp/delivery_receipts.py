@@ -15,7 +15,7 @@ import re
 from typing import Final, Literal, NamedTuple
 
 from otp_service.core.delivery import Receipt
-from otp_service.sms.receipt_callbacks import SkippedEvent
+from otp_service.sms.provider_callbacks import SkippedEvent
 from otp_service.sms.smpp.pdu_bodies import ShortMessage
 
 

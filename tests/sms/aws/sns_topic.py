@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.hashes import SHA1, SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from otp_service.sms.receipt_callbacks import Callback
+from otp_service.sms.provider_callbacks import Callback
 
 
 NOW_MS = 1_795_000_000_000

@@ -11,9 +11,9 @@ from otp_service.sms.aws.certificates import (
     CertificateCache,
     CertificateUnavailable,
 )
+from otp_service.sms.provider_callbacks import Callback, CallbackSignatureError
 from otp_service.sms.provider_settings import HttpSettings
 from otp_service.sms.providers.aws import Aws
-from otp_service.sms.receipt_callbacks import Callback, CallbackSignatureError
 from tests.sms.aws.sns_topic import CERTIFICATE_URL, TOPIC_ARN, SnsTopic
 
 
@@ -149,7 +149,7 @@ async def test_notification_is_verified_with_what_was_fetched():
     event = {"eventType": "TEXT_DELIVERED", "messageId": "m-1"}
     callback = topic.build_callback(topic.build_notification(event), has_certificate=False)
 
-    receipts = aws.parse_receipts(await certificates.attach_certificates(aws, callback))
+    receipts = aws.parse_callback(await certificates.attach_certificates(aws, callback))
 
     assert ["m-1"] == [receipt.message_id for receipt in receipts]
     assert [CERTIFICATE_URL] == asked

@@ -6,8 +6,8 @@ import pytest
 
 from otp_service.core.secret import Secret
 from otp_service.sms.aws.sns_notification import verify_notification
+from otp_service.sms.provider_callbacks import CallbackSignatureError, UnreadableCallback
 from otp_service.sms.providers.aws import Aws
-from otp_service.sms.receipt_callbacks import CallbackSignatureError, UnreadableReceipt
 from tests.sms.aws.sns_topic import CERTIFICATE_URL, NOW_MS, TOPIC_ARN, SnsTopic, format_timestamp
 
 
@@ -65,7 +65,7 @@ def test_certificate_is_asked_for_by_its_address(topic):
 
     assert CERTIFICATE_URL == AWS.find_certificate_url(callback)
     with pytest.raises(CallbackSignatureError):
-        AWS.parse_receipts(callback)
+        AWS.parse_callback(callback)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_signed_message_of_a_foreign_topic_is_refused(topic, arn):
     with pytest.raises(CallbackSignatureError):
         AWS.find_certificate_url(callback)
     with pytest.raises(CallbackSignatureError):
-        AWS.parse_receipts(callback)
+        AWS.parse_callback(callback)
 
 
 @pytest.mark.parametrize("url", ELSEWHERE)
@@ -98,7 +98,7 @@ def test_certificate_of_another_host_is_refused(topic, url):
     with pytest.raises(CallbackSignatureError):
         AWS.find_certificate_url(callback)
     with pytest.raises(CallbackSignatureError):
-        AWS.parse_receipts(callback)
+        AWS.parse_callback(callback)
 
 
 @pytest.mark.parametrize("off", [-15 * 60_001, 15 * 60_001, -86_400_000])
@@ -192,7 +192,7 @@ def test_what_is_no_certificate_is_refused(topic, pem):
 )
 def test_what_is_no_envelope_cannot_be_read(topic, body):
     """It is not SNS's."""
-    with pytest.raises(UnreadableReceipt):
+    with pytest.raises(UnreadableCallback):
         AWS.find_certificate_url(topic.build_callback(body))
 
 
@@ -209,7 +209,7 @@ def test_an_unknown_type_is_refused(topic):
     body = topic.build_notification("{}") | {"Type": "OfNextYear"}
 
     with pytest.raises(CallbackSignatureError):
-        AWS.parse_receipts(topic.build_callback(body))
+        AWS.parse_callback(topic.build_callback(body))
 
 
 @pytest.mark.parametrize(

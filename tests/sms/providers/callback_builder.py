@@ -5,7 +5,7 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 import msgspec
 from requests.adapters import HTTPAdapter
 
-from otp_service.sms.receipt_callbacks import Callback, SkippedEvent, UnreadableReceipt
+from otp_service.sms.provider_callbacks import Callback, SkippedEvent, UnreadableCallback
 
 
 NOW_MS = 1_790_000_000_000
@@ -37,8 +37,8 @@ def build_callback(body=b"", *, url=CALLBACK_URL, method="POST", now_ms=NOW_MS, 
 def assert_no_receipt(dialect, callback):
     """Nothing of the callback is a receipt, and nothing but the errors of the contract is raised."""
     try:
-        parts = dialect.parse_receipts(callback)
-    except UnreadableReceipt:
+        parts = dialect.parse_callback(callback)
+    except UnreadableCallback:
         return
     assert parts
     assert not [part for part in parts if not isinstance(part, SkippedEvent)]

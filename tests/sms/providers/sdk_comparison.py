@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from otp_service.sms.http_provider import HttpProvider
-from otp_service.sms.receipt_callbacks import Callback
+from otp_service.sms.provider_callbacks import Callback
 
 
 NOW_SECONDS = 1_790_000_000

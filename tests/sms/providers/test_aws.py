@@ -17,6 +17,7 @@ from otp_service.core.delivery import Fault, Receipt, RefusalScope
 from otp_service.core.phone_number import PhoneNumber
 from otp_service.core.secret import Secret
 from otp_service.sms.http_provider import HttpProvider, HttpReply, HttpRequest
+from otp_service.sms.provider_callbacks import CallbackSignatureError, SkippedEvent
 from otp_service.sms.providers.aws import (
     FAULT_TABLE,
     FORMAT_REASONS,
@@ -24,7 +25,6 @@ from otp_service.sms.providers.aws import (
     REQUEST_HEADERS,
     Aws,
 )
-from otp_service.sms.receipt_callbacks import CallbackSignatureError, SkippedEvent
 from tests.sms.aws.sns_topic import CERTIFICATE_URL, NOW_MS, TOPIC_ARN, SnsTopic
 from tests.sms.providers.contracts.aws import CONTRACTS
 from tests.sms.providers.sdk_comparison import list_codes
@@ -249,7 +249,7 @@ def test_receipt_of_an_event(topic, event, is_final, status):
         "totalMessagePrice": 0.09582,
     }
 
-    receipts = settings(topic_arn=TOPIC_ARN).parse_receipts(
+    receipts = settings(topic_arn=TOPIC_ARN).parse_callback(
         topic.build_callback(topic.build_notification(body))
     )
 
@@ -270,7 +270,7 @@ def test_receipt_without_our_reference(topic, context):
     """Another application's message of the same account has only an id."""
     body = {"eventType": "TEXT_DELIVERED", "messageId": "m-1", "context": context}
 
-    receipts = settings(topic_arn=TOPIC_ARN).parse_receipts(
+    receipts = settings(topic_arn=TOPIC_ARN).parse_callback(
         topic.build_callback(topic.build_notification(body))
     )
 
@@ -281,7 +281,7 @@ def test_events_of_other_channels_are_no_receipts(topic):
     """A topic may carry calls and pictures too."""
     callback = topic.build_callback(topic.build_notification({"eventType": "VOICE_ANSWERED"}))
 
-    assert [SkippedEvent.OTHER] == settings(topic_arn=TOPIC_ARN).parse_receipts(callback)
+    assert [SkippedEvent.OTHER] == settings(topic_arn=TOPIC_ARN).parse_callback(callback)
 
 
 async def test_subscription_is_logged_for_an_operator_and_never_followed(topic, gateway, caplog):
@@ -292,7 +292,7 @@ async def test_subscription_is_logged_for_an_operator_and_never_followed(topic, 
 
     needed = aws.find_certificate_url(callback)
     receipts = await asyncio.to_thread(
-        aws.parse_receipts, callback
+        aws.parse_callback, callback
     )  # it could be visited meanwhile
 
     assert ([SkippedEvent.OTHER], []) == (receipts, gateway.requests)
@@ -313,7 +313,7 @@ def test_subscription_to_a_foreign_topic_is_not_even_logged(topic, caplog):
     )
 
     with pytest.raises(CallbackSignatureError):
-        settings(topic_arn=TOPIC_ARN).parse_receipts(topic.build_callback(foreign))
+        settings(topic_arn=TOPIC_ARN).parse_callback(topic.build_callback(foreign))
 
     assert [] == caplog.records
 

@@ -14,7 +14,7 @@ from standardwebhooks import Webhook
 from otp_service.core.delivery import Receipt
 from otp_service.core.secret import Secret
 from otp_service.sms.http_provider import HttpRequest
-from otp_service.sms.receipt_callbacks import CallbackSignatureError
+from otp_service.sms.provider_callbacks import CallbackSignatureError
 from otp_service.sms.signatures import compute_signature
 from tests.sms.providers.callback_builder import assert_no_receipt
 from tests.sms.providers.contracts.bird import create_bird
@@ -106,7 +106,7 @@ def test_validity_is_asked_for_where_it_may_be(message, has, seconds, asked):
 )
 def test_each_status(kind, code, means):
     """A receipt gives the status of the message and the reason of a failure."""
-    assert [Receipt(means, "ref-3f9", ID, code)] == create_bird(CALLBACK_URL).parse_receipts(
+    assert [Receipt(means, "ref-3f9", ID, code)] == create_bird(CALLBACK_URL).parse_callback(
         build_callback(report(kind, code))
     )
 
@@ -114,7 +114,7 @@ def test_each_status(kind, code, means):
 @pytest.mark.parametrize("metadata", [None, {}, {"reference": 7}])
 def test_a_reference_may_be_missing(metadata):
     """Another application may send from the same workspace."""
-    (receipt,) = create_bird(CALLBACK_URL).parse_receipts(build_callback(report(metadata=metadata)))
+    (receipt,) = create_bird(CALLBACK_URL).parse_callback(build_callback(report(metadata=metadata)))
 
     assert ("", ID) == (receipt.reference, receipt.message_id)
 
@@ -126,7 +126,7 @@ def test_a_signed_receipt_says_so(more):
     headers = signed(body)
     headers |= {"webhook-signature": more + headers["webhook-signature"]}
 
-    receipts = create_bird(CALLBACK_URL, webhook_secret=Secret(SECRET)).parse_receipts(
+    receipts = create_bird(CALLBACK_URL, webhook_secret=Secret(SECRET)).parse_callback(
         build_callback(body, headers=headers)
     )
 
@@ -143,7 +143,7 @@ def test_a_bad_or_old_signature_is_refused(wrong):
     headers = signed(body, **wrong) if wrong else {}
 
     with pytest.raises(CallbackSignatureError):
-        create_bird(CALLBACK_URL, webhook_secret=Secret(SECRET)).parse_receipts(
+        create_bird(CALLBACK_URL, webhook_secret=Secret(SECRET)).parse_callback(
             build_callback(body, headers=headers)
         )
 
@@ -159,7 +159,7 @@ def test_a_secret_that_is_none_is_a_fault_and_accepts_nothing(secret):
 
     assert ["webhook_secret"] == [field for field, _ in workspace.find_errors()]
     with pytest.raises(CallbackSignatureError):
-        workspace.parse_receipts(build_callback(body, headers=headers))
+        workspace.parse_callback(build_callback(body, headers=headers))
 
 
 def test_a_part_of_the_body_is_no_id():
@@ -174,7 +174,7 @@ def test_a_part_of_the_body_is_no_id():
     dialect = create_bird(CALLBACK_URL, webhook_secret=Secret(SECRET))
 
     with pytest.raises(CallbackSignatureError):
-        dialect.parse_receipts(build_callback(b"{}", headers=moved))
+        dialect.parse_callback(build_callback(b"{}", headers=moved))
 
 
 @pytest.mark.parametrize("body", [*INVALID_BODIES, report("received"), report(sms_id=None)])

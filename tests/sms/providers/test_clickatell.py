@@ -9,8 +9,8 @@ from otp_service.core.delivery import Accepted, Fault, Receipt, RefusalScope
 from otp_service.core.phone_number import PhoneNumber
 from otp_service.core.secret import Secret
 from otp_service.sms.http_provider import HttpReply, HttpRequest
+from otp_service.sms.provider_callbacks import Callback, SkippedEvent, UnreadableCallback
 from otp_service.sms.providers.clickatell import FAULT_TABLE, Clickatell
-from otp_service.sms.receipt_callbacks import Callback, SkippedEvent, UnreadableReceipt
 from tests.sms.providers.sdk_comparison import list_codes
 
 
@@ -146,7 +146,7 @@ def test_receipt_of_a_status(name, status):
         "status": name,
     }
 
-    receipts = settings().parse_receipts(updates(update))
+    receipts = settings().parse_callback(updates(update))
 
     reason = name if status.endswith("failure") else None
     assert [Receipt(status, "ref-3f9", "m-1", reason, is_signed=False)] == receipts
@@ -157,7 +157,7 @@ def test_several_receipts_at_once():
     both = updates({"messageId": "m-1", "status": "READ"}, {"messageId": "m-2", "status": "QUEUED"})
 
     assert [("m-1", ""), ("m-2", "")] == [
-        (receipt.message_id, receipt.reference) for receipt in settings().parse_receipts(both)
+        (receipt.message_id, receipt.reference) for receipt in settings().parse_callback(both)
     ]
 
 
@@ -165,14 +165,14 @@ def test_messages_to_us_are_no_receipts():
     """An integration has one address for both."""
     event = {"event": {"moText": [{"content": "STOP"}]}}
 
-    assert [SkippedEvent.OTHER] == settings().parse_receipts(brings(event))
+    assert [SkippedEvent.OTHER] == settings().parse_callback(brings(event))
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"\xff", {"event": {"messageStatusUpdate": 1}}])
 def test_what_is_no_callback_cannot_be_read(body):
     """It is not Clickatell's."""
-    with pytest.raises(UnreadableReceipt):
-        settings().parse_receipts(brings(body))
+    with pytest.raises(UnreadableCallback):
+        settings().parse_callback(brings(body))
 
 
 def test_key_does_not_show(message):

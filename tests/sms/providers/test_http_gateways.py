@@ -13,14 +13,14 @@ from otp_service.core.secret import Secret
 from otp_service.settings.provider_rules import find_provider_errors
 from otp_service.sms.gateway_receipts import ReceiptSettings
 from otp_service.sms.http_provider import HttpReply
-from otp_service.sms.providers import Provider
-from otp_service.sms.providers.generic_http import Acceptance, GenericHttp
-from otp_service.sms.receipt_callbacks import (
+from otp_service.sms.provider_callbacks import (
     Callback,
     CallbackSignatureError,
     SkippedEvent,
-    UnreadableReceipt,
+    UnreadableCallback,
 )
+from otp_service.sms.providers import Provider
+from otp_service.sms.providers.generic_http import Acceptance, GenericHttp
 
 
 PAGE = Path("docs/http-gateways.md").read_text(encoding="utf-8")
@@ -189,39 +189,39 @@ def test_statuses_have_the_same_faults(fault, expected):
 )
 def test_receipts_at_one_address_are_trusted_by_its_secret(callback, receipt):
     """Each names our message; an address with a token of its message needs no secret."""
-    assert [receipt] == EXAMPLES["fixed"].parse_receipts(callback)
+    assert [receipt] == EXAMPLES["fixed"].parse_callback(callback)
 
 
 @pytest.mark.parametrize("query", ["status=DELIVRD", "key=&status=DELIVRD", f"key={KEY}0&status=D"])
 def test_receipts_without_the_secret_are_refused(query):
     """The address alone is no proof."""
     with pytest.raises(CallbackSignatureError):
-        EXAMPLES["fixed"].parse_receipts(calls(query))
+        EXAMPLES["fixed"].parse_callback(calls(query))
 
 
 def test_secret_in_a_header():
     """It then is in no access log of a proxy."""
     receipt = ReceiptSettings(status="s", reference="r", key=Secret(KEY), key_header="X-Key")
 
-    (found,) = receipt.parse_receipts(calls("s=1&r=2", **{"x-key": KEY}))
+    (found,) = receipt.parse_callback(calls("s=1&r=2", **{"x-key": KEY}))
 
     assert found.is_signed
     with pytest.raises(CallbackSignatureError):
-        receipt.parse_receipts(calls(f"s=1&r=2&key={KEY}"))
+        receipt.parse_callback(calls(f"s=1&r=2&key={KEY}"))
 
 
 def test_expired_is_a_temporary_failure():
     """The phone was off: another provider would not have reached it either."""
-    (receipt,) = EXAMPLES["reports"].parse_receipts(calls("status=EXPIRED"))
+    (receipt,) = EXAMPLES["reports"].parse_callback(calls("status=EXPIRED"))
 
     assert Receipt("temporary-failure", reason="EXPIRED") == receipt
 
 
 def test_callback_without_a_status_is_no_receipt():
     """It may be an inbound message; one without any field is nothing at all."""
-    assert [SkippedEvent.OTHER] == EXAMPLES["reports"].parse_receipts(calls("other=1"))
-    with pytest.raises(UnreadableReceipt):
-        EXAMPLES["reports"].parse_receipts(calls(""))
+    assert [SkippedEvent.OTHER] == EXAMPLES["reports"].parse_callback(calls("other=1"))
+    with pytest.raises(UnreadableCallback):
+        EXAMPLES["reports"].parse_callback(calls(""))
 
 
 @pytest.mark.parametrize(

@@ -93,7 +93,7 @@ def test_each_status(group, number, error, means, why):
     """A receipt gives the status and the reason of a failure; "permanent" alone is not enough."""
     body = {"results": [result(group, number, error)]}
 
-    (receipt,) = create_infobip(CALLBACK_URL).parse_receipts(build_callback(body))
+    (receipt,) = create_infobip(CALLBACK_URL).parse_callback(build_callback(body))
 
     assert Receipt(means, "ref-3f9", "2250be2d", why) == receipt
 
@@ -102,7 +102,7 @@ def test_several_at_once():
     """Up to a hundred messages come in one callback."""
     body = {"results": [result(3, 5), result(1, 3, messageId="2", callbackData=None)]}
 
-    receipts = create_infobip(CALLBACK_URL).parse_receipts(build_callback(body))
+    receipts = create_infobip(CALLBACK_URL).parse_callback(build_callback(body))
 
     assert [Receipt("delivered", "ref-3f9", "2250be2d"), Receipt("pending", "", "2")] == receipts
 

@@ -116,7 +116,7 @@ def test_every_status_is_a_receipt(said, means, method):
     callback = build_callback(pairs if method == "POST" else b"", url=url, method=method)
 
     reason = said if means.endswith("failure") else None
-    assert [Receipt(means, message_id=UUID, reason=reason)] == jasmin().parse_receipts(callback)
+    assert [Receipt(means, message_id=UUID, reason=reason)] == jasmin().parse_callback(callback)
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])

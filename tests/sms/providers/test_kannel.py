@@ -111,7 +111,7 @@ def test_every_kind_of_report_is_a_receipt(kind, means, reason):
     """It cannot be signed, and does not report whose fault it was."""
     callback = build_callback(url=f"{CALLBACK_URL}&type={kind}&fid=1426e7ce", method="GET")
 
-    assert [Receipt(means, message_id="1426e7ce", reason=reason)] == kannel().parse_receipts(
+    assert [Receipt(means, message_id="1426e7ce", reason=reason)] == kannel().parse_callback(
         callback
     )
     assert DLR_MASK & int(kind)

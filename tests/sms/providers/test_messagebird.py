@@ -15,7 +15,7 @@ from messagebird.request_validator import RequestValidator
 from otp_service.core.delivery import Receipt
 from otp_service.core.secret import Secret
 from otp_service.sms.http_provider import HttpRequest
-from otp_service.sms.receipt_callbacks import CallbackSignatureError
+from otp_service.sms.provider_callbacks import CallbackSignatureError
 from tests.sms.providers.callback_builder import assert_no_receipt
 from tests.sms.providers.contracts.messagebird import create_messagebird
 from tests.sms.providers.sdk_comparison import (
@@ -101,8 +101,8 @@ def test_each_status(status, code, why, means):
     fields = report(status, code, why)
 
     receipts = [
-        *create_messagebird(CALLBACK_URL).parse_receipts(asked_with(fields)),
-        *create_messagebird(CALLBACK_URL).parse_receipts(
+        *create_messagebird(CALLBACK_URL).parse_callback(asked_with(fields)),
+        *create_messagebird(CALLBACK_URL).parse_callback(
             build_callback(urlencode(fields).encode())
         ),
     ]
@@ -119,7 +119,7 @@ def test_a_signed_receipt_says_so(callback, algorithm):
     """Only the vendor can have signed it; PyJWT signs with each algorithm that they use."""
     bird = create_messagebird(CALLBACK_URL, signing_key=Secret(KEY))
 
-    receipts = bird.parse_receipts(signed(callback, algorithm=algorithm))
+    receipts = bird.parse_callback(signed(callback, algorithm=algorithm))
 
     assert [Receipt("delivered", "ref-3f9", "e8077d80", is_signed=True)] == receipts
 
@@ -144,7 +144,7 @@ def test_a_bad_or_old_signature_is_refused(wrong):
     callback = signed(build_callback(urlencode(report()).encode()), **wrong)
 
     with pytest.raises(CallbackSignatureError):
-        create_messagebird(CALLBACK_URL, signing_key=Secret(KEY)).parse_receipts(callback)
+        create_messagebird(CALLBACK_URL, signing_key=Secret(KEY)).parse_callback(callback)
 
 
 def test_a_body_that_the_signature_does_not_know_is_refused():
@@ -152,7 +152,7 @@ def test_a_body_that_the_signature_does_not_know_is_refused():
     callback = msgspec.structs.replace(signed(asked_with(report())), body=b"status=delivered&id=2")
 
     with pytest.raises(CallbackSignatureError):
-        create_messagebird(CALLBACK_URL, signing_key=Secret(KEY)).parse_receipts(callback)
+        create_messagebird(CALLBACK_URL, signing_key=Secret(KEY)).parse_callback(callback)
 
 
 @pytest.mark.parametrize(
@@ -174,13 +174,13 @@ def test_a_signature_that_is_none_is_refused(token):
     callback = msgspec.structs.replace(asked_with(report()), headers={NAME: token})
 
     with pytest.raises(CallbackSignatureError):
-        create_messagebird(CALLBACK_URL, signing_key=Secret(KEY)).parse_receipts(callback)
+        create_messagebird(CALLBACK_URL, signing_key=Secret(KEY)).parse_callback(callback)
 
 
 def test_a_missing_signature_is_refused():
     """Where the key is configured, everything has to be signed."""
     with pytest.raises(CallbackSignatureError):
-        create_messagebird(CALLBACK_URL, signing_key=Secret(KEY)).parse_receipts(
+        create_messagebird(CALLBACK_URL, signing_key=Secret(KEY)).parse_callback(
             asked_with(report())
         )
 

@@ -13,7 +13,7 @@ FOLDER = Path(providers.__file__).parent
 MODULES = [path for path in sorted(FOLDER.glob("*.py")) if path.stem not in WITHOUT_VENDOR]
 
 TABLES = ["FAULT_TABLE", "RECEIPT_STATUSES", "FAILURE_STATUSES"]
-DIALECT = ["build_request", "interpret_reply", "parse_receipts"]
+DIALECT = ["build_request", "interpret_reply", "parse_callback"]
 OWN_PROTOCOL = {"smpp"}
 """Providers whose replies and receipts are PDUs (sms/smpp/)."""
 WITHOUT_RECEIPTS = {"sns", *OWN_PROTOCOL}
@@ -68,7 +68,7 @@ def test_structs_then_settings_then_helpers(module):
 
 
 def test_the_dialect_has_its_functions_in_one_order(module):
-    """build_request, interpret_reply, parse_receipts, then what only some have."""
+    """build_request, interpret_reply, parse_callback, then what only some have."""
     name, body = module
     if name in OWN_PROTOCOL:
         return

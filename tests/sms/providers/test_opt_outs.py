@@ -124,7 +124,7 @@ def test_a_receipt_is_a_permanent_failure_and_says_so(name):
     """No other provider is asked, and the quality of this one is the same as before."""
     dialect, callback = RECEIPTS[name]
 
-    (receipt,) = dialect.parse_receipts(callback)
+    (receipt,) = dialect.parse_callback(callback)
 
     assert isinstance(receipt, Receipt)
     assert ("permanent-failure", "recipient_opted_out") == (receipt.status, receipt.reason)

@@ -16,8 +16,8 @@ from plivo.utils.signature_v3 import (
 
 from otp_service.core.delivery import Receipt
 from otp_service.sms.http_provider import HttpRequest
+from otp_service.sms.provider_callbacks import CallbackSignatureError, UnreadableCallback
 from otp_service.sms.providers.plivo import _build_signed_text
-from otp_service.sms.receipt_callbacks import CallbackSignatureError, UnreadableReceipt
 from otp_service.sms.signatures import compute_signature
 from tests.sms.providers.callback_builder import assert_no_receipt
 from tests.sms.providers.contracts.plivo import AUTH_ID, create_plivo
@@ -101,7 +101,7 @@ def test_a_pool_is_asked_only_if_no_sender_fits(message, sender, field):
 )
 def test_each_status(status, code, means):
     """A receipt gives the status and the reason of a failure; the SDK has signed it."""
-    receipts = create_plivo(CALLBACK_URL).parse_receipts(signed(report(status, code)))
+    receipts = create_plivo(CALLBACK_URL).parse_callback(signed(report(status, code)))
 
     why = code if code and means.endswith("failure") else None
     assert [Receipt(means, "", "db3ce55a-7f1d", why, is_signed=True)] == receipts
@@ -110,7 +110,7 @@ def test_each_status(status, code, means):
 @pytest.mark.parametrize("url", ["https://otp.example/cb", CALLBACK_URL, UNSORTED])
 def test_any_address_is_signed_as_the_sdk_signs_it(url):
     """Outside opinion: with and without a query, sorted and not."""
-    (receipt,) = create_plivo(CALLBACK_URL).parse_receipts(signed(report(From="plain"), url=url))
+    (receipt,) = create_plivo(CALLBACK_URL).parse_callback(signed(report(From="plain"), url=url))
 
     assert receipt.is_signed
 
@@ -132,7 +132,7 @@ def test_one_of_several_signatures_is_enough():
     both = f"AAAA, {callback.headers['x-plivo-signature-v3']}"
     headers = dict(callback.headers) | {"x-plivo-signature-v3": both}
 
-    (receipt,) = create_plivo(CALLBACK_URL).parse_receipts(
+    (receipt,) = create_plivo(CALLBACK_URL).parse_callback(
         msgspec.structs.replace(callback, headers=headers)
     )
 
@@ -163,7 +163,7 @@ def test_either_account_may_have_signed(headers):
     right = callback.headers["x-plivo-signature-v3"]
     given = {name: each.replace("RIGHT", right) for name, each in headers.items()}
 
-    (receipt,) = create_plivo(CALLBACK_URL).parse_receipts(
+    (receipt,) = create_plivo(CALLBACK_URL).parse_callback(
         with_headers(callback, v3_nonce=NONCE, **given)
     )
 
@@ -179,7 +179,7 @@ def test_the_older_signature_is_enough_where_there_is_no_newer(name, url):
     assert validate_v2_signature(url, "77", mac, "t0ken")
     callback = build_callback(urlencode(report()).encode(), url=url)
 
-    (receipt,) = create_plivo(CALLBACK_URL).parse_receipts(
+    (receipt,) = create_plivo(CALLBACK_URL).parse_callback(
         with_headers(callback, **{name: f"AAAA,{mac}"}, v2_nonce="77")
     )
 
@@ -195,7 +195,7 @@ def test_the_older_signature_does_not_help_a_wrong_newer_one(newer):
     mac = compute_signature(b"t0ken", f"{CALLBACK_URL.partition('?')[0]}77".encode())
 
     with pytest.raises(CallbackSignatureError):
-        create_plivo(CALLBACK_URL).parse_receipts(
+        create_plivo(CALLBACK_URL).parse_callback(
             with_headers(callback, v2=mac, ma_v2=mac, v2_nonce="77", **newer)
         )
 
@@ -209,7 +209,7 @@ def test_a_callback_without_a_right_signature_is_refused(headers):
     callback = build_callback(urlencode(report()).encode())
 
     with pytest.raises(CallbackSignatureError):
-        create_plivo(CALLBACK_URL).parse_receipts(with_headers(callback, **headers))
+        create_plivo(CALLBACK_URL).parse_callback(with_headers(callback, **headers))
 
 
 @pytest.mark.parametrize("url", ["https://otp.example:8443/cb", CALLBACK_URL, UNSORTED])
@@ -221,12 +221,12 @@ def test_a_receipt_may_come_by_get(url):
     assert validate_v3_signature("GET", whole, NONCE, "t0ken", mac)
     callback = with_headers(build_callback(b"", url=whole, method="GET"), ma_v3=mac, v3_nonce=NONCE)
 
-    (receipt,) = create_plivo(CALLBACK_URL).parse_receipts(callback)
+    (receipt,) = create_plivo(CALLBACK_URL).parse_callback(callback)
     assert Receipt("delivered", "", "db3ce55a-7f1d", is_signed=True) == receipt
 
     other = msgspec.structs.replace(callback, url=whole.replace("delivered", "failed"))
     with pytest.raises(CallbackSignatureError):
-        create_plivo(CALLBACK_URL).parse_receipts(other)
+        create_plivo(CALLBACK_URL).parse_callback(other)
 
 
 @pytest.mark.parametrize(
@@ -238,7 +238,7 @@ def test_a_bad_signature_is_refused(wrong):
     callback = msgspec.structs.replace(signed(report(), **wrong), url=CALLBACK_URL)
 
     with pytest.raises(CallbackSignatureError):
-        create_plivo(CALLBACK_URL).parse_receipts(callback)
+        create_plivo(CALLBACK_URL).parse_callback(callback)
 
 
 @pytest.mark.parametrize(
@@ -254,12 +254,12 @@ def test_a_signed_text_has_one_reading(was, becomes):
     """50 is the recipient's fault; without it another message would be sent."""
     fields = {"ErrorCode": "50", "From": "Example", "MessageUUID": "db3ce55a", "Status": "failed"}
     callback = signed(fields | {"ParentMessageUUID": "db3ce55a"})
-    assert "permanent-failure" == create_plivo(CALLBACK_URL).parse_receipts(callback)[0].status
+    assert "permanent-failure" == create_plivo(CALLBACK_URL).parse_callback(callback)[0].status
     assert was in callback.body
     changed = msgspec.structs.replace(callback, body=callback.body.replace(was, becomes))
 
     with pytest.raises(CallbackSignatureError):
-        create_plivo(CALLBACK_URL).parse_receipts(changed)
+        create_plivo(CALLBACK_URL).parse_callback(changed)
 
 
 def test_a_value_of_the_address_is_no_field():
@@ -270,7 +270,7 @@ def test_a_value_of_the_address_is_no_field():
     callback = build_callback(b"", url=changed, method="GET")
 
     with pytest.raises(CallbackSignatureError):
-        create_plivo(CALLBACK_URL).parse_receipts(with_headers(callback, v3=mac, v3_nonce=NONCE))
+        create_plivo(CALLBACK_URL).parse_callback(with_headers(callback, v3=mac, v3_nonce=NONCE))
 
 
 @pytest.mark.parametrize("body", INVALID_BODIES)
@@ -280,7 +280,7 @@ def test_garbage_is_a_value_or_key_error(body):
         mac = compute_signature(
             b"t0ken", f"{_build_signed_text(build_callback(body))}.{NONCE}".encode()
         )
-    except UnreadableReceipt:
+    except UnreadableCallback:
         mac = ""
     headers = {"x-plivo-signature-v3": mac, "x-plivo-signature-v3-nonce": NONCE}
 

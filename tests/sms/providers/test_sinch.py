@@ -14,8 +14,8 @@ from sinch.domains.sms.sinch_events.v1 import SmsSinchEvent
 from otp_service.core.delivery import Receipt
 from otp_service.core.secret import Secret
 from otp_service.sms.http_provider import HttpRequest
+from otp_service.sms.provider_callbacks import CallbackSignatureError
 from otp_service.sms.providers.sinch import Sinch
-from otp_service.sms.receipt_callbacks import CallbackSignatureError
 from otp_service.sms.router import ProviderDependencies
 from tests.sms.providers import sdk_comparison
 from tests.sms.providers.callback_builder import assert_no_receipt
@@ -115,7 +115,7 @@ async def test_a_provider_asks_with_the_clock_it_is_given(gateway, transport, me
 )
 def test_each_status(status, code, means):
     """A receipt gives the status of the message and the reason of a failure."""
-    (receipt,) = create_sinch(CALLBACK_URL).parse_receipts(build_callback(report(status, code)))
+    (receipt,) = create_sinch(CALLBACK_URL).parse_callback(build_callback(report(status, code)))
 
     why = str(code) if means.endswith("failure") else None
     assert Receipt(means, "ref-3f9", "01FC66621", why) == receipt
@@ -125,7 +125,7 @@ def test_a_signed_receipt_says_so():
     """Only the vendor can have signed it."""
     body = msgspec.json.encode(report())
 
-    receipts = create_sinch(CALLBACK_URL, signing_secret=Secret(SECRET)).parse_receipts(
+    receipts = create_sinch(CALLBACK_URL, signing_secret=Secret(SECRET)).parse_callback(
         build_callback(body, headers=signed(body))
     )
 
@@ -148,7 +148,7 @@ def test_a_bad_or_old_signature_is_refused(wrong):
     headers = signed(body, **wrong) if wrong else {}
 
     with pytest.raises(CallbackSignatureError):
-        create_sinch(CALLBACK_URL, signing_secret=Secret(SECRET)).parse_receipts(
+        create_sinch(CALLBACK_URL, signing_secret=Secret(SECRET)).parse_callback(
             build_callback(body, headers=headers)
         )
 
@@ -158,7 +158,7 @@ def test_a_changed_body_is_refused():
     body = msgspec.json.encode(report("Failed", 402))
 
     with pytest.raises(CallbackSignatureError):
-        create_sinch(CALLBACK_URL, signing_secret=Secret(SECRET)).parse_receipts(
+        create_sinch(CALLBACK_URL, signing_secret=Secret(SECRET)).parse_callback(
             build_callback(report(), headers=signed(body))
         )
 
@@ -171,7 +171,7 @@ def test_a_part_of_the_body_is_no_nonce():
     dialect = create_sinch(CALLBACK_URL, signing_secret=Secret(SECRET))
 
     with pytest.raises(CallbackSignatureError):
-        dialect.parse_receipts(build_callback(b"{}", headers=moved))
+        dialect.parse_callback(build_callback(b"{}", headers=moved))
 
 
 @pytest.mark.parametrize("body", [*INVALID_BODIES, report("Nonsense"), report(type="mo_text")])

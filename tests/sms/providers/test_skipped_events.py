@@ -9,10 +9,10 @@ from twilio.request_validator import RequestValidator
 
 from otp_service.core.delivery import Receipt
 from otp_service.core.secret import Secret
-from otp_service.sms.receipt_callbacks import (
+from otp_service.sms.provider_callbacks import (
     CallbackSignatureError,
     SkippedEvent,
-    UnreadableReceipt,
+    UnreadableCallback,
 )
 from otp_service.telemetry.labels import CALLBACK_REASONS
 from tests.sms.aws.sns_topic import TOPIC_ARN, SnsTopic
@@ -155,7 +155,7 @@ def test_a_signed_event_that_is_no_receipt_is_acknowledged(sign, event):
     """Vendors pause an address that answers 400, and add types of events."""
     dialect, callback = sign(event)
 
-    assert [SkippedEvent.OTHER] == dialect.parse_receipts(callback)
+    assert [SkippedEvent.OTHER] == dialect.parse_callback(callback)
 
 
 @pytest.mark.parametrize(("sign", "event"), SIGNED)
@@ -168,7 +168,7 @@ def test_the_same_event_without_a_signature_is_refused(sign, event):
         bare = build_callback(fields)
 
     with pytest.raises(CallbackSignatureError):
-        dialect.parse_receipts(bare)
+        dialect.parse_callback(bare)
 
 
 JSON_HEADERS = {"content-type": "application/json"}
@@ -195,7 +195,7 @@ JSON_HEADERS = {"content-type": "application/json"}
 )
 def test_vendors_without_signatures_send_other_events_too(dialect, callback):
     """These have no effect, so nothing has to prove them."""
-    assert [SkippedEvent.OTHER] == dialect.parse_receipts(callback)
+    assert [SkippedEvent.OTHER] == dialect.parse_callback(callback)
 
 
 NOT_JSON = [b"", b"hello", b"[]", b"null", b"a=b", b"\xff\xfe", b"[" * 60_000, b'{"a":' * 40_000]
@@ -211,8 +211,8 @@ NO_FORM = [b"", b"hello", b"[]", b"null", b"[" * 60_000, b'{"a":' * 40_000]
 )
 def test_what_is_not_in_the_vendors_format_cannot_be_read(name, body):
     """It is not the vendor's, or its format has changed: an operator has to know."""
-    with pytest.raises(UnreadableReceipt):
-        (JSON_DIALECTS | FORM_DIALECTS)[name].parse_receipts(build_callback(body))
+    with pytest.raises(UnreadableCallback):
+        (JSON_DIALECTS | FORM_DIALECTS)[name].parse_callback(build_callback(body))
 
 
 @pytest.mark.parametrize(
@@ -237,8 +237,8 @@ def test_what_is_not_in_the_vendors_format_cannot_be_read(name, body):
 )
 def test_a_receipt_that_lacks_something_cannot_be_read(dialect, callback):
     """It says what it is: the vendor has changed its format."""
-    with pytest.raises(UnreadableReceipt):
-        dialect.parse_receipts(callback)
+    with pytest.raises(UnreadableCallback):
+        dialect.parse_callback(callback)
 
 
 @pytest.mark.parametrize(
@@ -248,7 +248,7 @@ def test_an_unreadable_result_of_infobip_loses_no_other(broken):
     """Up to a hundred results come in one call."""
     body = {"results": [test_infobip.result(3, 5), broken, test_infobip.result(1, 3)]}
 
-    parts = create_infobip(ADDRESS).parse_receipts(build_callback(body))
+    parts = create_infobip(ADDRESS).parse_callback(build_callback(body))
 
     good = Receipt("delivered", "ref-3f9", "2250be2d"), Receipt("pending", "ref-3f9", "2250be2d")
     assert [good[0], SkippedEvent.UNREADABLE, good[1]] == parts
@@ -259,7 +259,7 @@ def test_an_unknown_group_of_infobip_loses_no_other():
     status = {"groupId": 77, "id": 1}
     body = {"results": [{"messageId": "1", "status": status}, test_infobip.result(3, 5)]}
 
-    parts = create_infobip(ADDRESS).parse_receipts(build_callback(body))
+    parts = create_infobip(ADDRESS).parse_callback(build_callback(body))
 
     assert [SkippedEvent.OTHER, Receipt("delivered", "ref-3f9", "2250be2d")] == parts
 
@@ -270,7 +270,7 @@ def test_an_unreadable_update_of_clickatell_loses_no_other(broken):
     good = {"messageId": "1", "status": "READ", "clientMessageId": "ref-3f9"}
     body = {"event": {"messageStatusUpdate": [broken, good]}}
 
-    parts = test_clickatell.settings().parse_receipts(build_callback(body))
+    parts = test_clickatell.settings().parse_callback(build_callback(body))
 
     assert [SkippedEvent.UNREADABLE, Receipt("delivered", "ref-3f9", "1")] == parts
 
@@ -283,7 +283,7 @@ def test_a_signature_of_json_does_not_fit_another_body():
 
     for changed in (other, bare):
         with pytest.raises(CallbackSignatureError):
-            dialect.parse_receipts(changed)
+            dialect.parse_callback(changed)
 
 
 def test_each_part_is_a_reason_of_the_metric():

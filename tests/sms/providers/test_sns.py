@@ -17,8 +17,8 @@ from otp_service.core.delivery import Accepted, Fault, RefusalScope
 from otp_service.core.phone_number import PhoneNumber
 from otp_service.core.secret import Secret
 from otp_service.sms.http_provider import HttpProvider, HttpReply, HttpRequest
+from otp_service.sms.provider_callbacks import UnreadableCallback
 from otp_service.sms.providers.sns import FAULT_TABLE, REQUEST_HEADERS, Sns
-from otp_service.sms.receipt_callbacks import UnreadableReceipt
 from tests.sms.aws.sns_topic import NOW_MS, SnsTopic
 from tests.sms.providers.contracts.sns import CONTRACTS
 from tests.sms.providers.sdk_comparison import list_codes
@@ -150,8 +150,8 @@ def test_without_a_code_the_status_decides(status, body, fault, reason):
 
 def test_there_are_no_receipts():
     """SNS reports deliveries to CloudWatch only."""
-    with pytest.raises(UnreadableReceipt):
-        settings().parse_receipts(SnsTopic().build_callback(b"{}"))
+    with pytest.raises(UnreadableCallback):
+        settings().parse_callback(SnsTopic().build_callback(b"{}"))
 
 
 async def test_botocore_asks_for_the_same(gateway, transport, message, monkeypatch):

@@ -13,7 +13,7 @@ from telnyx.lib.webhook_verification import WebhookVerificationError
 
 from otp_service.core.delivery import Fault, Receipt, RefusalScope, Refused
 from otp_service.sms.http_provider import HttpReply, HttpRequest
-from otp_service.sms.receipt_callbacks import CallbackSignatureError
+from otp_service.sms.provider_callbacks import CallbackSignatureError
 from tests.sms.providers.callback_builder import assert_no_receipt
 from tests.sms.providers.contracts.telnyx import create_telnyx
 from tests.sms.providers.sdk_comparison import (
@@ -97,7 +97,7 @@ def test_a_request_byte_by_byte(message):
 )
 def test_each_status(status, code, means):
     """A receipt gives the status of the message and the reason of a failure."""
-    assert [Receipt(means, "", "40385f64", code)] == create_telnyx(CALLBACK_URL).parse_receipts(
+    assert [Receipt(means, "", "40385f64", code)] == create_telnyx(CALLBACK_URL).parse_callback(
         build_callback(report(status, code))
     )
 
@@ -111,7 +111,7 @@ def test_each_status(status, code, means):
 )
 def test_40300_is_the_numbers_only_if_it_says_stop(title, means, reason):
     """The same code is also about a profile that must not send there."""
-    (receipt,) = create_telnyx(CALLBACK_URL).parse_receipts(
+    (receipt,) = create_telnyx(CALLBACK_URL).parse_callback(
         build_callback(report("sending_failed", "40300", title))
     )
 
@@ -177,7 +177,7 @@ def test_a_code_decides_what_a_refusal_is_about(codes, fault, scope):
 
 def test_a_code_may_be_a_number():
     """Their other APIs write it as one."""
-    (receipt,) = create_telnyx(CALLBACK_URL).parse_receipts(
+    (receipt,) = create_telnyx(CALLBACK_URL).parse_callback(
         build_callback(report("sending_failed", 40310))
     )
 
@@ -186,7 +186,7 @@ def test_a_code_may_be_a_number():
 
 def test_a_reason_that_could_be_a_code_is_not_kept():
     """Six digits in a row are what codes and numbers are made of."""
-    (receipt,) = create_telnyx(CALLBACK_URL).parse_receipts(
+    (receipt,) = create_telnyx(CALLBACK_URL).parse_callback(
         build_callback(report("sending_failed", "864209"))
     )
 
@@ -197,7 +197,7 @@ def test_a_signed_receipt_says_so():
     """Only the vendor can have signed it."""
     body = msgspec.json.encode(report())
 
-    receipts = create_telnyx(CALLBACK_URL, public_key=PUBLIC_KEY).parse_receipts(
+    receipts = create_telnyx(CALLBACK_URL, public_key=PUBLIC_KEY).parse_callback(
         build_callback(body, headers=signed(body))
     )
 
@@ -220,7 +220,7 @@ def test_a_bad_or_old_signature_is_refused(wrong):
     headers = signed(body, **wrong) if wrong else {}
 
     with pytest.raises(CallbackSignatureError):
-        create_telnyx(CALLBACK_URL, public_key=PUBLIC_KEY).parse_receipts(
+        create_telnyx(CALLBACK_URL, public_key=PUBLIC_KEY).parse_callback(
             build_callback(body, headers=headers)
         )
 
@@ -232,7 +232,7 @@ def test_a_signature_that_is_none_is_refused(given):
     headers = signed(body) | {"telnyx-signature-ed25519": given}
 
     with pytest.raises(CallbackSignatureError):
-        create_telnyx(CALLBACK_URL, public_key=PUBLIC_KEY).parse_receipts(
+        create_telnyx(CALLBACK_URL, public_key=PUBLIC_KEY).parse_callback(
             build_callback(body, headers=headers)
         )
 
@@ -302,7 +302,7 @@ def test_we_accept_what_libsodium_signs():
     mac = key.sign(f"{NOW_SECONDS}|".encode() + body).signature
     headers = signed(body) | {"telnyx-signature-ed25519": base64.b64encode(mac).decode()}
 
-    (receipt,) = create_telnyx(CALLBACK_URL, public_key=PUBLIC_KEY).parse_receipts(
+    (receipt,) = create_telnyx(CALLBACK_URL, public_key=PUBLIC_KEY).parse_callback(
         build_callback(body, headers=headers)
     )
 

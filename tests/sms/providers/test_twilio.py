@@ -13,9 +13,9 @@ from twilio.rest import Client
 from otp_service.core.delivery import Fault, Receipt, RefusalScope, Refused
 from otp_service.core.secret import Secret
 from otp_service.sms.http_provider import HttpProvider, HttpReply
+from otp_service.sms.provider_callbacks import CallbackSignatureError
 from otp_service.sms.providers import Provider
 from otp_service.sms.providers.twilio import FAULT_TABLE, RECEIPT_STATUSES, Twilio, verify_signature
-from otp_service.sms.receipt_callbacks import CallbackSignatureError
 from tests.sms.providers.callback_builder import (
     CALLBACK_URL,
     INVALID_BODIES,
@@ -144,7 +144,7 @@ def test_every_status_is_a_receipt(name):
     """A message in transit is pending; a failure without a known code is the provider's."""
     means = RECEIPT_STATUSES[name]
 
-    (receipt,) = twilio().parse_receipts(signed(status(name)))
+    (receipt,) = twilio().parse_callback(signed(status(name)))
 
     assert Receipt(means, message_id=SID, is_signed=True) == receipt
 
@@ -164,7 +164,7 @@ def test_every_status_is_a_receipt(name):
 )
 def test_code_decides_whose_fault_it_was(code, means, reason):
     """It is kept only if it cannot be a phone number or a code (R68)."""
-    (receipt,) = twilio().parse_receipts(signed(status("undelivered", ("ErrorCode", code))))
+    (receipt,) = twilio().parse_callback(signed(status("undelivered", ("ErrorCode", code))))
 
     assert (means, reason) == (receipt.status, receipt.reason)
 
@@ -192,7 +192,7 @@ def test_port_may_be_signed_or_not(told, known):
     """Twilio is not sure of it itself, and its SDK tries both."""
     callback = signed(status("sent"), url=told)
 
-    assert twilio().parse_receipts(msgspec.structs.replace(callback, url=known))
+    assert twilio().parse_callback(msgspec.structs.replace(callback, url=known))
 
 
 @pytest.mark.parametrize(
@@ -212,7 +212,7 @@ def test_port_may_be_signed_or_not(told, known):
 def test_wrong_signature_is_refused(forged):
     """None, another token's, of other fields, of another address or port."""
     with pytest.raises(CallbackSignatureError):
-        twilio().parse_receipts(forged)
+        twilio().parse_callback(forged)
 
 
 def move_boundary(callback, was, becomes):
@@ -239,10 +239,10 @@ FAILED = [("ErrorCode", "21211"), ("From", "Example"), ("MessageSid", SID)]
 def test_a_signed_text_has_one_reading(was, becomes):
     """21211 is the recipient's fault; without it another message would be sent."""
     callback = signed([("AccountSid", ACCOUNT), *FAILED, ("MessageStatus", "failed")])
-    assert "permanent-failure" == twilio().parse_receipts(callback)[0].status
+    assert "permanent-failure" == twilio().parse_callback(callback)[0].status
 
     with pytest.raises(CallbackSignatureError):
-        twilio().parse_receipts(move_boundary(callback, was, becomes))
+        twilio().parse_callback(move_boundary(callback, was, becomes))
 
 
 def test_no_field_can_be_moved_into_the_signed_address():
@@ -254,17 +254,17 @@ def test_no_field_can_be_moved_into_the_signed_address():
         url=f"{url}ErrorCode21211FromExample",
         body=callback.body.replace(b"ErrorCode=21211&From=Example&", b""),
     )
-    assert "permanent-failure" == twilio().parse_receipts(callback)[0].status
+    assert "permanent-failure" == twilio().parse_callback(callback)[0].status
 
     with pytest.raises(CallbackSignatureError):
-        twilio().parse_receipts(moved)
+        twilio().parse_callback(moved)
 
 
 def test_fields_that_twilio_adds_later_are_no_forgery():
     """Twilio documents that it adds some."""
     pairs = status("delivered", ("NewOfNextYear", "Error 21211"), ("ErrorMessage", "Sent: 7"))
 
-    (receipt,) = twilio().parse_receipts(signed(pairs))
+    (receipt,) = twilio().parse_callback(signed(pairs))
 
     assert "delivered" == receipt.status
 
@@ -288,7 +288,7 @@ def test_a_webhooks_rule_signs_with_a_shared_key(algorithm, auth_token):
         api_secret=Secret("s3"),
     )
 
-    (receipt,) = settings.parse_receipts(sign_by_rule(status("delivered"), algorithm))
+    (receipt,) = settings.parse_callback(sign_by_rule(status("delivered"), algorithm))
 
     assert Receipt("delivered", message_id=SID, is_signed=True) == receipt
     assert [] == settings.find_errors()
@@ -319,7 +319,7 @@ def test_a_webhooks_rule_signs_with_a_shared_key(algorithm, auth_token):
 def test_each_key_signs_its_own_callbacks_only(callback, keys):
     """A caller does not choose which key or hash is weak enough."""
     with pytest.raises(CallbackSignatureError):
-        twilio(**keys).parse_receipts(callback)
+        twilio(**keys).parse_callback(callback)
 
 
 def test_a_receipt_may_come_by_get():
@@ -328,7 +328,7 @@ def test_a_receipt_may_come_by_get():
     signature = RequestValidator("12345").compute_signature(url, {})
     callback = build_callback(b"", url=url, method="GET", x_twilio_signature=signature)
 
-    (receipt,) = twilio().parse_receipts(callback)
+    (receipt,) = twilio().parse_callback(callback)
 
     assert Receipt("delivered", message_id=SID, is_signed=True) == receipt
 
@@ -337,15 +337,15 @@ def test_sdk_agrees_on_what_we_check():
     """A value that is given twice counts once, and empty ones count (RequestValidator)."""
     pairs = [("To", "+44 1&2=3"), ("Empty", ""), ("MessageSid", SID), ("MessageStatus", "sent")]
 
-    assert twilio().parse_receipts(signed(pairs))
-    assert twilio().parse_receipts(
+    assert twilio().parse_callback(signed(pairs))
+    assert twilio().parse_callback(
         msgspec.structs.replace(signed(pairs), body=signed([*pairs, *pairs]).body)
     )
 
 
 def test_without_the_token_receipts_are_not_signed():
     """A key alone opens the account, but checks nothing: then the address has to be trusted."""
-    (receipt,) = twilio(auth_token=None).parse_receipts(build_callback(status("delivered")))
+    (receipt,) = twilio(auth_token=None).parse_callback(build_callback(status("delivered")))
 
     assert not receipt.is_signed
 

@@ -21,6 +21,11 @@ from otp_service.core.delivery import (
 from otp_service.core.keys import create_single_key_ring
 from otp_service.core.secret import Secret
 from otp_service.sms.http_provider import HttpProvider, HttpReply
+from otp_service.sms.provider_callbacks import (
+    Callback,
+    CallbackSignatureError,
+    CallbackUrls,
+)
 from otp_service.sms.providers import Provider
 from otp_service.sms.providers.vonage import (
     FAULT_TABLE,
@@ -28,11 +33,6 @@ from otp_service.sms.providers.vonage import (
     RECEIPT_STATUSES,
     Vonage,
     verify_signature,
-)
-from otp_service.sms.receipt_callbacks import (
-    Callback,
-    CallbackSignatureError,
-    CallbackUrls,
 )
 from tests.sms.providers.callback_builder import (
     CALLBACK_URL,
@@ -185,7 +185,7 @@ def test_every_status_is_a_receipt(name):
     """A buffered or unknown status is pending; an expired message met a phone that was off."""
     means = RECEIPT_STATUSES[name]
 
-    (news,) = vonage().parse_receipts(build_callback(receipt(status=name, err_code="99")))
+    (news,) = vonage().parse_callback(build_callback(receipt(status=name, err_code="99")))
 
     failed = means.endswith("failure")
     assert Receipt(means, "a&b=c", "0A01", "99" if failed else None, is_signed=True) == news
@@ -204,7 +204,7 @@ def test_every_status_is_a_receipt(name):
 )
 def test_code_decides_whose_fault_it_was(code, means, reason):
     """Codes of receipts are not those of replies: 7 is a busy phone here."""
-    (news,) = vonage().parse_receipts(build_callback(receipt(status="failed", err_code=code)))
+    (news,) = vonage().parse_callback(build_callback(receipt(status="failed", err_code=code)))
 
     assert (means, reason) == (news.status, news.reason)
 
@@ -221,7 +221,7 @@ def test_sdk_signs_what_we_check(method):
         build_callback(url=f"https://otp.example/cb?{urlencode(fields)}", method="GET"),
         build_callback(url=f"{CALLBACK_URL}&{urlencode(fields)}", method="GET"),
     ):
-        assert [Receipt("delivered", "a&b=c", "0A01", is_signed=True)] == ours.parse_receipts(
+        assert [Receipt("delivered", "a&b=c", "0A01", is_signed=True)] == ours.parse_callback(
             callback
         )
 
@@ -263,7 +263,7 @@ def test_known_hash():
 def test_wrong_signature_is_refused(fields):
     """None, of other fields, by another method, too old, or of another clock."""
     with pytest.raises(CallbackSignatureError):
-        vonage().parse_receipts(build_callback(fields))
+        vonage().parse_callback(build_callback(fields))
 
 
 def test_what_is_not_signed_is_not_read():
@@ -272,7 +272,7 @@ def test_what_is_not_signed_is_not_read():
     auth = Auth(api_key="abcd1234", signature_secret="signs", signature_method="sha256")
     query = urlencode(fields | {"sig": auth.sign_params(dict(fields)), "reference": "x"})
 
-    (news,) = vonage().parse_receipts(build_callback(url=f"{CALLBACK_URL}&{query}", method="GET"))
+    (news,) = vonage().parse_callback(build_callback(url=f"{CALLBACK_URL}&{query}", method="GET"))
 
     assert "" == news.reference
 
@@ -281,7 +281,7 @@ def test_without_the_secret_receipts_are_not_signed():
     """Vonage delivers them in this form by default."""
     fields = {name: value for name, value in receipt().items() if name not in {"sig", "timestamp"}}
 
-    (news,) = vonage(signature_secret=None).parse_receipts(build_callback(fields))
+    (news,) = vonage(signature_secret=None).parse_callback(build_callback(fields))
 
     assert Receipt("delivered", "a&b=c", "0A01") == news
 
@@ -306,7 +306,7 @@ def test_a_signed_text_has_one_reading(method, removed, name, value):
         whole = build_callback(b"", url=url, method="GET")
 
     with pytest.raises(CallbackSignatureError):
-        vonage().parse_receipts(whole)
+        vonage().parse_callback(whole)
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])

@@ -14,9 +14,9 @@ from vonage_messages import Sms
 from otp_service.core.delivery import Fault, Receipt, RefusalScope, Refused
 from otp_service.core.secret import Secret
 from otp_service.sms.http_provider import HttpProvider, HttpReply
+from otp_service.sms.provider_callbacks import CallbackSignatureError
 from otp_service.sms.providers import Provider
 from otp_service.sms.providers.vonage_messages import FAULT_TABLE, RECEIPT_STATUSES, VonageMessages
-from otp_service.sms.receipt_callbacks import CallbackSignatureError
 from tests.sms.providers.callback_builder import (
     CALLBACK_URL,
     INVALID_BODIES,
@@ -115,7 +115,7 @@ def test_every_status_is_a_receipt(name):
     """Submitted is pending; undeliverable is an outage of theirs."""
     means = RECEIPT_STATUSES[name]
 
-    (news,) = messages().parse_receipts(signed(NEWS | {"status": name}))
+    (news,) = messages().parse_callback(signed(NEWS | {"status": name}))
 
     assert Receipt(means, "ref-3f9", UUID, is_signed=True) == news
 
@@ -133,7 +133,7 @@ def test_every_status_is_a_receipt(name):
 )
 def test_code_decides_whose_fault_it_was(error, means, reason):
     """In each of the forms that callbacks have been seen in, and never with prose (R68)."""
-    (news,) = messages().parse_receipts(signed(NEWS | {"status": "rejected", "error": error}))
+    (news,) = messages().parse_callback(signed(NEWS | {"status": "rejected", "error": error}))
 
     assert (means, reason) == (news.status, news.reason)
 
@@ -170,20 +170,20 @@ def test_sdk_checks_what_our_tests_sign():
 def test_wrong_token_is_refused(forged):
     """None, of another key, algorithm, body, issuer, account or time, or no token at all."""
     with pytest.raises(CallbackSignatureError):
-        messages().parse_receipts(forged)
+        messages().parse_callback(forged)
 
 
 def test_algorithm_is_pinned():
     """Also one that is signed with our secret by another algorithm is refused."""
     with pytest.raises(CallbackSignatureError):
-        messages(signature_secret=Secret(SECRET * 2)).parse_receipts(
+        messages(signature_secret=Secret(SECRET * 2)).parse_callback(
             signed(NEWS, by=SECRET * 2, algorithm="HS384")
         )
 
 
 def test_without_the_secret_receipts_are_not_signed():
     """Then the address has to be trusted."""
-    (news,) = messages(signature_secret=None).parse_receipts(build_callback(NEWS))
+    (news,) = messages(signature_secret=None).parse_callback(build_callback(NEWS))
 
     assert Receipt("delivered", "ref-3f9", UUID) == news
 

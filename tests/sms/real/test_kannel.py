@@ -8,9 +8,9 @@ import pytest
 from otp_service.core.delivery import Accepted, Fault, Receipt, RefusalScope, Refused
 from otp_service.core.secret import Secret
 from otp_service.sms.http_provider import HttpProvider
+from otp_service.sms.provider_callbacks import Callback
 from otp_service.sms.providers.inbox import Inbox
 from otp_service.sms.providers.kannel import Kannel as Dialect
-from otp_service.sms.receipt_callbacks import Callback
 from otp_service.sms.router import (
     LocalProviderHealth,
     ProviderDependencies,
@@ -76,8 +76,8 @@ async def test_code_arrives_and_is_reported(kannel, gateway, transport, message)
     taken, delivered = await reported(gateway, "token=a%2Bb%C3%A9%25d&")
 
     assert Accepted() == reply
-    assert [Receipt("pending")] == dialect(kannel).parse_receipts(taken)
-    (receipt,) = dialect(kannel).parse_receipts(delivered)
+    assert [Receipt("pending")] == dialect(kannel).parse_callback(taken)
+    (receipt,) = dialect(kannel).parse_callback(delivered)
     assert ("delivered", None) == (receipt.status, receipt.reason)
     assert receipt.message_id
 

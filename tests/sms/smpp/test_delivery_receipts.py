@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from otp_service.core.delivery import Receipt
-from otp_service.sms.receipt_callbacks import SkippedEvent
+from otp_service.sms.provider_callbacks import SkippedEvent
 from otp_service.sms.smpp.delivery_receipts import (
     MESSAGE_PAYLOAD,
     MESSAGE_STATE,

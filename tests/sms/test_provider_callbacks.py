@@ -3,11 +3,11 @@
 import msgspec
 import pytest
 
-from otp_service.sms.receipt_callbacks import (
+from otp_service.sms.provider_callbacks import (
     Callback,
-    UnreadableReceipt,
-    convert_receipt,
-    decode_receipt,
+    UnreadableCallback,
+    convert_callback,
+    decode_callback,
 )
 
 
@@ -26,7 +26,7 @@ def build_callback(body: bytes) -> Callback:
 @pytest.mark.parametrize("member", ["text", "form"])
 def test_a_body_that_is_not_utf8_is_unreadable(member):
     """Also where a signature is computed over its text."""
-    with pytest.raises(UnreadableReceipt):
+    with pytest.raises(UnreadableCallback):
         getattr(build_callback(b"\xff\xfe"), member)
 
 
@@ -35,18 +35,18 @@ def test_a_body_that_is_not_utf8_is_unreadable(member):
 )
 def test_json_of_another_form_is_unreadable(body):
     """Missing members, other types, and nesting without end (R68: without a word of it)."""
-    with pytest.raises(UnreadableReceipt) as raised:
+    with pytest.raises(UnreadableCallback) as raised:
         build_callback(body).decode_json(Report)
 
     assert "" == str(raised.value)
-    with pytest.raises(UnreadableReceipt):
-        decode_receipt(body, Report)
+    with pytest.raises(UnreadableCallback):
+        decode_callback(body, Report)
 
 
 def test_a_form_without_a_required_field_is_unreadable():
     """And one with it is a struct."""
     callback = build_callback(b"id=m-1&status=sent&more=x")
 
-    assert Report("m-1", "sent") == convert_receipt(callback.form, Report)
-    with pytest.raises(UnreadableReceipt):
-        convert_receipt(build_callback(b"status=sent").form, Report)
+    assert Report("m-1", "sent") == convert_callback(callback.form, Report)
+    with pytest.raises(UnreadableCallback):
+        convert_callback(build_callback(b"status=sent").form, Report)

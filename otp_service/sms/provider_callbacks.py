@@ -1,4 +1,4 @@
-"""Requests of providers to /v1/callbacks, and the addresses with tokens that we give for them."""
+"""Requests of providers: receipts and messages from phones, and the addresses with tokens for receipts."""
 
 import hmac
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import msgspec
 
 from otp_service.core.delivery import Receipt
+from otp_service.core.inbound import InboundMessage
 from otp_service.core.keys import Key, KeyRing
 
 
@@ -23,8 +24,8 @@ class CallbackSignatureError(Exception):
     """The signature or the token is missing, wrong or older than allowed: 401."""
 
 
-class UnreadableReceipt(Exception):  # named for what the vendor sent
-    """The callback is not in the vendor's format, or is a receipt that lacks something: 400.
+class UnreadableCallback(Exception):  # named for what the vendor sent
+    """The callback is not in the vendor's format, or is a receipt or a message that lacks something: 400.
 
     Raised where a callback is decoded, and nowhere else. Any other exception of a dialect is a bug
     of ours: 500, and logged.
@@ -32,13 +33,13 @@ class UnreadableReceipt(Exception):  # named for what the vendor sent
 
 
 class SkippedEvent(StrEnum):
-    """A part of a callback without a receipt: it is acknowledged and counted, and has no effect.
+    """A part of a callback that is neither a receipt nor a message: it is acknowledged, counted and dropped.
 
     The value is the `reason` of the metric (telemetry.labels.CALLBACK_REASONS).
     """
 
     OTHER = "other"
-    """An inbound message, or an event or status that this dialect does not know.
+    """An event or status that this dialect does not know.
 
     Vendors add some, and pause an address that answers them with 400.
     """
@@ -46,7 +47,7 @@ class SkippedEvent(StrEnum):
     """A receipt of a batch that lacks something; the others of the batch count."""
 
 
-CallbackPart = Receipt | SkippedEvent
+CallbackPart = Receipt | InboundMessage | SkippedEvent
 
 
 class Callback(msgspec.Struct, frozen=True, dict=True):
@@ -76,48 +77,48 @@ class Callback(msgspec.Struct, frozen=True, dict=True):
 
     @cached_property
     def text(self) -> str:
-        """The body as UTF-8. Raises UnreadableReceipt."""
+        """The body as UTF-8. Raises UnreadableCallback."""
         try:
             return self.body.decode()
         except UnicodeDecodeError:
-            raise UnreadableReceipt from None
+            raise UnreadableCallback from None
 
     @cached_property
     def form(self) -> dict[str, str]:
-        """The fields of a form; the last one of a name. Raises UnreadableReceipt."""
+        """The fields of a form; the last one of a name. Raises UnreadableCallback."""
         return dict(parse_qsl(self.text, keep_blank_values=True))
 
     @cached_property
     def fields(self) -> dict[str, str]:
-        """The fields of a form, or of the address without a form. Raises UnreadableReceipt if none."""
+        """The fields of a form, or of the address without a form. Raises UnreadableCallback if none."""
         if self.method == "GET" or not self.body:
             return self.query_fields
         if "=" not in self.text:
-            raise UnreadableReceipt
+            raise UnreadableCallback
         return self.form
 
     @property
     def query_fields(self) -> dict[str, str]:
-        """The parameters of the address. Raises UnreadableReceipt if it has no other than ours."""
+        """The parameters of the address. Raises UnreadableCallback if it has no other than ours."""
         if not self.query.keys() - {"ref", "token"}:
-            raise UnreadableReceipt
+            raise UnreadableCallback
         return self.query
 
     @cached_property
     def json(self) -> Any:
-        """The body as JSON. Raises UnreadableReceipt."""
-        return decode_receipt(self.body, Any)
+        """The body as JSON. Raises UnreadableCallback."""
+        return decode_callback(self.body, Any)
 
     def decode_json(self, struct_type: type[StructT]) -> StructT:
-        """Return the body as this struct. Raises UnreadableReceipt."""
-        return decode_receipt(self.body, struct_type)
+        """Return the body as this struct. Raises UnreadableCallback."""
+        return decode_callback(self.body, struct_type)
 
     @cached_property
     def flat_fields(self) -> dict[str, str]:
-        """The scalar members of a JSON object, or else `fields`. Raises UnreadableReceipt."""
+        """The scalar members of a JSON object, or else `fields`. Raises UnreadableCallback."""
         if self.method == "GET" or not self.body.startswith(b"{"):
             return self.fields
-        members = decode_receipt(self.body, dict[str, Any])
+        members = decode_callback(self.body, dict[str, Any])
         scalars = (
             (name, each) for name, each in members.items() if isinstance(each, str | int | float)
         )
@@ -127,11 +128,11 @@ class Callback(msgspec.Struct, frozen=True, dict=True):
         """Return the body as this struct: an empty one for any other object of JSON.
 
         Only its type makes an event a receipt, and vendors add events of other forms. Raises
-        UnreadableReceipt for a body that is no object of JSON.
+        UnreadableCallback for a body that is no object of JSON.
         """
         try:
             return self.decode_json(struct_type)
-        except UnreadableReceipt:
+        except UnreadableCallback:
             self.decode_json(dict[str, msgspec.Raw])
             return struct_type()
 
@@ -143,23 +144,27 @@ class Callback(msgspec.Struct, frozen=True, dict=True):
             raise CallbackSignatureError
 
 
-class ReceiptDialect(Protocol):
-    """The part of a dialect that reads receipts."""
+class CallbackDialect(Protocol):
+    """The part of a dialect that reads callbacks."""
 
     @property
     def acknowledgement(self) -> tuple[int, bytes]:
         """The status and body that the vendor expects as an answer."""
 
-    def find_certificate_url(self, callback: Callback) -> str | None:
-        """Return the address of the certificate that `parse_receipts` needs, if any.
+    @property
+    def inbound_acknowledgement(self) -> tuple[int, bytes]:
+        """The same at /v1/inbound: nothing in it may be sent to the phone."""
 
-        Raises as `parse_receipts` does, so that nothing is fetched for a callback that is refused.
+    def find_certificate_url(self, callback: Callback) -> str | None:
+        """Return the address of the certificate that `parse_callback` needs, if any.
+
+        Raises as `parse_callback` does, so that nothing is fetched for a callback that is refused.
         """
 
-    def parse_receipts(self, callback: Callback) -> Sequence[CallbackPart]:
-        """Return the receipts of a callback, and what it has instead of one.
+    def parse_callback(self, callback: Callback) -> Sequence[CallbackPart]:
+        """Return the receipts and messages of a callback, and what it has instead of one.
 
-        Raises CallbackSignatureError, and UnreadableReceipt for what the vendor sent wrongly.
+        Raises CallbackSignatureError, and UnreadableCallback for what the vendor sent wrongly.
         """
 
 
@@ -200,20 +205,20 @@ class CallbackUrls:
         return reference
 
 
-def decode_receipt(body: bytes | str | msgspec.Raw, struct_type: type[StructT]) -> StructT:
-    """Return the JSON of a receipt as this struct. Raises UnreadableReceipt."""
+def decode_callback(body: bytes | str | msgspec.Raw, struct_type: type[StructT]) -> StructT:
+    """Return the JSON of a receipt as this struct. Raises UnreadableCallback."""
     try:
         return msgspec.json.decode(body, type=struct_type)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        raise UnreadableReceipt from None
+        raise UnreadableCallback from None
 
 
-def convert_receipt(fields: Mapping[str, str], struct_type: type[StructT]) -> StructT:
-    """Return the form or query of a receipt as this struct. Raises UnreadableReceipt."""
+def convert_callback(fields: Mapping[str, str], struct_type: type[StructT]) -> StructT:
+    """Return the form or query of a receipt as this struct. Raises UnreadableCallback."""
     try:
         return msgspec.convert(fields, struct_type)
     except msgspec.ValidationError:
-        raise UnreadableReceipt from None
+        raise UnreadableCallback from None
 
 
 def parse_batch(
@@ -225,8 +230,8 @@ def parse_batch(
 
     def parse_raw(item: msgspec.Raw) -> CallbackPart:
         try:
-            return parse_item(decode_receipt(item, struct_type))
-        except UnreadableReceipt:
+            return parse_item(decode_callback(item, struct_type))
+        except UnreadableCallback:
             return SkippedEvent.UNREADABLE
 
     return [parse_raw(item) for item in items]

@@ -26,6 +26,7 @@ from otp_service.clock import now_ms
 from otp_service.core.admission import AdmissionControl, count_hash_slots
 from otp_service.core.delivery import Receipt
 from otp_service.core.errors import StoreUnavailable
+from otp_service.core.inbound import InboundMessage, InboundResult
 from otp_service.core.prepared_codes import count_prepared_codes
 from otp_service.core.timestamps import SECOND_MS
 from otp_service.hashing import ARGON2_CFFI, ArgonPool, MeasuredEngine, choose_engine
@@ -246,14 +247,31 @@ class Application:
             resend = self.service.auto_resend(caller, provider, reference, sleep)
             self.background_calls.start_detached(resend)
 
+    async def _handle_session_inbound(self, provider: str, message: InboundMessage) -> None:
+        """Handle a message from the provider's own connection, which authenticates it."""
+        operation_id = factories.RANDOM_SOURCE.generate_operation_id()
+        caller = Caller.without_tenant(f"session-{provider}", operation_id)
+        await self.handle_inbound(caller, provider, message)
+
+    async def handle_inbound(self, caller: Caller, provider: str, message: InboundMessage) -> None:
+        """Handle and count a message from a phone that only this provider can have passed on.
+
+        Raises StoreUnavailable: the provider has to bring the message again.
+        """
+        del caller, message  # the handler comes with the do-not-send list of persons
+        self.access_counter.count_inbound_message(provider, InboundResult.OTHER)
+
     def _create_providers(self) -> dict[str, SmsProvider]:
         on_receipt: Callable[[str, Receipt], Awaitable[None]] = self._handle_session_receipt
+        on_inbound: Callable[[str, InboundMessage], Awaitable[None]] = self._handle_session_inbound
         if self.tracing:
             on_receipt = self.tracing.trace_as_root("receipt", on_receipt)
+            on_inbound = self.tracing.trace_as_root("inbound", on_inbound)
         dependencies = ProviderDependencies(
             self.transport,
             now_ms,
             on_receipt,
+            on_inbound,
             message_ids=RedisMessageIdIndex(self.store),
             inbox=self.inbox,
             count_skipped_event=self.access_counter.count_callback,

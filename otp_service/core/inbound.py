@@ -38,3 +38,26 @@ class InboundMessage(msgspec.Struct, frozen=True):
 
     def __rich_repr__(self) -> list[tuple[str, object]]:
         return [("id", self.id)]  # msgspec's own would show the fields
+
+
+class InboundResult(StrEnum):
+    """What came of a message: the `result` of the metric `otp_inbound_messages_total`.
+
+    Only OPTED_OUT, OPTED_IN and HELP write anything: an event, in one commit with its change.
+    """
+
+    OPTED_OUT = "opted_out"
+    OPTED_IN = "opted_in"
+    HELP = "help"
+    UNCHANGED = "unchanged"
+    """It repeats what is already so, or is a START of a number without an opt-out."""
+    OTHER = "other"
+    """It is no keyword."""
+    UNEXPECTED = "unexpected"
+    """A keyword of a number to which this provider submitted nothing in 30 days: maybe forged."""
+    INVALID_SENDER = "invalid_sender"
+    """A keyword of a sender that is no number of a person, such as a short code."""
+
+
+FORGERY_RESULTS = (InboundResult.UNEXPECTED, InboundResult.INVALID_SENDER)
+"""They write nothing each, and are counted over a minute in one event (`callback.rejected`)."""

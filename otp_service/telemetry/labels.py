@@ -9,6 +9,7 @@ import phonenumbers
 
 from otp_service.core.delivery import OPTED_OUT_REASON
 from otp_service.core.errors import OtpError
+from otp_service.core.inbound import FORGERY_RESULTS, InboundResult
 
 
 OTHER_LABEL: Final = "other"
@@ -26,6 +27,8 @@ HOOK_RESULTS: Final = frozenset(
 """`late` was answered as accepted, while the message was still being sent."""
 CALLBACK_REASONS: Final = frozenset({"signature", "unreadable", "internal", OTHER_LABEL})
 """`other` is accepted: something else than a receipt (sms.provider_callbacks.SkippedEvent)."""
+
+INBOUND_RESULTS: Final = frozenset(InboundResult)
 
 # Digits occur only in the version, so that no path with an id or a number is taken for a template.
 _ROUTE_TEMPLATE: Final = re.compile(r"/|(?:/(?:v\d|[A-Za-z._-]{1,32}|\{[a-z_:]{1,40}\}))+")
@@ -55,7 +58,8 @@ EVENT_REASONS: Final = frozenset(
         *_iterate_error_reasons(),
         *ACCESS_REASONS,
         *CALLBACK_REASONS,
-        *("country", "type", "fictitious", "blocked", "unblocked"),
+        *FORGERY_RESULTS,
+        *("country", "type", "fictitious", "blocked", "unblocked", "opted_out"),
         *("by_tenant", "by_operator", "delivery_failed", "started", "stopped", "reload_refused"),
         # The reasons that this service gives for a provider; a provider's own codes are unbounded.
         *("deadline", "internal", "unreadable", "reply-too-big", "redirect", "no-message-id"),

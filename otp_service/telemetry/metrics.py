@@ -34,6 +34,7 @@ from otp_service.telemetry.labels import (
     EVENT_REASONS,
     HOOK_RESULTS,
     HTTP_METHODS,
+    INBOUND_RESULTS,
     label_or_other,
     route_or_other,
 )
@@ -151,6 +152,12 @@ class Metrics:
         """Count a receipt; `status` is `unknown` if its message is unknown."""
         self._receipts(label_or_other(self._providers, provider), status).inc()
 
+    def count_inbound_message(self, provider: str, result: str) -> tuple[str, str]:
+        """Count a message from a phone; return provider and result as restricted label values."""
+        labels = label_or_other(self._providers, provider), label_or_other(INBOUND_RESULTS, result)
+        self._inbound_messages(*labels).inc()
+        return labels
+
     def count_conversion(self, provider: str, country: str) -> None:
         """Count a verified challenge for the provider that `core.conversion` credits."""
         self._conversions(
@@ -223,6 +230,8 @@ class Metrics:
         text = "Messages submitted to providers."
         self._submissions = add("otp_submissions", text, "provider", "outcome", "fault", "scope")
         self._receipts = add("otp_receipts", "Receipts from providers.", "provider", "status")
+        text = "Messages from phones, by what came of them."
+        self._inbound_messages = add("otp_inbound_messages", text, "provider", "result")
         text = "Verified challenges, by provider of the newest message."
         self._conversions = add("otp_conversions", text, "provider", "country")
         text = "Attempts with a sealed token, by the key that sealed it."

@@ -4,6 +4,7 @@ import logging
 from collections import Counter
 from typing import Final
 
+from otp_service.core.inbound import FORGERY_RESULTS, InboundResult
 from otp_service.telemetry.labels import OTHER_LABEL
 from otp_service.telemetry.metrics import Metrics
 
@@ -36,7 +37,7 @@ class RequestLog:
 
 
 class DeniedAccessCounter:
-    """Counts denied calls and rejected callbacks.
+    """Counts denied calls, rejected callbacks and messages from phones.
 
     An event for each call would let an unauthenticated caller fill the audit log.
     """
@@ -59,12 +60,18 @@ class DeniedAccessCounter:
         if reason != OTHER_LABEL:
             self._rejected_callbacks[labels] += 1
 
+    def count_inbound_message(self, provider: str, result: InboundResult) -> None:
+        """Count a message from a phone. A keyword that may be forged is also in an event."""
+        labels = self._metrics.count_inbound_message(provider, result)
+        if result in FORGERY_RESULTS:
+            self._rejected_callbacks[labels] += 1
+
     def drain_calls(self) -> dict[str, int]:
         """Return the calls since the last drain, by reason."""
         counts, self._denied_calls = self._denied_calls, Counter()
         return dict(counts)
 
     def drain_callbacks(self) -> dict[tuple[str, str], int]:
-        """Return the refused callbacks since the last drain, by provider and reason."""
+        """Return the refused callbacks and keywords since the last drain, by provider and reason."""
         counts, self._rejected_callbacks = self._rejected_callbacks, Counter()
         return dict(counts)

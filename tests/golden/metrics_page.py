@@ -12,6 +12,7 @@ from otp_service.telemetry.labels import (
     EVENT_REASONS,
     HOOK_RESULTS,
     HTTP_METHODS,
+    INBOUND_RESULTS,
     OTHER_LABEL,
 )
 from otp_service.telemetry.metrics import ARCHIVE_METRICS, Metrics
@@ -41,6 +42,7 @@ def format_metrics_page() -> str:
     metrics.count_event(event)
     metrics.count_submission(Submission.from_reply("twilio", refused, at=0, milliseconds=40))
     metrics.count_receipt("twilio", "delivered")
+    metrics.count_inbound_message("twilio", "opted_out")
     metrics.count_conversion("twilio", "GB")
     metrics.count_token_attempt(Factor.AUTHENTICATOR, "a1")
     metrics.set_archive_metrics(**dict.fromkeys(ARCHIVE_METRICS, 1.0))
@@ -72,6 +74,7 @@ def format_label_values() -> str:
         "reason of a call without access": ACCESS_REASONS,
         "reason of a callback": CALLBACK_REASONS,
         "result of a request to a hook": HOOK_RESULTS,
+        "result of a message from a phone": INBOUND_RESULTS,
         "any other": {OTHER_LABEL},
     }
     return "".join(f"{name}: {' '.join(sorted(values))}\n" for name, values in sets.items())

@@ -41,6 +41,7 @@ from otp_service.core.errors import (
     StoreTampered,
     StoreUnavailable,
 )
+from otp_service.core.inbound import InboundResult
 from otp_service.core.limits import Limit, LimitRefusal, Window
 from otp_service.core.prepared_codes import HashedCode
 from otp_service.telemetry.labels import EVENT_REASONS, HTTP_METHODS
@@ -454,6 +455,20 @@ def test_refused_callbacks_are_counted_by_provider_until_they_are_drained(metric
     assert {} == access.drain_callbacks()
     labels = {"provider": "p1", "reason": "signature"}
     assert 2 == value(metrics, "otp_callbacks_rejected_total", **labels)
+
+
+def test_messages_from_phones_are_counted_and_only_what_may_be_forged_becomes_an_event(metrics):
+    """A flood of forged senders is one number a minute, and an ordinary message is none."""
+    access = telemetry.DeniedAccessCounter(metrics)
+    for result in (*InboundResult, InboundResult.UNEXPECTED):
+        access.count_inbound_message("p1", result)
+
+    counted = {
+        result: value(metrics, "otp_inbound_messages_total", provider="p1", result=result)
+        for result in InboundResult
+    }
+    assert dict.fromkeys(InboundResult, 1) | {InboundResult.UNEXPECTED: 2} == counted
+    assert {("p1", "unexpected"): 2, ("p1", "invalid_sender"): 1} == access.drain_callbacks()
 
 
 # ---------------------------------------------------------------------- metrics

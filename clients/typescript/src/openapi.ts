@@ -460,6 +460,9 @@ export interface components {
              * @example delivery.sent
              * @example log.archive
              * @example log.epoch
+             * @example number.help_requested
+             * @example number.opted_in
+             * @example number.opted_out
              * @example otp.attempted
              * @example otp.blocklist
              * @example otp.canceled
@@ -491,7 +494,7 @@ export interface components {
             type: string;
             /** @description The event's id, 128 random bits; copies of one event share it. */
             id: string;
-            /** @description The calling application; absent for the command line and for unauthenticated calls. */
+            /** @description The calling application, or whose message a person answered; absent for the command line, unauthenticated calls and opt-outs from all tenants. */
             tenant?: string;
             /** @description The API key's id, `cli`, `callback-PROVIDER` or `session-PROVIDER`. */
             key_id?: string;
@@ -565,6 +568,10 @@ export interface components {
             send?: number;
             /** @description The provider that got the message, or sent the callback. */
             provider?: string;
+            /** @description Our number or name that the person answered. */
+            own_number?: string;
+            /** @description What the message from the phone means: `stop`, `start`, `help`. */
+            keyword?: string;
             /** @description How long the provider took to reply. */
             milliseconds?: number;
             /** @description What caused the failure: `recipient`, `provider`, `unknown`. */
@@ -581,7 +588,7 @@ export interface components {
             repeated?: boolean;
             /** @description The state of the circuit breaker: `open`, `closed`. */
             state?: string;
-            /** @description Calls in that minute; authenticators that a command imported or exported. */
+            /** @description Calls, callbacks or messages in that minute; authenticators that a command imported or exported. */
             count?: number;
             /** @description The key in Redis of the record with the invalid MAC. */
             record?: string;

@@ -26,7 +26,7 @@ UNMAPPED_FIELDS: Final = frozenset(
         *("send", "fault", "about", "state", "status", "trusted", "attempts_left", "repeated"),
         *("record", "missing", "seal", "claimed", "length", "by"),
         *("authenticator", "recovery_set", "sealed_under", "codes_left"),
-        *("expires_at", "prefix", "client_ip_changed"),
+        *("expires_at", "prefix", "client_ip_changed", "own_number", "keyword"),
     }
 )
 """Members that both formats export outside their own fields."""

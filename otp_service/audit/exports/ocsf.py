@@ -129,7 +129,7 @@ def _build_class_fields(record: ExportRecord) -> dict[str, Any]:
             service = {"service": PRODUCT_INFO, "auth_factors": [factor]}
             return service | _build_user(record) | verified
         case 3001:
-            return {**_build_user(record), "actor": _build_actor(record)}
+            return {**_build_account(record), "actor": _build_actor(record)}
         case 6003:
             return _build_api_activity(record)
         case _:
@@ -145,6 +145,14 @@ def _build_user(record: ExportRecord) -> dict[str, Any]:
         org={"uid": tenant} if tenant else None,
     )
     return _drop_none(user=user, src_endpoint={"ip": address, "uid": address} if address else None)
+
+
+def _build_account(record: ExportRecord) -> dict[str, Any]:
+    """Return the changed user, and the provider that passed the message of the person on."""
+    user, provider = _build_user(record), record.get_field("provider")
+    if provider is None:
+        return user
+    return {**user, "src_endpoint": user.get("src_endpoint", {}) | {"svc_name": provider}}
 
 
 def _build_actor(record: ExportRecord) -> dict[str, Any]:

@@ -32,6 +32,12 @@ from otp_service.core.events.challenge_events import (
 )
 from otp_service.core.events.event import Event, EventFields
 from otp_service.core.events.event_types import EVENT_TYPES, FOLDABLE_EVENTS, GRANT_EVENTS
+from otp_service.core.events.number_events import (
+    HelpRequested,
+    KeywordReceived,
+    NumberOptedIn,
+    NumberOptedOut,
+)
 from otp_service.core.events.operator_events import (
     AuditLookup,
     BlocklistChanged,
@@ -114,14 +120,18 @@ __all__ = [
     "EpochStarted",
     "Event",
     "EventFields",
+    "HelpRequested",
     "IssueDenied",
     "Issued",
+    "KeywordReceived",
     "LimitReset",
     "Locked",
     "MessageRefused",
     "MessageReported",
     "MessageTaken",
     "NumberErased",
+    "NumberOptedIn",
+    "NumberOptedOut",
     "ProviderFailed",
     "RecoveryAttempted",
     "RecoveryCodeUsed",

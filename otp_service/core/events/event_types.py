@@ -10,6 +10,7 @@ from typing import Final
 from otp_service.core.events import (
     authenticator_events,
     challenge_events,
+    number_events,
     operator_events,
     recovery_events,
     send_events,
@@ -23,6 +24,7 @@ EVENT_MODULES: Final = (
     challenge_events,
     authenticator_events,
     recovery_events,
+    number_events,
     operator_events,
     service_events,
 )
@@ -65,6 +67,9 @@ FOLDABLE_EVENTS = (
     challenge_events.VerifyDenied,
     challenge_events.Verified,
     challenge_events.Unlocked,
+    number_events.NumberOptedOut,
+    number_events.NumberOptedIn,
+    number_events.HelpRequested,
     operator_events.AuditLookup,
     service_events.AccessDenied,
     service_events.CallbackRejected,

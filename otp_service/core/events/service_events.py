@@ -16,7 +16,7 @@ class AccessDenied(Event, frozen=True, tag="access.denied", kw_only=True):
 
 
 class CallbackRejected(Event, frozen=True, tag="callback.rejected", kw_only=True):
-    """Callbacks that were unsigned or held no receipt, counted over a minute."""
+    """Callbacks that were unsigned, unreadable or may be forged, counted over a minute."""
 
     outcome: str = build_explicit_default("failure")
     provider: str

@@ -152,7 +152,8 @@ def _build_account(record: ExportRecord) -> dict[str, Any]:
     user, provider = _build_user(record), record.get_field("provider")
     if provider is None:
         return user
-    return {**user, "src_endpoint": user.get("src_endpoint", {}) | {"svc_name": provider}}
+    endpoint = {"name": provider, "svc_name": provider}
+    return {**user, "src_endpoint": user.get("src_endpoint", {}) | endpoint}
 
 
 def _build_actor(record: ExportRecord) -> dict[str, Any]:

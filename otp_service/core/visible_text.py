@@ -35,12 +35,12 @@ _SKIN_TONES = frozenset(map(chr, range(0x1F3FB, 0x1F400)))
 def has_invisible_characters(text: str) -> bool:
     """Return whether a character of the text cannot be seen; spaces can, and so can whole emoji."""
     return any(
-        _is_invisible(char) and not _is_part_of_emoji(text, index)
-        for index, char in enumerate(text)
+        is_invisible(char) and not _is_part_of_emoji(text, index) for index, char in enumerate(text)
     )
 
 
-def _is_invisible(char: str) -> bool:
+def is_invisible(char: str) -> bool:
+    """Return whether a character cannot be seen by itself; line breaks are among them."""
     category = unicodedata.category(char)
     is_listed = char in _IGNORABLE_CHARS or char in _BLANK_CHARS
     return is_listed or category[0] == "C" or category in {"Zl", "Zp"}

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from otp_service.core.fixed_codes import FixedCodes
 from otp_service.core.keys import ServiceKeys
+from otp_service.core.keywords import DEFAULT_KEYWORDS, KeywordTable, KeywordWords
 from otp_service.core.limits import DEFAULT_LIMITS, Limit, LimitTable, Window
 from otp_service.core.messages import MessageRenderer as TenantMessages
 from otp_service.core.policy import Policy
@@ -29,6 +30,7 @@ from otp_service.settings.service_tables import (
     AuditSettings,
     EventSettings,
     HashSettings,
+    InboundSettings,
     MessageSettings,
     RedisSettings,
     RoutingSettings,
@@ -55,6 +57,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     hash: HashSettings = HashSettings()
     limits: dict[Limit, tuple[Window, ...]] = {}
     messages: MessageSettings = MessageSettings()
+    inbound: InboundSettings = InboundSettings()
     events: EventSettings = EventSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     audit: AuditSettings = AuditSettings()
@@ -89,6 +92,16 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         """The limits before a tenant's share: the configured ones, and defaults for the rest."""
         cooldown = (Window(1, self.policy.cooldown),)
         return {**DEFAULT_LIMITS, **self.limits, Limit.COOLDOWN: cooldown}
+
+    @property
+    def effective_keywords(self) -> Mapping[str, KeywordWords]:
+        """The words of every language: the configured ones, after the defaults of the others."""
+        configured = self.inbound.keywords
+        others = DEFAULT_KEYWORDS.keys() - configured.keys()
+        return {name: DEFAULT_KEYWORDS[name] for name in sorted(others)} | configured
+
+    def build_keyword_table(self) -> KeywordTable:
+        return KeywordTable(self.effective_keywords)
 
     @property
     def default_share_percent(self) -> int:

@@ -74,7 +74,10 @@ def _describe_origin(path: str, value: str, origins: Mapping[str, str]) -> str:
 
 def _list_settings(settings: Settings) -> Iterator[ReportLine]:
     for field in msgspec.structs.fields(settings):
-        if field.name != "limits":
+        if field.name == "inbound":  # with the words of languages that are not configured
+            lines = _flatten_value(settings.effective_keywords, "inbound.keywords")
+            yield from (line for line in lines if line[1] != NO_VALUE)
+        elif field.name != "limits":
             yield from _flatten_value(getattr(settings, field.name), field.encode_name)
     for limit, windows in settings.effective_limits.items():
         if limit in SHARE_LIMITS and limit not in settings.limits:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 
 from otp_service.core.ip_address import is_loopback
+from otp_service.core.keywords import find_keyword_errors, find_keyword_warnings
 from otp_service.core.messages import validate_messages
 from otp_service.core.tenant import (
     MAX_DIGIT_CODE_CHARS,
@@ -64,6 +65,7 @@ def find_errors(settings: Settings) -> list[ConfigIssue]:
         *_check_public_url(settings.service.public_url or "https://"),
         *_check_telemetry(settings.telemetry),
         *limit_rules.find_errors(settings),
+        *build_issues("inbound.keywords", find_keyword_errors(settings.effective_keywords)),
         *_check_tenants(settings),
         *twilio_rules.find_errors(settings),
         *mode_rules.find_errors(settings),
@@ -90,6 +92,8 @@ def find_warnings(settings: Settings, now_ms: int) -> Iterator[ConfigIssue]:
     yield from build_issues("policy", settings.policy.find_warnings())
     yield from _find_listener_warnings(settings.service)
     yield from limit_rules.find_warnings(settings)
+    for remedy in find_keyword_warnings(settings.effective_keywords):
+        yield ConfigIssue("inbound.keywords", remedy)
     yield from audit_rules.find_warnings(settings, now_ms)
     if settings.redis.replicas == 0 and (settings.redis.sentinel or settings.redis.cluster):
         yield ConfigIssue("redis.replicas", "is 0: a failover may lose the last attempts")

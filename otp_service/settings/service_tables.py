@@ -8,6 +8,7 @@ from msgspec import Meta
 from otp_service.audit.sinks import AnchorSinkSettings, LineSinkSettings
 from otp_service.core.argon2_profile import DEFAULT_PROFILE, Argon2Profile
 from otp_service.core.fixed_codes import FixedCodes
+from otp_service.core.keywords import KeywordWords
 from otp_service.core.message_templates import MESSAGE_TEMPLATES
 from otp_service.core.secret import Secret
 from otp_service.settings.value_types import (
@@ -15,6 +16,7 @@ from otp_service.settings.value_types import (
     Count,
     HostName,
     HostPort,
+    Language,
     Milliseconds,
     Name,
     Port,
@@ -101,6 +103,13 @@ class MessageSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The site on which browsers fill in the code: '@host #code' (WICG sms-one-time-codes)."""
     android_hash: str | None = None
     languages: frozenset[str] = frozenset(MESSAGE_TEMPLATES)
+
+
+class InboundSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[inbound]: messages from phones."""
+
+    keywords: dict[Language, KeywordWords] = {}
+    """In place of `core.keywords.DEFAULT_KEYWORDS` of the same language."""
 
 
 class EventSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -25,6 +25,7 @@ def _match(pattern: str, rule: str) -> Meta:
 
 
 Name = Annotated[str, _match(TENANT_NAME_PATTERN, "must be lower-case, digits and hyphens")]
+Language = Annotated[str, _match(r"[a-z]{2,3}", "must be a language like 'fr'")]
 Purpose = Annotated[str, _match(r"[a-z0-9][a-z0-9._-]{0,63}", "must be a word like 'login'")]
 HostPort = Annotated[str, _match(r"[^\s/@]+:\d{1,5}", "must be host and port: '10.0.0.5:6379'")]
 Sha256 = Annotated[str, _match(r"[0-9a-f]{64}", "must be what 'otp-service key new' prints")]

@@ -13,6 +13,7 @@ import otp_service
 from otp_service import cli, telemetry
 from otp_service.api.problems import PROBLEM_TYPES
 from otp_service.cli import audit
+from otp_service.core.keywords import DEFAULT_KEYWORDS, KeywordWords
 from otp_service.core.limits import DEFAULT_LIMITS
 from otp_service.core.phone_number import PhoneNumber
 from otp_service.core.policy import Policy
@@ -160,6 +161,7 @@ SECTIONS = {
     "[hash]": service_tables.HashSettings,
     "[test]": service_tables.TestSettings,
     "[messages]": service_tables.MessageSettings,
+    "[inbound.keywords.LANG]": KeywordWords,
     "[events]": service_tables.EventSettings,
     "[audit]": service_tables.AuditSettings,
     "[telemetry]": service_tables.TelemetrySettings,
@@ -209,6 +211,19 @@ def test_sections_of_the_settings_are_all_documented():
     headings = " ".join(re.findall(r"^### (.*)$", page, re.MULTILINE))
 
     assert {*re.findall(r"`\[?([a-z]+)", headings)} == {*Settings.__struct_encode_fields__}
+
+
+def test_default_keywords_are_as_documented():
+    """A new word is one that a person can look up."""
+    page = (DOCS / "configuration.md").read_text()
+    rows = re.findall(r"^\| ([a-z]{2}) \| (.*) \| (.*) \| (.*) \|$", page, re.MULTILINE)
+
+    documented = {
+        language: KeywordWords(*(tuple(cell.split(", ")) if cell != "-" else () for cell in cells))
+        for language, *cells in rows
+    }
+
+    assert documented == DEFAULT_KEYWORDS
 
 
 def test_every_problem_has_a_row_with_its_status():

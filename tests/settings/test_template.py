@@ -77,7 +77,16 @@ def test_what_it_says_of_the_defaults_is_so(written, load_config):
     text, _ = written(provider_url="https://sms.example/messages")
     settings, least = load_settings(text, {}, str, cores=4), load_config()
 
-    for section in ("mode", "service", "policy", "hash", "messages", "events", "telemetry"):
+    for section in (
+        "mode",
+        "service",
+        "policy",
+        "hash",
+        "messages",
+        "inbound",
+        "events",
+        "telemetry",
+    ):
         assert getattr(least, section) == getattr(settings, section)
     assert DEFAULT_LIMITS == settings.effective_limits
     assert (8, 3) == (settings.routing.deadline_seconds, settings.routing.max_submissions)

@@ -1,9 +1,10 @@
 """Debian's Kannel, for real and on loopback: bearerbox, smsbox, and a phone network that prints.
 
-with Kannel(folder) as kannel:
-    kannel.open_network()
+with KannelGateway(folder) as kannel:
+    kannel.connect_network()
     …a message to kannel.url…
     kannel.wait_for_output("864209 is your Example code.")
+    kannel.send_from_phone("+447400123456", "STOP")
 
 Everything is stopped by its own pid.
 """
@@ -23,6 +24,7 @@ WAIT_TIMEOUT_SECONDS = 20.0
 """Seconds after which nothing is waited for any more."""
 
 USERNAME, PASSWORD = "tester", "a&b<c"
+OWN_NUMBER = "13013"
 DENIED_PREFIX = "+447999"
 """What a number in the black-list begins with."""
 
@@ -47,7 +49,7 @@ group = smsbox
 bearerbox-host = 127.0.0.1
 sendsms-port = {sendsms}
 sendsms-interface = 127.0.0.1
-global-sender = 13013
+global-sender = {own_number}
 log-level = 2
 
 group = sendsms-user
@@ -60,9 +62,11 @@ black-list-regex = "^[+]447999"
 group = sms-service
 keyword = default
 catch-all = true
-max-messages = 0
-text = none
+{service}
 """
+
+NO_SERVICE = "max-messages = 0\ntext = none"
+"""Messages from phones are dropped."""
 
 
 def list_missing_programs() -> str:
@@ -75,10 +79,13 @@ def list_missing_programs() -> str:
 
 
 class KannelGateway:
-    """The gateway; its network is closed at first, so that it can take messages only to keep."""
+    """The gateway; its network is closed at first, so that it can take messages only to keep.
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    `service` is the rest of its group `sms-service`: what happens to messages from phones.
+    """
+
+    def __init__(self, folder: Path, service: str = NO_SERVICE) -> None:
+        self._folder, self._service = folder, service
         self._stack = ExitStack()
         names = ("admin", "smsbox", "network", "sendsms")
         self._ports = dict(zip(names, _find_free_ports(len(names)), strict=True))
@@ -86,8 +93,8 @@ class KannelGateway:
 
     def __enter__(self) -> Self:
         config = self._folder / "kannel.conf"
-        filled = _CONFIG.format(**self._ports, username=USERNAME, password=PASSWORD)
-        config.write_text(filled)
+        values = {"username": USERNAME, "password": PASSWORD, "own_number": OWN_NUMBER}
+        config.write_text(_CONFIG.format(**self._ports, **values, service=self._service))
         try:
             self.bearerbox = self._start_process(
                 "/usr/sbin/bearerbox", str(config), port_name="smsbox"
@@ -104,10 +111,17 @@ class KannelGateway:
     def connect_network(self) -> None:
         """Connect a SMSC that says yes to all, and wait until Kannel has a message of it."""
         port = str(self._ports["network"])
-        arguments = ("-H", "127.0.0.1", "-r", port, "-i", "3600", "-m", "2", "100 300 text nop")
-        self._start_process(str(FAKE_SMSC_BINARY), *arguments)
+        arguments = ("-H", "127.0.0.1", "-r", port, "-i", "0.05")
+        self._network = self._start_process(str(FAKE_SMSC_BINARY), *arguments)
+        self.send_from_phone("100", "nop")
         self.wait_for_output("sent message 1")
         time.sleep(0.2)  # nothing that it prints says that bearerbox has got it
+
+    def send_from_phone(self, number: str, text: str, kind: str = "text") -> None:
+        """Send a message to OWN_NUMBER: `text`, or `ucs2` with octets that are escaped as in a URL."""
+        assert self._network.stdin
+        self._network.stdin.write(f"{number} {OWN_NUMBER} {kind} {text}\n".encode())
+        self._network.stdin.flush()
 
     def wait_for_output(self, text: str) -> None:
         """Wait until the SMSC has printed this."""
@@ -116,8 +130,12 @@ class KannelGateway:
     def find_printed_line(self, number: str) -> str:
         """Return the line of the first message that the SMSC has got for this number."""
         self.wait_for_output(f" {number} ")
+        return self.list_printed_lines(number)[0]
+
+    def list_printed_lines(self, number: str) -> list[str]:
+        """Return the lines of the messages that the SMSC has got for this number, oldest first."""
         lines = (self._folder / "fakesmsc.log").read_text(errors="replace").splitlines()
-        return next(line for line in lines if f" {number} " in line)
+        return [line for line in lines if "Got message" in line and f" {number} " in line]
 
     def kill_box(self, box: str) -> None:
         """Kill `smsbox` or `bearerbox`, as a machine does that fails."""
@@ -128,7 +146,9 @@ class KannelGateway:
     def _start_process(self, *command: str, port_name: str = "") -> subprocess.Popen[bytes]:
         log = (self._folder / f"{Path(command[0]).name}.log").open("wb")
         with log:
-            process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self._folder)
+            process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=log, stderr=log, cwd=self._folder
+            )
         self._stack.enter_context(_stop_on_exit(process))
         if port_name:
             _wait_for(lambda: process.poll() is not None or _is_listening(self._ports[port_name]))
@@ -141,6 +161,8 @@ def _stop_on_exit(process: "subprocess.Popen[bytes]") -> Iterator[None]:
     try:
         yield
     finally:
+        if process.stdin:
+            process.stdin.close()
         process.terminate()
         try:
             process.wait(5)

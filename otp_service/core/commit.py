@@ -5,6 +5,7 @@ from typing import Literal
 import msgspec
 
 from otp_service.core.challenge import Challenge, ChallengeSecret
+from otp_service.core.do_not_send import DoNotSendReason, Recipient
 from otp_service.core.errors import (
     AccountLocked,
     ChallengeNotFound,
@@ -116,14 +117,14 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
     partition: int
     operation_id: str
     swap: CompareAndSwap | None = None
-    unless_blocked: str | None = None
-    """The number that must not be on the do-not-send list."""
+    recipient: Recipient | None = None
+    """Of a send: the number that must not be on the do-not-send list, for all tenants or for its own."""
     charges: tuple[Charge, ...] = ()
     refunds: tuple[Refund, ...] = ()
     reset_buckets: tuple[Bucket, ...] = ()
     events: tuple[Event, ...] = ()
     event_if_refused: Event | None = None
-    """Appended instead of `events` if a charge or `unless_blocked` refuses; may be folded."""
+    """Appended instead of `events` if a charge or the do-not-send list refuses; may be folded."""
     foldable_event: Event | None = None
     """An event of `events.FOLDABLE_EVENTS`, such as a refusal that was decided earlier: appended with
     `events`; may be folded."""
@@ -186,10 +187,12 @@ class Locked(msgspec.Struct, frozen=True):
 
 
 class Blocked(msgspec.Struct, frozen=True):
-    """The number is on the do-not-send list."""
+    """The number of the recipient is on the do-not-send list."""
+
+    reason: DoNotSendReason
 
     def to_error(self) -> NumberNotAllowed:
-        return NumberNotAllowed("blocked")
+        return NumberNotAllowed(self.reason)
 
 
 CommitRefusal = LimitRefusal | Locked | Blocked

@@ -198,6 +198,18 @@ def restore_number(text: str, country: str) -> PhoneNumber:
     return PhoneNumber(text, country, calling_code, is_fictitious)
 
 
+def mask_number(text: str) -> str:
+    """Return a number in E.164 form as `PhoneNumber.masked` shows it.
+
+    An invalid one shows its last two digits alone.
+    """
+    try:
+        calling_code = phonenumbers.parse(text, None).country_code or 0
+    except NumberParseException:
+        return f"{'*' * (len(text) - 2)}{text[-2:]}"
+    return PhoneNumber(text, "", calling_code).masked
+
+
 def check_country(number: PhoneNumber, countries: frozenset[str]) -> None:
     """Raise NumberNotAllowed unless the number's region is among `countries`, or `*` is.
 

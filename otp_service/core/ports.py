@@ -17,6 +17,14 @@ from otp_service.core.commit import (
     StoredRecord,
 )
 from otp_service.core.delivery import Message, Receipt, Submission
+from otp_service.core.do_not_send import (
+    DoNotSendEntry,
+    DoNotSendReason,
+    InboundState,
+    ListedEntry,
+    ReceivedMessage,
+    StoredOptOut,
+)
 from otp_service.core.events import Event
 from otp_service.core.limits import Bucket
 from otp_service.core.phone_number import PhoneNumber
@@ -115,18 +123,72 @@ ProgressCallback = Callable[[int, int], None]
 
 
 class NumberRegistry(Protocol):
-    """What operators change about a number. Every method raises StoreUnavailable.
+    """What operators and people change about a number. Every method raises StoreUnavailable.
 
     A change and its event are one commit; a repeated `operation_id` changes nothing.
     """
 
-    def block_number(self, phone: PhoneNumber, event: Event, operation_id: str) -> Awaitable[None]:
-        """Put a number on the do-not-send list, for all tenants and without an end."""
+    def block_number(
+        self, phone: PhoneNumber, event: Event, operation_id: str, *, at: int | None = None
+    ) -> Awaitable[None]:
+        """Block a number for all tenants and without an end.
+
+        `at` is the instant of the block, in milliseconds; None for now. A block that is stored keeps
+        its instant.
+        """
 
     def unblock_number(
-        self, phone: PhoneNumber, event: Event, operation_id: str
+        self, phone: PhoneNumber, event: Event, operation_id: str, *, tenants: Iterable[str]
     ) -> Awaitable[None]:
-        """Take a number off the do-not-send list."""
+        """Lift the block of a number, and its opt-outs for all and for each of these tenants."""
+
+    def read_inbound_state(
+        self, phone: PhoneNumber, provider: str, message_id: str, *, tenants: Iterable[str]
+    ) -> Awaitable[InboundState]:
+        """Return what a message of a phone is decided on, with its opt-outs for all and these tenants.
+
+        It has one round trip, and writes nothing.
+        """
+
+    def opt_out(  # noqa: PLR0913  # what is written, what it is for, and its event
+        self,
+        phone: PhoneNumber,
+        tenant: str,
+        entry: DoNotSendEntry,
+        *,
+        message: ReceivedMessage | None,
+        event: Event,
+        operation_id: str,
+    ) -> Awaitable[bool]:
+        """Store an opt-out for a tenant, ALL_TENANTS for all; an import has no `message`.
+
+        Return False, without a change, if there is one or the message has made a change: read the
+        state again, and decide again.
+        """
+
+    def opt_in(
+        self,
+        phone: PhoneNumber,
+        opt_outs: Sequence[StoredOptOut],
+        *,
+        message: ReceivedMessage,
+        event: Event,
+        operation_id: str,
+    ) -> Awaitable[bool]:
+        """Lift opt-outs that were read. Return False, without the event, as `opt_out` does."""
+
+    def record_help(
+        self, phone: PhoneNumber, *, message: ReceivedMessage, event: Event, operation_id: str
+    ) -> Awaitable[bool]:
+        """Append the event. Return False if the message has made a change."""
+
+    def list_entries(
+        self, reason: DoNotSendReason, progress: ProgressCallback
+    ) -> Awaitable[list[ListedEntry]]:
+        """Return the blocks or the opt-outs of all tenants, the earliest first.
+
+        A record that cannot be opened is listed as such, at the end.
+        """
 
     def erase_number(
         self,
@@ -138,9 +200,6 @@ class NumberRegistry(Protocol):
         progress: ProgressCallback,
     ) -> Awaitable[ErasedCounts]:
         """Delete the challenges and the buckets of a number at these tenants."""
-
-    def list_blocked_numbers(self, progress: ProgressCallback) -> Awaitable[list[str]]:
-        """Return the numbers on the do-not-send list, masked."""
 
     def list_locked_numbers(
         self, tenants: Mapping[str, Tenant], progress: ProgressCallback

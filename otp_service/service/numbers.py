@@ -6,6 +6,7 @@ with its event, and repeating it is harmless. Every method raises StoreUnavailab
 
 from otp_service.core import charges, events
 from otp_service.core.commit import Commit
+from otp_service.core.do_not_send import DoNotSendReason
 from otp_service.core.limits import WIDE_LIMITS, Bucket, WideSubject
 from otp_service.core.phone_number import PhoneNumber
 from otp_service.core.ports import ErasedCounts, LockedNumber, ProgressCallback
@@ -72,7 +73,12 @@ class NumberService:
 
     async def unblock_number(self, caller: Caller, phone: PhoneNumber) -> None:
         event = self._build_blocklist_event(caller, phone, "unblocked")
-        await self._registry.unblock_number(phone, event, self._random.generate_operation_id())
+        await self._registry.unblock_number(
+            phone,
+            event,
+            self._random.generate_operation_id(),
+            tenants=self._dependencies.tenants,
+        )
 
     async def forget_number(
         self, caller: Caller, phone: PhoneNumber, progress: ProgressCallback
@@ -87,7 +93,8 @@ class NumberService:
         )
 
     async def list_blocked_numbers(self, progress: ProgressCallback) -> list[str]:
-        return await self._registry.list_blocked_numbers(progress)
+        entries = await self._registry.list_entries(DoNotSendReason.BLOCKED, progress)
+        return sorted(one.entry.masked for one in entries)
 
     async def list_locked_numbers(self, progress: ProgressCallback) -> list[LockedNumber]:
         return await self._registry.list_locked_numbers(self._dependencies.tenants, progress)

@@ -7,6 +7,7 @@ import msgspec
 
 from otp_service.core import charges, errors, events
 from otp_service.core.commit import ChallengeSnapshot, Commit, Committed, Refund
+from otp_service.core.do_not_send import Recipient
 from otp_service.core.known_addresses import Account
 from otp_service.core.limits import Charge
 from otp_service.core.phone_number import PhoneNumber
@@ -53,6 +54,7 @@ class SendCharger:
         self._context = context
         self._denied_type = context.send_events.denied
         self._tenant = context.caller.tenant
+        self._recipient = Recipient(phone.canonical, context.caller.tenant.name)
         self._phone = phone
         self._shared_limits = SharedLimits(
             dependencies.store, dependencies.random, dependencies.refunds
@@ -155,7 +157,7 @@ class SendCharger:
         Raises NumberLocked and NumberNotAllowed: they are checked before any limit.
         """
         commit = self._context.build_commit(
-            unless_blocked=self._phone.canonical,
+            recipient=self._recipient,
             charges=(charges.build_lock_check(self._tenant, self._phone),),
             event_if_refused=self._denied_type(**self._context.build_event_fields()),
             foldable_event=self._denied_type(**self._context.build_refusal_fields(error)),
@@ -166,7 +168,7 @@ class SendCharger:
         """Return the charges of a send to its number and prefix, in one commit."""
         return self._context.build_commit(
             operation_id=planned.operation_id,
-            unless_blocked=self._phone.canonical,
+            recipient=self._recipient,
             charges=planned.number_charges,
             event_if_refused=self._denied_type(**self._context.build_event_fields()),
             requires_log_capacity=True,

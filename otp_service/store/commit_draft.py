@@ -7,6 +7,7 @@ import msgspec
 from msgspec.structs import replace
 
 from otp_service.core.commit import Commit, CompareAndSwap, PointerSwap, RecordSwap
+from otp_service.core.do_not_send import Recipient
 from otp_service.core.events import GRANT_EVENTS, Event
 from otp_service.core.known_addresses import Account, KnownAddresses
 from otp_service.core.limits import CONSECUTIVE_LIMITS, Charge
@@ -14,6 +15,7 @@ from otp_service.core.policy import ENDED_RETENTION_MS
 from otp_service.core.timestamps import SECOND_MS
 from otp_service.store.account_records import RecordContent
 from otp_service.store.commit_request import (
+    AbsentKey,
     BucketOperation,
     ExpectedVersion,
     FoldableEvent,
@@ -88,9 +90,8 @@ class CommitDraft:
         fields["read_keys"] = [
             self.add_key(names.account_record_key(self._partition, name)) for name in commit.reads
         ]
-        if commit.unless_blocked is not None:
-            key = self._key_names.blocklist_key(self._partition, commit.unless_blocked)
-            fields["absent_keys"].append(self.add_key(key))
+        if commit.recipient:
+            fields["absent_keys"] = self._list_absent_keys(commit.recipient)
         fields["charges"] = [
             self._build_operation(charge, commit.operation_id, masked) for charge in commit.charges
         ]
@@ -114,6 +115,13 @@ class CommitDraft:
             fields["addresses_key"] = self.add_key(key)
         if commit.new_known_addresses:
             self._write_known_addresses(*commit.new_known_addresses)
+
+    def _list_absent_keys(self, recipient: Recipient) -> list[AbsentKey]:
+        """Return the entries of the do-not-send list that refuse a send, the block first."""
+        if recipient.earlier_refusal:
+            return [AbsentKey(0, recipient.earlier_refusal)]
+        names = self._key_names.list_refusing_keys(self._partition, recipient)
+        return [AbsentKey(self.add_key(key), reason) for key, reason in names]
 
     def _write_known_addresses(self, account: Account, known: KnownAddresses) -> None:
         key = self._key_names.known_addresses_key(self._partition, account)

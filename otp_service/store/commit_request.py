@@ -37,6 +37,16 @@ class ExpectedVersion(msgspec.Struct, frozen=True, array_like=True):
     version: str
 
 
+class AbsentKey(msgspec.Struct, frozen=True, array_like=True):
+    """A key that must be missing, and the reason of the refusal if it exists.
+
+    No index refuses in any case: what exists is in another partition.
+    """
+
+    key_index: int
+    reason: str
+
+
 class KeyWrite(msgspec.Struct, frozen=True, array_like=True):
     """A value to write until an instant in milliseconds, 0 for ever; no index deletes the key."""
 
@@ -92,7 +102,8 @@ class CommitRequest(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     returned_keys: list[int] = []
     """Indexes of the keys whose values a conflict returns."""
     writes: list[KeyWrite] = []
-    absent_keys: list[int] = []
+    absent_keys: list[AbsentKey] = []
+    """The first that exists refuses."""
     charges: list[BucketOperation] = []
     refunds: list[BucketOperation] = []
     reset_buckets: list[int] = []
@@ -123,6 +134,7 @@ _FIELD_INDEXES = {
     for prefix, struct in {
         "REFUND": BucketOperation,
         "EXPECTED": ExpectedVersion,
+        "ABSENT": AbsentKey,
         "WRITE": KeyWrite,
         "WINDOW": Window,
         "EVENT": FoldableEvent,  # begins with the fields of SignedEvent

@@ -23,11 +23,14 @@ RESET_KINDS: Final = frozenset(
         "blocked",
         "challenge",
         "idempotency",
+        "inbound",
         "inbox",
         "limit",
+        "opted-out",
         "pointer",
         "secret",
         "submission",
+        "submitted",
     }
 )
 """The kinds of keys that a reset deletes, as `store/README.md` lists them."""

@@ -11,6 +11,7 @@ from base64 import urlsafe_b64encode
 
 from otp_service.core.challenge import PARTITION_COUNT
 from otp_service.core.commit import RecordName
+from otp_service.core.do_not_send import ALL_TENANTS, DoNotSendReason, Recipient
 from otp_service.core.keys import Key, join_length_prefixed
 from otp_service.core.known_addresses import Account
 from otp_service.core.limits import ACCOUNT_RECORD_LIMITS, Bucket
@@ -21,6 +22,7 @@ class KeyNames:
     def __init__(self, limit_key: Key) -> None:
         self._limit_key = limit_key
         self._last_subject_digest = ("", "")
+        self._last_listed_number = ("", "")
         self._tenant_partitions: dict[str, int] = {}
 
     def compute_partition(self, *subject: str) -> int:
@@ -102,8 +104,36 @@ class KeyNames:
         """Return the key of the newest verification of a canonical number at one Verify Service."""
         return f"{_tag(partition)}:pointer:{tenant}:{self._digest('pointer', service, number)}"
 
-    def blocklist_key(self, partition: int, number: str) -> str:
-        return f"{_tag(partition)}:blocked:{self._digest('blocked', number)}"
+    def block_key(self, partition: int, number: str) -> str:
+        """Return the key of an operator's block of a canonical number."""
+        return f"{_tag(partition)}:blocked:{self._digest_listed_number(number)}"
+
+    def opt_out_key(self, partition: int, tenant: str, number: str) -> str:
+        """Return the key of a person's opt-out; the tenant is empty for all."""
+        return f"{_tag(partition)}:opted-out:{tenant}:{self._digest_listed_number(number)}"
+
+    def list_refusing_keys(
+        self, partition: int, recipient: Recipient
+    ) -> list[tuple[str, DoNotSendReason]]:
+        """Return the keys of the entries that refuse a send, each with its reason, the block first."""
+        number = recipient.number
+        opt_outs = (
+            self.opt_out_key(partition, tenant, number)
+            for tenant in (ALL_TENANTS, recipient.tenant)
+        )
+        return [
+            (self.block_key(partition, number), DoNotSendReason.BLOCKED),
+            *((key, DoNotSendReason.OPTED_OUT) for key in opt_outs),
+        ]
+
+    def submission_mark_key(self, partition: int, provider: str, number: str) -> str:
+        """Return the key of the mark that a provider submitted something to a canonical number."""
+        return f"{_tag(partition)}:submitted:{provider}:{self._digest_listed_number(number)}"
+
+    def processed_message_key(self, partition: int, provider: str, message_id: str) -> str:
+        """Return the key of a message from a phone that made a change, with the data of its number."""
+        digest = self._digest("inbound", provider, message_id)
+        return f"{_tag(partition)}:inbound:{provider}:{digest}"
 
     def locate_idempotency_record(self, tenant: str, idempotency_key: str) -> tuple[int, str]:
         partition = self.compute_partition("idempotency", tenant, idempotency_key)
@@ -140,6 +170,14 @@ class KeyNames:
         tag = _tag(partition)
         return tuple(f"{tag}:{kind}" for kind in ("log", "events", "refusals", "folds", "due"))
 
+    def _digest_listed_number(self, number: str) -> str:
+        # A commit names four keys of one number, one after the other.
+        listed, digest = self._last_listed_number
+        if listed != number or not digest:
+            digest = self._digest("do-not-send", number)
+            self._last_listed_number = (number, digest)
+        return digest
+
     def _compute_mac(self, label: str, *fields: str) -> bytes:
         return self._limit_key.compute_mac(label, *[field.encode() for field in fields])
 
@@ -162,12 +200,17 @@ def parse_key_partition(key: str) -> int:
 
 def parse_kind(key: str) -> str:
     """Return the word after the tag, which says what the key stores."""
-    return key.split(":", 2)[1]
+    return key.partition(":")[2].partition(":")[0]
 
 
 def parse_bucket_tenant(bucket_key: str) -> str:
     """Return the tenant of a bucket; empty for a bucket of all tenants."""
     return bucket_key.split(":")[3]
+
+
+def parse_opt_out_tenant(opt_out_key: str) -> str:
+    """Return the tenant of an opt-out; empty for all tenants."""
+    return opt_out_key.split(":")[2]
 
 
 def parse_challenge_tenant(challenge_record_key: str) -> str:

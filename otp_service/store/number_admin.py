@@ -1,4 +1,4 @@
-"""The numbers in Redis: the do-not-send list, locked numbers, and erasing a number.
+"""The numbers in Redis: locked numbers, erasing a number, and the do-not-send list.
 
 A change and its event are one commit.
 """
@@ -16,12 +16,12 @@ from otp_service.core.limits import MAX_CONSECUTIVE_FAILURES, NUMBER_LIMITS, Buc
 from otp_service.core.phone_number import PhoneNumber
 from otp_service.core.ports import ErasedCounts, LockedNumber, ProgressCallback
 from otp_service.core.tenant import Tenant
+from otp_service.store.do_not_send_list import DoNotSendList
 from otp_service.store.key_names import (
     build_key_pattern,
     derive_secret_key,
     parse_bucket_tenant,
     parse_challenge_tenant,
-    parse_key_partition,
 )
 from otp_service.store.key_scan import find_keys, ignore_progress
 from otp_service.store.redis_store import RedisStore
@@ -30,33 +30,13 @@ from otp_service.store.redis_store import RedisStore
 _decode_challenge = msgspec.msgpack.Decoder(Challenge).decode
 
 
-class NumberAdmin:
+class NumberAdmin(DoNotSendList):
     """Implements `core.ports.NumberRegistry`; `pseudonym_ring` finds the challenges of a number."""
 
     def __init__(self, store: RedisStore, pseudonym_ring: KeyRing) -> None:
-        self._store = store
-        self._client = store.client
+        super().__init__(store)
         self._key_names = store.key_names
-        self._cipher = store.cipher
         self._pseudonym_ring = pseudonym_ring
-
-    async def block_number(self, phone: PhoneNumber, event: Event, operation_id: str) -> None:
-        """Add a number to the do-not-send list, for all tenants and without an end."""
-        key, *_ = self._store.blocklist_keys(phone.canonical)
-        # Not sealed: it is masked, and must be readable for longer than any key is kept.
-        await self._commit_change(phone, event, operation_id, write=(key, phone.masked.encode()))
-
-    async def unblock_number(self, phone: PhoneNumber, event: Event, operation_id: str) -> None:
-        keys = self._store.blocklist_keys(phone.canonical)
-        await self._commit_change(phone, event, operation_id, delete=keys)
-
-    async def list_blocked_numbers(self, progress: ProgressCallback = ignore_progress) -> list[str]:
-        """Return the numbers on the do-not-send list, masked."""
-        pattern = build_key_pattern(self._key_names.blocklist_key(0, ""))
-        entries = await self._client.read_each(
-            await find_keys(self._client, pattern, progress), "GET"
-        )
-        return sorted(entry.decode(errors="replace") for entry in entries if entry is not None)
 
     async def list_locked_numbers(
         self, tenants: Mapping[str, Tenant], progress: ProgressCallback = ignore_progress
@@ -93,29 +73,8 @@ class NumberAdmin:
         challenges = await self._find_challenge_keys(phone, progress)
         present = await self._client.read_each(buckets, "EXISTS")
         records = [name for keys in challenges for name in keys]
-        await self._commit_change(phone, event, operation_id, delete=(*buckets, *records))
+        await self._delete_with_event(phone, event, operation_id, keys=(*buckets, *records))
         return ErasedCounts(sum(present), len(challenges))
-
-    async def _commit_change(
-        self,
-        phone: PhoneNumber,
-        event: Event,
-        operation_id: str,
-        *,
-        write: tuple[str, bytes] | None = None,
-        delete: Sequence[str] = (),
-    ) -> None:
-        partition = self._store.get_number_partition(phone.canonical)
-        others = [key for key in delete if parse_key_partition(key) != partition]
-        await self._store.delete_keys(others, operation_id, durable=True)
-        draft = self._store.start_commit(partition, operation_id)
-        for key in delete:
-            if parse_key_partition(key) == partition:
-                draft.delete(key)
-        if write:
-            draft.write(*write)
-        draft.append(event)
-        await self._store.run_commit(draft, durable=True)
 
     def _list_bucket_keys(self, phone: PhoneNumber, tenants: Iterable[str]) -> list[str]:
         all_tenants = ("", *tenants)

@@ -17,6 +17,7 @@ from otp_service.core.commit import (
     RecordName,
     StoredRecord,
 )
+from otp_service.core.do_not_send import DoNotSendReason
 from otp_service.core.errors import StoreKeyUnknown, StoreTampered
 from otp_service.core.known_addresses import KnownAddresses
 from otp_service.core.limits import LimitRefusal
@@ -53,8 +54,8 @@ class OutcomeDecoder:
                 return LimitRefusal(charge.bucket.limit, charge.windows[window_index - 1], wait_ms)
             case [b"locked", _, charge_index]:
                 return Locked(commit.charges[charge_index - 1].bucket.limit)
-            case [b"blocked", _]:
-                return Blocked()
+            case [b"listed", _, reason]:
+                return Blocked(DoNotSendReason(reason.decode()))
             case [b"late" | b"conflict", now, *values]:
                 return self._decode_conflict(commit, now, values)
             case _:

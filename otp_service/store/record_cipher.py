@@ -6,13 +6,19 @@ The MAC includes the key name, so a record that was copied to another key does n
 with write access to Redis can delete a record or restore an older one (version_guard.py), and nothing
 else.
 
-The keys are those of `seal` and `state`, which are removed a day after they were replaced. Which codes
-of a recovery set were used is kept for longer than any key of these: such a record has keys that are
-derived from the `authenticator` ring, like the token of the set.
+The keys are those of `seal` and `state`, which are removed a day after they were replaced. What is kept
+for longer than any key of these has keys that are derived from the ring which it depends on anyway
+(`_DERIVED_KEY_RINGS`):
+
+- Which codes of a recovery set were used: the `authenticator` ring, like the token of the set.
+- Entries of the do-not-send list, which last for years: the `limit` ring, whose key names them. So an
+  entry can be opened as long as it can be found. The holder of the key can enumerate the numbers by the
+  names alone.
 """
 
 import re
 from collections.abc import Callable
+from typing import Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -20,6 +26,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from otp_service.core.codes import constant_time_equal
 from otp_service.core.errors import StoreKeyUnknown, StoreTampered
 from otp_service.core.keys import Key, KeyRing, ServiceKeys, join_length_prefixed
+from otp_service.store.key_names import parse_kind
 
 
 NONCE_BYTES, VERSION_DIGITS = 12, 8
@@ -27,8 +34,12 @@ MAC_BYTES = 16
 """The first half of an HMAC-SHA-256, as in RFC 4868 §2.6: each challenge has two records."""
 
 _KEY_IDS = re.compile(r"([A-Za-z0-9._-]{1,32})/([A-Za-z0-9._-]{1,32})")
-_RECOVERY_KEY_NAME = re.compile(r"\{\d\d\}:recovery:")
-"""KeyNames.account_record_key of a recovery set."""
+_DERIVED_KEY_RINGS: Final = {
+    "recovery": ("authenticator", "recovery"),
+    "blocked": ("limit", "do-not-send"),
+    "opted-out": ("limit", "do-not-send"),
+}
+"""By the kind in the key name: the ring that the keys of such records are derived from, and the label."""
 
 
 class _RecordKeys:
@@ -50,11 +61,10 @@ class RecordCipher:
     def __init__(self, keys: ServiceKeys, random: Callable[[int], bytes]) -> None:
         self._state_ring = keys.state
         self._keys = _RecordKeys(keys.seal, keys.state, ("seal", "state"))
-        self._recovery_keys = _RecordKeys(
-            _derive_ring(keys.authenticator, "recovery record seal"),
-            _derive_ring(keys.authenticator, "recovery record state"),
-            ("authenticator", "authenticator"),
-        )
+        self._derived_keys = {
+            kind: _derive_record_keys(keys, ring, label)
+            for kind, (ring, label) in _DERIVED_KEY_RINGS.items()
+        }
         self._random = random
 
     def seal_record(self, key_name: str, version: int, body: bytes) -> bytes:
@@ -93,7 +103,7 @@ class RecordCipher:
         return int(record[:VERSION_DIGITS]), body
 
     def _choose_keys(self, key_name: str) -> _RecordKeys:
-        return self._recovery_keys if _RECOVERY_KEY_NAME.match(key_name) else self._keys
+        return self._derived_keys.get(parse_kind(key_name), self._keys)
 
     @staticmethod
     def format_version(number: int) -> str:
@@ -116,6 +126,12 @@ class RecordCipher:
     def has_key_for(self, signature: str) -> bool:
         """Return whether the key of a signature is still in force."""
         return self._state_ring.get(signature.partition(":")[0]) is not None
+
+
+def _derive_record_keys(keys: ServiceKeys, ring_name: str, label: str) -> _RecordKeys:
+    ring: KeyRing = getattr(keys, ring_name)
+    seal = _derive_ring(ring, f"{label} record seal")
+    return _RecordKeys(seal, _derive_ring(ring, f"{label} record state"), (ring_name, ring_name))
 
 
 def _derive_ring(ring: KeyRing, label: str) -> KeyRing:

@@ -115,10 +115,10 @@ class RedisStore:
             lambda names, at: names.bucket_key(at, bucket), bucket.subject, partition
         )
 
-    def blocklist_keys(self, number: str, partition: int | None = None) -> list[str]:
-        """Return the possible keys of an entry of the do-not-send list, as for a bucket."""
+    def submission_mark_keys(self, provider: str, number: str) -> list[str]:
+        """Return the possible keys of a mark: like a challenge it is in either partition."""
         return self._list_key_variants(
-            lambda names, at: names.blocklist_key(at, number), number, partition
+            lambda names, at: names.submission_mark_key(at, provider, number), number, None
         )
 
     async def fetch_challenge(self, tenant: str, challenge_id: str) -> ChallengeSnapshot:

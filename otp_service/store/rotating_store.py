@@ -1,9 +1,11 @@
 """The store while two limit keys are in force: what protects people is found under both.
 
-A limit key names buckets and partitions, and nothing in Redis shows which subject a name means, so
-nothing can be renamed. Instead the consecutive failures of a subject are the sum under either key,
-and an entry of the do-not-send list counts under either. All other budgets start empty. During the
-rotation, each commit with consecutive failures takes one round trip more.
+A limit key names buckets and partitions. The consecutive failures of a subject are the sum under
+either key, and an entry of the do-not-send list refuses under either; `otp-service limit-key move`
+renames both. All other budgets start empty. During the rotation, each commit with consecutive failures
+or with a recipient takes one or two round trips more.
+
+An entry is not copied by a send: it would return if it was lifted between the read and the copy.
 """
 
 import asyncio
@@ -12,6 +14,7 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from otp_service.core.commit import Commit, CommitOutcome, Committed
+from otp_service.core.do_not_send import DoNotSendReason, Recipient
 from otp_service.core.limits import CONSECUTIVE_LIMITS, Bucket, Charge
 from otp_service.store.redis_store import RedisStore
 
@@ -21,8 +24,10 @@ class RotatingStore(RedisStore):
 
     async def commit(self, commit: Commit) -> CommitOutcome:
         """Run a commit, with what is stored under the other key."""
-        if commit.unless_blocked is not None:
-            await self._copy_blocklist_entry(commit, commit.unless_blocked)
+        if commit.recipient:
+            refusal = await self._find_refusal_elsewhere(commit.partition, commit.recipient)
+            recipient = replace(commit.recipient, earlier_refusal=refusal)
+            commit = replace(commit, recipient=recipient)
         charges = [await self._add_earlier_failures(commit, charge) for charge in commit.charges]
         outcome = await super().commit(replace(commit, charges=tuple(charges)))
         if isinstance(outcome, Committed) and commit.reset_buckets:
@@ -43,14 +48,25 @@ class RotatingStore(RedisStore):
         counts = await self.client.read_each(keys, "HGET", "count")
         return replace(charge, initial_count=sum(int(count or 0) for count in counts))
 
-    async def _copy_blocklist_entry(self, commit: Commit, number: str) -> None:
-        """Copy an entry of the do-not-send list to where the commit looks for it."""
-        key, *others = self.blocklist_keys(number, commit.partition)
-        entries = [entry for entry in await self.client.read_each(others, "GET") if entry]
-        if entries:
-            draft = self.start_commit(commit.partition, f"carry-{commit.operation_id}")
-            draft.write(key, entries[0])
-            await self.run_commit(draft)
+    async def _find_refusal_elsewhere(
+        self, partition: int, recipient: Recipient
+    ) -> DoNotSendReason | None:
+        """Return the reason of an entry that the commit does not find in its partition.
+
+        An entry under the key in force is in another partition if the challenge has that of the
+        earlier key. The earlier key is searched first: `otp-service limit-key move` writes an entry
+        under the new name before it deletes the old one.
+        """
+        for names in reversed(self.all_key_names):
+            place = names.compute_number_partition(recipient.number)
+            if (names, place) == (self.key_names, partition):
+                continue
+            keys = names.list_refusing_keys(place, recipient)
+            present = await self.client.read_each([key for key, _ in keys], "EXISTS")
+            for (_, reason), exists in zip(keys, present, strict=True):
+                if exists:
+                    return reason
+        return None
 
     def _list_other_bucket_keys(self, commit: Commit, *buckets: Bucket) -> list[str]:
         return [key for b in buckets for key in self.bucket_keys(b, commit.partition)[1:]]

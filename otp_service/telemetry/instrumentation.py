@@ -163,7 +163,7 @@ class InstrumentedStore:
                 self._metrics.limit_refusals(limit.value).inc()
                 self._count_refused(commit, outcome.to_error().audit_reason)
             case Blocked():
-                self._count_refused(commit, "blocked")
+                self._count_refused(commit, outcome.reason)
 
     def _count_committed(self, commit: Commit) -> None:
         for event in commit.events:

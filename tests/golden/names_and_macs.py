@@ -10,6 +10,7 @@ from otp_service.core.challenge import build_challenge_id
 from otp_service.core.codes import hash_code
 from otp_service.core.commit import RecordName
 from otp_service.core.delivery import SubmissionReference
+from otp_service.core.do_not_send import Recipient
 from otp_service.core.known_addresses import Account, derive_address_tags
 from otp_service.core.limits import NUMBER_LIMITS, Bucket, Limit
 from otp_service.core.tenant import hash_api_key
@@ -52,7 +53,15 @@ def list_key_names(names: Any) -> list[tuple[str, object]]:
         ("secret of a challenge", names.secret_record_key(7, "shop", CHALLENGE_ID)),
         ("both of a challenge", names.challenge_keys(7, "shop", CHALLENGE_ID)),
         ("pointer to a verification", names.pointer_key(7, "shop", f"VA{'1f' * 16}", NUMBER)),
-        ("do-not-send entry", names.blocklist_key(7, NUMBER)),
+        ("block", names.block_key(7, NUMBER)),
+        ("opt-out of a tenant", names.opt_out_key(7, "shop", NUMBER)),
+        ("opt-out of all tenants", names.opt_out_key(7, "", NUMBER)),
+        (
+            "entries that refuse a send",
+            tuple(key for key, _ in names.list_refusing_keys(7, Recipient(NUMBER, "shop"))),
+        ),
+        ("mark of a submission", names.submission_mark_key(7, "twilio", NUMBER)),
+        ("processed message", names.processed_message_key(7, "twilio", "SM1")),
         ("partition of an account", names.compute_account_partition("shop", "account-1")),
         *(
             (
@@ -130,6 +139,10 @@ def list_macs() -> list[tuple[str, object]]:
         ("callback address without the reference", strip_reference(callback_url)),
         ("MAC of an event", cipher.sign_event(b'{"type":"otp.issued"}')),
         ("version of a record", cipher.format_version(42)),
+        (
+            "sealed do-not-send entry",
+            cipher.seal_record("{07}:blocked:name", 1, msgspec.msgpack.encode(["entry"])),
+        ),
         ("sealed record", cipher.seal_record(name, 42, msgspec.msgpack.encode(["body"]))),
     ]
 

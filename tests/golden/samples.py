@@ -17,6 +17,7 @@ from otp_service.core.challenge import (
     VerifyReplayKey,
 )
 from otp_service.core.delivery import Fault, RefusalScope, Submission
+from otp_service.core.do_not_send import DoNotSendEntry
 from otp_service.core.known_addresses import KnownAddress, KnownAddresses
 from otp_service.core.limits import Window
 from otp_service.core.ports import IdempotencyRecord, InboxMessage, MessageIdRecord
@@ -28,6 +29,7 @@ from otp_service.service.recovery_code_check import RecoveryAnswer
 from otp_service.sms.provider_health import Breaker, Outcome, ProviderHealth, Quality
 from otp_service.store.account_records import RecordContent
 from otp_service.store.commit_request import (
+    AbsentKey,
     BucketOperation,
     CommitRequest,
     ConsecutiveFailuresRule,
@@ -210,6 +212,7 @@ BUCKET_OPERATION = BucketOperation(
     initial_count=3,
     skip_delay=False,
 )
+ABSENT_KEY = AbsentKey(key_index=9, reason="opted_out")
 EXPECTED_VERSION = ExpectedVersion(key_index=7, version="00000001")
 KEY_WRITE = KeyWrite(key_index=7, value_index=2, expires_at=NOW_MS + 1)
 SIGNED_EVENT = SignedEvent(body='{"type":"otp.issued"}', mac="state-1:aa")
@@ -231,7 +234,7 @@ REQUEST = CommitRequest(
     deadline=NOW_MS,
     returned_keys=[7, 8],
     writes=[KEY_WRITE, KeyWrite(8)],
-    absent_keys=[9],
+    absent_keys=[ABSENT_KEY],
     charges=[BUCKET_OPERATION],
     refunds=[msgspec.structs.replace(BUCKET_OPERATION, cost=4)],
     reset_buckets=[10],
@@ -250,6 +253,10 @@ REQUEST = CommitRequest(
     addresses_key=13,
 )
 
+DO_NOT_SEND_ENTRY = DoNotSendEntry(
+    number="+447400123456", at=NOW_MS, provider="twilio", own_number="+447400999999"
+)
+
 USED_CODE = UsedCode(position=3, code_hash=fixed_bytes("code", 32))
 
 SAMPLES: dict[str, msgspec.Struct] = {
@@ -264,6 +271,8 @@ SAMPLES: dict[str, msgspec.Struct] = {
     ),
     "known address": KNOWN_ADDRESS,
     "known addresses of an account": KNOWN_ADDRESSES,
+    "do-not-send entry": DO_NOT_SEND_ENTRY,
+    "do-not-send entry, with the defaults": DoNotSendEntry("+447400123456", NOW_MS),
     "live code": LIVE_CODE,
     "submission, accepted and delivered": ACCEPTED_SUBMISSION,
     "submission, refused": REFUSED_SUBMISSION,
@@ -308,6 +317,7 @@ SAMPLES: dict[str, msgspec.Struct] = {
     "window of a limit": Window(count=5, period_seconds=600),
     "request to the commit script: a charge": BUCKET_OPERATION,
     "request to the commit script: an expected version": EXPECTED_VERSION,
+    "request to the commit script: a key that must be missing": ABSENT_KEY,
     "request to the commit script: a write": KEY_WRITE,
     "request to the commit script: an event": SIGNED_EVENT,
     "request to the commit script: a foldable event": FOLDABLE_EVENT,

@@ -1,6 +1,7 @@
 """A scripted run on a real Redis, with fixed keys and randomness, that makes every kind of call."""
 
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -131,10 +132,11 @@ async def _fail_attempts(installation: Installation) -> None:
 async def _change_numbers(installation: Installation) -> None:
     operators, ids = NumberAdmin(installation.store, installation.keys.pseudonym), fixed_random()
     blocked, unblocked = parse_number("+447400123461"), parse_number("+447400123462")
+    block_number = partial(operators.block_number, at=NOW_MS)
     for number, change, reason in (
-        (blocked, operators.block_number, "blocked"),
-        (unblocked, operators.block_number, "blocked"),
-        (unblocked, operators.unblock_number, "unblocked"),
+        (blocked, block_number, "blocked"),
+        (unblocked, block_number, "blocked"),
+        (unblocked, partial(operators.unblock_number, tenants=installation.tenants), "unblocked"),
     ):
         operation = installation.dependencies.random.generate_operation_id()
         await change(

@@ -21,6 +21,7 @@ from otp_service.core.commit import (
     Locked,
     Refund,
 )
+from otp_service.core.do_not_send import DoNotSendReason, Recipient
 from otp_service.core.errors import StoreUnavailable
 from otp_service.core.events import Attempted, EpochStarted, IssueDenied
 from otp_service.core.known_addresses import reduce_window
@@ -607,8 +608,13 @@ def challenge() -> Challenge:
     )  # fmt: skip
 
 
+BLOCKED, OPTED_OUT = Recipient("+447400123456", "shop"), Recipient("+447400123457", "shop")
+ELSEWHERE = Recipient("+447400123458", "shop", DoNotSendReason.OPTED_OUT)
+
 REFUSING: dict[str, dict[str, Any]] = {
-    "guard": {"guard": "+447400123456"},
+    "blocked": {"recipient": BLOCKED},
+    "opted out": {"recipient": OPTED_OUT},
+    "opted out under the other limit key": {"recipient": ELSEWHERE},
     "sliding window": {"charges": {Limit.SENDS_NUMBER: 1}},
     "gcra": {"charges": {Limit.SENDS_TENANT: 1}},
     "consecutive failures": {"charges": {Limit.CONSECUTIVE_FAILURES: 1}},
@@ -637,15 +643,17 @@ async def test_a_refused_commit_changes_no_key_but_the_logs(
     stored = challenge()
     secret = ChallengeSecret("+447400123456", b"salt", ())
     await store.decide(swap=CompareAndSwap(None, stored, secret), events=(Attempted(id="1"),))
-    blocked = names.blocklist_key(PARTITION, "+447400123456")
-    await script_client.run_pipeline(blocked, [("SET", blocked, "")])
+    blocked = names.block_key(PARTITION, BLOCKED.number)
+    opted_out = names.opt_out_key(PARTITION, OPTED_OUT.tenant, OPTED_OUT.number)
+    commands = [("SET", key, "") for key in (blocked, opted_out)]
+    await script_client.run_pipeline(blocked, commands)
     before = await snapshot(store)
 
     how = REFUSING[refusing]
     charged = tuple(game.charge(limit, cost) for limit, cost in how.get("charges", {}).items())
     outcome = await store.decide(
         operation="refused",
-        unless_blocked=how.get("guard"),
+        recipient=how.get("recipient"),
         swap=CompareAndSwap(stored, stored.charge_attempt(NOW), None),
         charges=(other, *charged),
         refunds=(Refund(other, "earlier"),),

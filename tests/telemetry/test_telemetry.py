@@ -35,6 +35,7 @@ from otp_service.core.commit import (
     RecordName,
 )
 from otp_service.core.delivery import Accepted, Fault, RefusalScope, Refused, Submission
+from otp_service.core.do_not_send import DoNotSendReason
 from otp_service.core.errors import (
     ChallengeNotFound,
     Overloaded,
@@ -711,7 +712,10 @@ def committed(metrics, answer, **commit):
             Locked(Limit.CONSECUTIVE_AUTHENTICATOR_FAILURES),
             {("otp.issue_denied", "failure", "account_locked", *SAID)},
         ),
-        (Blocked(), {("otp.issue_denied", "failure", "blocked", *SAID)}),
+        *(
+            (Blocked(reason), {("otp.issue_denied", "failure", reason.value, *SAID)})
+            for reason in DoNotSendReason
+        ),
         (RecordConflict(1, (None,)), set()),
         (Conflict(ChallengeSnapshot(1, None, None)), set()),
     ],

@@ -24,7 +24,7 @@
 --        and at the end the value of `addresses_key`
 --        | {'conflict', now, value…} | {'late', now}
 --        | {'refused', now, charge, window, wait}  (indexes from 1)
---        | {'locked', now, charge} | {'blocked', now}  (an absent key exists)
+--        | {'locked', now, charge} | {'listed', now, reason}  (an absent key exists)
 --        | {'full', now}  (the log has no capacity for an event that grants something)
 --        | {'reversed', now}  (this charge was refunded, maybe before it arrived)
 --        | {'no_epoch', now}  (the log needs the event of a new epoch, and the call has none)
@@ -105,9 +105,10 @@ end
 -- Return the reply of the refusal with the longest wait, and the stamp of its event; nil if
 -- nothing refuses. Reads the absent keys.
 local function find_refusal(charges)
-  for _, key_index in ipairs(request.absent_keys) do
-    if redis.call('EXISTS', keys[key_index]) == 1 then
-      return { 'blocked', now }, { reason = 'blocked' }
+  for _, absent in ipairs(request.absent_keys) do
+    local index, reason = absent[ABSENT_KEY_INDEX], absent[ABSENT_REASON]
+    if index == 0 or redis.call('EXISTS', keys[index]) == 1 then
+      return { 'listed', now, reason }, { reason = reason }
     end
   end
   local longest_wait, reply, stamp = 0, nil, nil

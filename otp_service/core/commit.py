@@ -5,7 +5,7 @@ from typing import Literal
 import msgspec
 
 from otp_service.core.challenge import Challenge, ChallengeSecret
-from otp_service.core.do_not_send import DoNotSendReason, Recipient
+from otp_service.core.do_not_send import DoNotSendReason, Recipient, SubmissionMark
 from otp_service.core.errors import (
     AccountLocked,
     ChallengeNotFound,
@@ -119,6 +119,8 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
     swap: CompareAndSwap | None = None
     recipient: Recipient | None = None
     """Of a send: the number that must not be on the do-not-send list, for all tenants or for its own."""
+    submission_marks: tuple[SubmissionMark, ...] = ()
+    """What a message from a phone is expected after; a later mark replaces an earlier one."""
     charges: tuple[Charge, ...] = ()
     refunds: tuple[Refund, ...] = ()
     reset_buckets: tuple[Bucket, ...] = ()

@@ -47,6 +47,22 @@ class Recipient(msgspec.Struct, frozen=True):
         return [("tenant", self.tenant)]  # msgspec's own would show the number
 
 
+class SubmissionMark(msgspec.Struct, frozen=True):
+    """That a provider may have sent something to a number. Its `repr` omits the number."""
+
+    provider: str
+    number: str
+    """The canonical number."""
+    expires_at: int
+    """Milliseconds since 1970."""
+
+    def __repr__(self) -> str:
+        return f"SubmissionMark({self.provider!r})"
+
+    def __rich_repr__(self) -> list[tuple[str, object]]:
+        return [("provider", self.provider)]  # msgspec's own would show the number
+
+
 class DoNotSendEntry(msgspec.Struct, frozen=True, array_like=True):
     """What is stored of a block or an opt-out. Its `repr` masks the number."""
 

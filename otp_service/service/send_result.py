@@ -9,6 +9,7 @@ from otp_service.core import charges, events
 from otp_service.core.challenge import Challenge, ChallengeStatus
 from otp_service.core.commit import ChallengeSnapshot, Commit, CompareAndSwap, Refund
 from otp_service.core.delivery import Fault, Submission
+from otp_service.core.do_not_send import SUBMISSION_MARK_TTL_MS, SubmissionMark
 from otp_service.core.errors import (
     DeliveryFailed,
     OtpError,
@@ -38,6 +39,15 @@ class SendResult(msgspec.Struct, frozen=True):
     def billable_count(self) -> int:
         """The messages that may have been sent, and so may be billed."""
         return sum(submission.may_be_billed for submission in self.submissions)
+
+    def build_marks(self, phone: PhoneNumber, now: int) -> tuple[SubmissionMark, ...]:
+        """Return a mark for each provider that may have sent something, by the store's clock."""
+        providers = [one.provider for one in self.submissions if one.may_be_billed]
+        expires_at = now + SUBMISSION_MARK_TTL_MS
+        return tuple(
+            SubmissionMark(provider, phone.canonical, expires_at)
+            for provider in dict.fromkeys(providers)
+        )
 
     @property
     def recipient_fault_reason(self) -> str | None:
@@ -193,7 +203,11 @@ class SendRecorder:
         swap, replaced_sends = result.apply_to(current, self._max_live_codes)
         recorded = self._build_events(result, swap, replaced_sends)
         return self._context.build_commit(
-            swap=swap, charges=extra_charges, refunds=refunds, events=recorded
+            swap=swap,
+            submission_marks=result.build_marks(self._phone, current.now),
+            charges=extra_charges,
+            refunds=refunds,
+            events=recorded,
         )
 
     def _build_events(

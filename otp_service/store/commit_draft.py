@@ -7,7 +7,7 @@ import msgspec
 from msgspec.structs import replace
 
 from otp_service.core.commit import Commit, CompareAndSwap, PointerSwap, RecordSwap
-from otp_service.core.do_not_send import Recipient
+from otp_service.core.do_not_send import Recipient, SubmissionMark
 from otp_service.core.events import GRANT_EVENTS, Event
 from otp_service.core.known_addresses import Account, KnownAddresses
 from otp_service.core.limits import CONSECUTIVE_LIMITS, Charge
@@ -90,6 +90,8 @@ class CommitDraft:
         fields["read_keys"] = [
             self.add_key(names.account_record_key(self._partition, name)) for name in commit.reads
         ]
+        for mark in commit.submission_marks:
+            self._write_submission_mark(mark)
         if commit.recipient:
             fields["absent_keys"] = self._list_absent_keys(commit.recipient)
         fields["charges"] = [
@@ -115,6 +117,12 @@ class CommitDraft:
             fields["addresses_key"] = self.add_key(key)
         if commit.new_known_addresses:
             self._write_known_addresses(*commit.new_known_addresses)
+
+    def _write_submission_mark(self, mark: SubmissionMark) -> None:
+        names = self._key_names
+        key = names.submission_mark_key(self._partition, mark.provider, mark.number)
+        # The value shows which limit key a mark depends on, before an operator removes that key.
+        self.write(key, names.limit_key_id.encode(), mark.expires_at)
 
     def _list_absent_keys(self, recipient: Recipient) -> list[AbsentKey]:
         """Return the entries of the do-not-send list that refuse a send, the block first."""

@@ -25,6 +25,11 @@ class KeyNames:
         self._last_listed_number = ("", "")
         self._tenant_partitions: dict[str, int] = {}
 
+    @property
+    def limit_key_id(self) -> str:
+        """The id of the key that names what these names are of."""
+        return self._limit_key.id
+
     def compute_partition(self, *subject: str) -> int:
         """Return the partition of a subject, from 0 to 63."""
         return int.from_bytes(self._compute_mac("partition", *subject)[:8], "big") % PARTITION_COUNT

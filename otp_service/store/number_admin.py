@@ -64,16 +64,18 @@ class NumberAdmin(DoNotSendList):
         tenants: Iterable[str],
         progress: ProgressCallback = ignore_progress,
     ) -> ErasedCounts:
-        """Delete the buckets and challenges of a number at these tenants, and return their counts.
+        """Delete the buckets, challenges and submission marks of a number at these tenants.
 
-        The entry of the do-not-send list stays, because the person asked for it. Events hold a
+        Return the counts of the first two. The entries of the do-not-send list stay, because the person
+        asked for them. So a START lifts no opt-out until something is sent again. Events hold a
         pseudonym and stay until their retention ends. So does a challenge issued meanwhile.
         """
         buckets = self._list_bucket_keys(phone, tenants)
         challenges = await self._find_challenge_keys(phone, progress)
+        marks = await self._find_submission_marks(phone, progress)
         present = await self._client.read_each(buckets, "EXISTS")
         records = [name for keys in challenges for name in keys]
-        await self._delete_with_event(phone, event, operation_id, keys=(*buckets, *records))
+        await self._delete_with_event(phone, event, operation_id, keys=(*buckets, *records, *marks))
         return ErasedCounts(sum(present), len(challenges))
 
     def _list_bucket_keys(self, phone: PhoneNumber, tenants: Iterable[str]) -> list[str]:
@@ -108,6 +110,17 @@ class NumberAdmin(DoNotSendList):
             for key, challenge in challenges
             if challenge and challenge.number_pseudonym in pseudonyms
         ]
+
+    async def _find_submission_marks(
+        self, phone: PhoneNumber, progress: ProgressCallback
+    ) -> list[str]:
+        """Return the marks of every provider, also of those that are configured no more."""
+        patterns = self._store.submission_mark_keys("*", phone.canonical)
+        found = [
+            await find_keys(self._client, pattern, progress, only_master_of=pattern)
+            for pattern in patterns
+        ]
+        return [key for keys in found for key in keys]
 
     def _list_pointer_keys(
         self, key: str, challenge: Challenge, phone: PhoneNumber

@@ -10,12 +10,23 @@ from typing import Any
 import msgspec
 import pytest
 
+from otp_service.core.do_not_send import DoNotSendEntry
 from otp_service.core.errors import IncorrectCode, OtpError, RateLimited
+from otp_service.core.events import BlocklistChanged
 from otp_service.core.limits import DEFAULT_LIMITS, Limit, Window
+from otp_service.core.phone_number import parse_number
 from otp_service.store.client import ScriptClient
 from otp_service.store.connect import create_redis_lines
 from otp_service.store.embedded import EmbeddedServer
-from tests.installation import MINUTE_MS, SECOND_MS, Installation, gather_results, make_wrong_code
+from tests.installation import (
+    ACCEPTED_REPLY,
+    MINUTE_MS,
+    SECOND_MS,
+    UNKNOWN_OUTCOME,
+    Installation,
+    gather_results,
+    make_wrong_code,
+)
 from tests.service.app_user import AppUser
 from tests.store import redis_servers
 from tests.store.faulty_proxy import FaultyProxy
@@ -166,6 +177,33 @@ async def test_the_known_addresses_of_an_account_cost_no_trip(
     code = installation.router.extract_code()
     assert 3 == await count_trips(proxy, installation.verify(issued, code, client_ip=client_ip))
     assert 1 + 1 + 2 == count_scripts(proxy)
+
+
+async def test_the_marks_of_submissions_cost_no_trip(
+    installation: Installation, proxy: FaultyProxy
+) -> None:
+    """The commit that stores what the providers answered writes one for each that may have sent."""
+    installation.router.queue_replies(UNKNOWN_OUTCOME, ACCEPTED_REPLY)
+    before = await installation.list_keys("*:submitted:*")
+
+    assert 3 == await count_trips(proxy, installation.issue())
+
+    written = set(await installation.list_keys("*:submitted:*")) - set(before)
+    assert [b"p1", b"p2"] == sorted(key.split(b":")[2] for key in written)
+
+
+async def test_an_issue_that_the_do_not_send_list_refuses_costs_two(
+    installation: Installation, proxy: FaultyProxy
+) -> None:
+    """The caller's buckets with the number's, whose commit finds all entries; the refund."""
+    phone = parse_number("+447400123456")
+    registry = installation.dependencies.number_registry
+    entry = DoNotSendEntry(phone.e164, 1)
+    event = BlocklistChanged(id="1", reason="opted_out")
+    await registry.opt_out(phone, "shop", entry, message=None, event=event, operation_id="stop")
+
+    assert 2 == await count_trips(proxy, installation.issue(**CLIENT_FIELDS))
+    assert 2 == count_scripts(proxy)
 
 
 async def test_a_wrong_code_costs_three(installation: Installation, proxy: FaultyProxy) -> None:

@@ -45,6 +45,8 @@ class SkippedEvent(StrEnum):
     """
     UNREADABLE = "unreadable"
     """A receipt of a batch that lacks something; the others of the batch count."""
+    INCOMPLETE = "incomplete"
+    """A long message from a phone, dropped because its other parts did not arrive in time."""
 
 
 CallbackPart = Receipt | InboundMessage | SkippedEvent

@@ -25,8 +25,12 @@ HOOK_RESULTS: Final = frozenset(
     }
 )
 """`late` was answered as accepted, while the message was still being sent."""
-CALLBACK_REASONS: Final = frozenset({"signature", "unreadable", "internal", OTHER_LABEL})
+CALLBACK_REASONS: Final = frozenset(
+    {"signature", "unreadable", "internal", "incomplete", OTHER_LABEL}
+)
 """`other` is accepted: something else than a receipt (sms.provider_callbacks.SkippedEvent)."""
+ACCEPTED_CALLBACK_REASONS: Final = frozenset({"incomplete", OTHER_LABEL})
+"""Those that any phone can cause, so no event counts them."""
 
 INBOUND_RESULTS: Final = frozenset(InboundResult)
 
@@ -57,7 +61,7 @@ EVENT_REASONS: Final = frozenset(
     {
         *_iterate_error_reasons(),
         *ACCESS_REASONS,
-        *CALLBACK_REASONS,
+        *(CALLBACK_REASONS - ACCEPTED_CALLBACK_REASONS),
         *FORGERY_RESULTS,
         *("country", "type", "fictitious", "blocked", "unblocked", "opted_out"),
         *("by_tenant", "by_operator", "delivery_failed", "started", "stopped", "reload_refused"),

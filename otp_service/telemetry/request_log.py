@@ -5,7 +5,7 @@ from collections import Counter
 from typing import Final
 
 from otp_service.core.inbound import FORGERY_RESULTS, InboundResult
-from otp_service.telemetry.labels import OTHER_LABEL
+from otp_service.telemetry.labels import ACCEPTED_CALLBACK_REASONS
 from otp_service.telemetry.metrics import Metrics
 
 
@@ -54,10 +54,10 @@ class DeniedAccessCounter:
     def count_callback(self, provider: str, reason: str) -> None:
         """Count a callback without a receipt; `reason`: see `labels.CALLBACK_REASONS`.
 
-        `other` is a metric alone: such a callback is accepted.
+        `other` and `incomplete` are metrics alone: any phone can cause them.
         """
         labels = self._metrics.count_rejected_callback(provider, reason)
-        if reason != OTHER_LABEL:
+        if reason not in ACCEPTED_CALLBACK_REASONS:
             self._rejected_callbacks[labels] += 1
 
     def count_inbound_message(self, provider: str, result: InboundResult) -> None:

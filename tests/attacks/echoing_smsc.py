@@ -9,11 +9,7 @@ import threading
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from typing import Any, Self
 
-from otp_service.sms.smpp.delivery_receipts import (
-    MESSAGE_PAYLOAD,
-    MESSAGE_STATE,
-    RECEIPTED_MESSAGE_ID,
-)
+from otp_service.sms.smpp.delivery_receipts import MESSAGE_STATE, RECEIPTED_MESSAGE_ID
 from otp_service.sms.smpp.pdu import (
     BIND_TRANSCEIVER,
     DELIVER_SM,
@@ -25,6 +21,7 @@ from otp_service.sms.smpp.pdu import (
     Pdu,
 )
 from otp_service.sms.smpp.pdu_bodies import ShortMessage, SmppAddress
+from otp_service.sms.smpp.user_data import MESSAGE_PAYLOAD
 from tests.attacks.echoing_vendors import CODE_PATTERN, ECHO_PLACEHOLDERS, fill_placeholders
 from tests.processes import WAIT_TIMEOUT_SECONDS, RunningService
 from tests.sms.smpp.fake_smsc import FakeSmsc
@@ -39,6 +36,7 @@ UNKNOWN_COMMAND = 0x0102
 
 BUG_SITECUSTOMIZE = """
 import otp_service.sms.providers.smpp as smpp
+import otp_service.sms.smpp.delivery_handler as delivery_handler
 import otp_service.sms.smpp.pdu_bodies as pdu_bodies
 import otp_service.sms.smpp.session as session
 
@@ -57,7 +55,9 @@ def sent(reply, message):
 
 smpp.redact_reply = exploding(smpp.redact_reply, b"explode", sent)
 pdu_bodies.parse_message_id = exploding(pdu_bodies.parse_message_id, b"burst", bytes)
-smpp.parse_receipt = exploding(smpp.parse_receipt, b"explode", lambda message: message.text)
+delivery_handler.parse_receipt = exploding(
+    delivery_handler.parse_receipt, b"explode", lambda message: message.text
+)
 """
 """Injected bugs whose exceptions contain the input: in a send, in a reply and in a receipt."""
 

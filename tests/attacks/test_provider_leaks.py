@@ -328,7 +328,7 @@ def test_every_provider_has_sent_refused_and_reported(outputs: ProviderLeakOutpu
     assert '"level":"debug"' in log
     for name in names:
         assert f"provider {name} raised RuntimeError" in log
-    for bug in ("a connection to an SMSC ended with", "a receipt could not be handled:"):
+    for bug in ("a connection to an SMSC ended with", "a delivery could not be handled:"):
         assert f"{bug} RuntimeError" in log
 
 

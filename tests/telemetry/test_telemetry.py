@@ -472,6 +472,16 @@ def test_messages_from_phones_are_counted_and_only_what_may_be_forged_becomes_an
     assert {("p1", "unexpected"): 2, ("p1", "invalid_sender"): 1} == access.drain_callbacks()
 
 
+@pytest.mark.parametrize("reason", ["other", "incomplete"])
+def test_what_any_phone_can_cause_is_a_metric_alone(metrics, reason):
+    """A person can write to us without end, and fills no log with it."""
+    access = telemetry.DeniedAccessCounter(metrics)
+    access.count_callback("p1", reason)
+
+    assert {} == access.drain_callbacks()
+    assert 1 == value(metrics, "otp_callbacks_rejected_total", provider="p1", reason=reason)
+
+
 # ---------------------------------------------------------------------- metrics
 
 

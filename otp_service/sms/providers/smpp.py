@@ -7,14 +7,13 @@ The protocol is our own code (sms/smpp/). aiosmpplib 0.7.4 has no TLS and no win
 while it is not bound and sends them later, after another provider has sent them too, and logs texts
 at ERROR. smpplib 2.2.4 blocks its thread; smppy 0.3.2 is a server, and alpha.
 
-Receipts come over the same connection, and so are trusted. Each worker process binds its own
-session with its first message: the window is per session, and the SMSC has to allow that many binds
-of one system_id. It may send a receipt to any of them, also after a restart: all processes can look
-up its message (sms/smpp/message_ids.py).
+Receipts and messages from phones come over the same connection, and so are trusted. Each worker process
+binds its own session with its first message: the window is per session, and the SMSC has to allow that
+many binds of one system_id. It may send a receipt to any of them, also after a restart: all processes can
+look up its message (sms/smpp/message_ids.py). Until the first message it keeps what it has for us.
 """
 
 import asyncio
-import logging
 import ssl
 from typing import Final
 
@@ -25,13 +24,12 @@ from otp_service.core.delivery import Accepted, Fault, Message, RefusalScope, Re
 from otp_service.core.ip_address import is_loopback
 from otp_service.core.url_check import FieldErrors
 from otp_service.sms.fault_table import FAULT_SCOPES, FaultTable
-from otp_service.sms.provider_callbacks import SkippedEvent
 from otp_service.sms.redaction import redact_reply
 from otp_service.sms.router import ProviderDependencies
 from otp_service.sms.sender_ids import SenderSelection
 from otp_service.sms.smpp import pdu_bodies
 from otp_service.sms.smpp.connection import SmppConnection, wait_for_response
-from otp_service.sms.smpp.delivery_receipts import parse_receipt
+from otp_service.sms.smpp.delivery_handler import SmppDeliveryHandler
 from otp_service.sms.smpp.message_ids import ReceiptMatcher
 from otp_service.sms.smpp.pdu import RESPONSE_BIT, STATUS_OK, SUBMIT_SM, Pdu
 from otp_service.sms.smpp.session import (
@@ -42,8 +40,6 @@ from otp_service.sms.smpp.session import (
 )
 from otp_service.sms.smpp.text_codec import encode_text
 
-
-logger = logging.getLogger(__name__)
 
 FAULT_TABLE: Final[FaultTable] = {
     "smpp-0b": "recipient",  # invalid destination
@@ -58,9 +54,6 @@ FAULT_TABLE: Final[FaultTable] = {
 which may be about the sender, the text or the account."""
 MAX_KNOWN_STATUS: Final = 0x04FF
 """The highest number to which the protocol and vendors have given a meaning."""
-
-EARLY_RECEIPT_SECONDS: Final = 1.0
-"""How long to wait for the id of a receipt's message, in the answer or from another process."""
 
 MAX_SYSTEM_ID_CHARS: Final = 15
 MAX_SYSTEM_TYPE_CHARS: Final = 12
@@ -134,16 +127,15 @@ class SmppProvider:
     ) -> None:
         self.name = name
         self._settings = settings
-        self._on_receipt = dependencies.on_receipt
-        self._count_skipped_event = dependencies.count_skipped_event
         self._matcher = ReceiptMatcher(name, dependencies.message_ids)
+        self._deliveries = SmppDeliveryHandler(name, dependencies, self._matcher)
         if settings.tls and tls_context is None:
             tls_context = _create_tls_context(settings.tls_ca)
         self._session = SmppSession(
             name,
             settings,
             tls_context=tls_context,
-            delivery_handler=self._handle_delivery,
+            delivery_handler=self._deliveries.handle_delivery,
             classify_bind_status=classify_bind_status,
         )
 
@@ -166,6 +158,7 @@ class SmppProvider:
     async def aclose(self) -> None:
         """Unbind, and share the ids of all messages."""
         await self._session.aclose()
+        self._deliveries.close()
         await self._matcher.aclose()
 
     async def _submit_message(
@@ -187,37 +180,11 @@ class SmppProvider:
         if isinstance(reply, Accepted) and reply.message_id:
             self._matcher.record_message(reply.message_id, message.reference, message.to.e164)
 
-    async def _handle_delivery(self, short_message: pdu_bodies.ShortMessage | None) -> None:
-        smpp_receipt = parse_receipt(short_message) if short_message else SkippedEvent.UNREADABLE
-        if isinstance(smpp_receipt, SkippedEvent):
-            self._count_skipped_event(self.name, smpp_receipt)
-            _log_skipped_event(self.name, smpp_receipt, short_message)
-            return
-        receipt = await self._matcher.match_receipt(smpp_receipt)
-        if not receipt.reference:
-            await asyncio.sleep(EARLY_RECEIPT_SECONDS)
-            receipt = await self._matcher.match_receipt(smpp_receipt)
-        await self._on_receipt(self.name, receipt)
-
 
 def _create_tls_context(ca_file: str | None) -> ssl.SSLContext:
     if ca_file:
         return ssl.create_default_context(cafile=ca_file)
     return httpx.create_ssl_context(trust_env=False)
-
-
-def _log_skipped_event(
-    name: str, skipped: SkippedEvent, short_message: pdu_bodies.ShortMessage | None
-) -> None:
-    """Log the form of what is no receipt, and nothing of its text or its number."""
-    if short_message is None:
-        logger.warning("provider %s: a receipt has an invalid body", name)
-        return
-    level = logging.INFO if skipped is SkippedEvent.OTHER else logging.WARNING
-    kinds = {SkippedEvent.OTHER: "no receipt", SkippedEvent.UNREADABLE: "an unreadable receipt"}
-    form = (short_message.esm_class, short_message.data_coding, sorted(short_message.tlvs))
-    text = "provider %s: %s, esm_class %#04x, data_coding %#04x, optional parameters %s"
-    logger.log(level, text, name, kinds[skipped], *form)
 
 
 async def _acquire_window_slot(connection: SmppConnection, timeout_seconds: float) -> bool:

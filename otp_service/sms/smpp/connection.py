@@ -14,7 +14,7 @@ from otp_service.task_end import cancel_tasks
 logger = logging.getLogger(__name__)
 
 MAX_PENDING_DELIVERIES: Final = 100
-"""Receipts handled at the same time; the SMSC has to repeat further ones."""
+"""Receipts and messages handled at the same time; the SMSC has to repeat further ones."""
 MAX_UNANSWERED_REQUESTS: Final = 1000
 """Requests whose late responses are still matched."""
 READ_CHUNK_BYTES: Final = 64 * 1024
@@ -147,8 +147,8 @@ class SmppConnection:
         try:
             await self._delivery_handler(short_message)
         except Exception as error:  # noqa: BLE001  # any error: the connection has to continue
-            # Its name only: its text may contain a number (R68).
-            logger.error("a receipt could not be handled: %s", type(error).__name__)  # noqa: TRY400
+            # Its name only: its text may contain a number or a code (R68).
+            logger.error("a delivery could not be handled: %s", type(error).__name__)  # noqa: TRY400
             status = protocol.STATUS_TEMPORARY_ERROR
         if not self.is_closed:
             self._send_response(pdu, status)

@@ -16,20 +16,17 @@ from typing import Final, Literal, NamedTuple
 
 from otp_service.core.delivery import Receipt
 from otp_service.sms.provider_callbacks import SkippedEvent
-from otp_service.sms.smpp.pdu_bodies import ShortMessage
+from otp_service.sms.smpp.pdu import InvalidPduError
+from otp_service.sms.smpp.pdu_bodies import PERSON_MESSAGE_TYPE, ShortMessage
+from otp_service.sms.smpp.user_data import split_user_data
 
 
 # 5.3.2
 RECEIPTED_MESSAGE_ID: Final = 0x001E
 MESSAGE_STATE: Final = 0x0427
-MESSAGE_PAYLOAD: Final = 0x0424
 
-# 5.2.12: the type of message in a deliver_sm
-_MESSAGE_TYPE_MASK: Final = 0x3C
 _RECEIPT_TYPE: Final = 0x04
 _INTERMEDIATE_TYPE: Final = 0x20
-_DEFAULT_TYPE: Final = 0x00
-_USER_DATA_HEADER: Final = 0x40
 
 SmppReceiptStatus = Literal["delivered", "pending", "temporary-failure", "technical-failure"]
 
@@ -86,14 +83,14 @@ class SmppReceipt(NamedTuple):
 
 
 def parse_receipt(short_message: ShortMessage) -> SmppReceipt | SkippedEvent:
-    """Return the receipt in a deliver_sm; OTHER for an inbound message of a person.
+    """Return the receipt in a deliver_sm; OTHER for anything else.
 
     UNREADABLE for a receipt without an id or a known state.
     """
     fields = _MESSAGE_TEXT.split(_decode_text(short_message), maxsplit=1)[0]
-    kind = short_message.esm_class & _MESSAGE_TYPE_MASK
+    kind = short_message.message_type
     is_typed = _is_receipt(short_message)
-    if not is_typed and not (kind == _DEFAULT_TYPE and _RECEIPT_TEXT.match(fields)):
+    if not is_typed and not (kind == PERSON_MESSAGE_TYPE and _RECEIPT_TEXT.match(fields)):
         return SkippedEvent.OTHER
     message_id = _extract_message_id(short_message, fields)
     state = _extract_state(short_message, fields)
@@ -108,14 +105,15 @@ def parse_receipt(short_message: ShortMessage) -> SmppReceipt | SkippedEvent:
 
 
 def _is_receipt(short_message: ShortMessage) -> bool:
-    kind = short_message.esm_class & _MESSAGE_TYPE_MASK
+    kind = short_message.message_type
     return kind in {_RECEIPT_TYPE, _INTERMEDIATE_TYPE} or RECEIPTED_MESSAGE_ID in short_message.tlvs
 
 
 def _decode_text(short_message: ShortMessage) -> str:
-    octets = short_message.text or short_message.tlvs.get(MESSAGE_PAYLOAD, b"")
-    if short_message.esm_class & _USER_DATA_HEADER and octets:
-        octets = octets[1 + octets[0] :]
+    try:
+        octets = split_user_data(short_message).octets
+    except InvalidPduError:
+        octets = b""  # the optional parameters may still say it all
     lowered = octets.lower()
     known = (name for field, name in _UTF16_ENCODINGS.items() if field in lowered)
     return octets.decode(next(known, "latin-1"), errors="replace")

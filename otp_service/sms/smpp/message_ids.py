@@ -13,11 +13,8 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, Literal, NamedTuple
 
-from msgspec.structs import replace
-
-from otp_service.core.delivery import Receipt
 from otp_service.core.ports import MessageIdIndex, MessageIdRecord
 from otp_service.sms.smpp.delivery_receipts import SmppReceipt
 
@@ -29,6 +26,15 @@ MAX_KNOWN_MESSAGES: Final = 20_000
 
 SUFFIX_DIGITS: Final = 4
 """The end of a number, which is the same in every format."""
+
+
+class ReceiptMatch(NamedTuple):
+    """The message of a receipt."""
+
+    reference: str
+    """Our reference of its submission; empty for an unknown message."""
+    mismatch: Literal["", "unknown id", "another number"] = ""
+    """Why it is unknown, for the log."""
 
 
 class ReceiptMatcher:
@@ -63,14 +69,16 @@ class ReceiptMatcher:
             self._share_tasks.add(task)
             task.add_done_callback(self._share_tasks.discard)
 
-    async def match_receipt(self, smpp_receipt: SmppReceipt) -> Receipt:
-        """Return the receipt with our reference, or without one if the message is unknown.
+    async def match_receipt(self, smpp_receipt: SmppReceipt) -> ReceiptMatch:
+        """Return our reference of the message, or why it is unknown.
 
         Raises StoreUnavailable if it is unknown here, and the index cannot be read.
         """
         candidates = await self._find_candidates(smpp_receipt.receipt.message_id)
         reference = _select_reference(candidates, smpp_receipt)
-        return replace(smpp_receipt.receipt, reference=reference)
+        if reference:
+            return ReceiptMatch(reference)
+        return ReceiptMatch("", "another number" if any(candidates) else "unknown id")
 
     async def aclose(self) -> None:
         """Wait until all records are shared."""

@@ -102,6 +102,10 @@ class BodyReader:
         self._body = body
         self._offset = 0
 
+    @property
+    def is_at_end(self) -> bool:
+        return self._offset >= len(self._body)
+
     def read_octets(self, count: int) -> bytes:
         end = self._offset + count
         if end > len(self._body):

@@ -21,6 +21,11 @@ SHORT_CODE_TYPE: Final = (3, 0)
 ALPHANUMERIC_TYPE: Final = (5, 0)
 _MAX_SHORT_CODE_DIGITS: Final = 6
 
+# 5.2.12: the type of message in a deliver_sm
+_MESSAGE_TYPE_MASK: Final = 0x3C
+PERSON_MESSAGE_TYPE: Final = 0x00
+"""The default: a message from a phone, and at some SMSCs a receipt."""
+
 
 class SmppAddress(msgspec.Struct, frozen=True):
     """A number or a name, and its type. Its `repr` has the type only."""
@@ -104,6 +109,10 @@ class ShortMessage(msgspec.Struct, frozen=True, kw_only=True):
 
     def __rich_repr__(self) -> list[tuple[str, object]]:
         return [("octets", len(self.text))]  # see Pdu
+
+    @property
+    def message_type(self) -> int:
+        return self.esm_class & _MESSAGE_TYPE_MASK
 
     def encode(self) -> bytes:
         """Return the body. Raises ValueError, whose text omits it, if a field is too long."""

@@ -23,26 +23,38 @@ def receipts():
 
 
 @pytest.fixture
+def inbound_messages():
+    """The messages from phones that were passed on, with the provider's name."""
+    return asyncio.Queue()
+
+
+@pytest.fixture
 def skipped_events():
-    """What was counted instead of a receipt: the provider's name, and the reason."""
+    """What was counted instead of a receipt or a message: the provider's name, and the reason."""
     return []
 
 
 @pytest.fixture
-async def create_provider(smsc, receipts, skipped_events):
+async def create_provider(smsc, receipts, inbound_messages, skipped_events):
     """Builds providers that use the SMSC, and closes them."""
     providers = []
 
     async def record_receipt(name, receipt):
         await receipts.put((name, receipt))
 
-    def create_one(received=record_receipt, submissions=None, **more):
+    async def record_message(name, message):
+        await inbound_messages.put((name, message))
+
+    def create_one(
+        received=record_receipt, submissions=None, received_message=record_message, **more
+    ):
         given = build_settings(smsc.port, **more)
         tools = ProviderDependencies(
             None,
             lambda: 0,
             received,
-            submissions,
+            received_message,
+            message_ids=submissions,
             count_skipped_event=lambda *counted: skipped_events.append(counted),
         )
         provider = given.build_provider("acme", tools)

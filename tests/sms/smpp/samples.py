@@ -6,8 +6,9 @@ from otp_service.core.delivery import RefusalScope, Refused
 from otp_service.core.errors import StoreUnavailable
 from otp_service.core.secret import Secret
 from otp_service.sms.providers.smpp import Smpp
-from otp_service.sms.smpp.pdu import BodyReader
+from otp_service.sms.smpp.pdu import BodyReader, encode_c_string, encode_tlvs
 from otp_service.sms.smpp.pdu_bodies import BindRequest, ShortMessage, SmppAddress
+from otp_service.sms.smpp.user_data import MESSAGE_PAYLOAD
 
 
 DELIVERED_RECEIPT = ShortMessage(
@@ -44,6 +45,19 @@ def build_settings(port, **more):
 def build_silence_refusal(fault, reason):
     """A refusal without a response."""
     return Refused(fault, reason, None, RefusalScope.SILENCE)
+
+
+def encode_data_sm(short_message):
+    """The same as a data_sm, from the specification (4.7.1)."""
+    return b"".join(
+        (
+            encode_c_string(short_message.service_type, 6),
+            short_message.source.encode(),
+            short_message.destination.encode(),
+            bytes((short_message.esm_class, 0, short_message.data_coding)),
+            encode_tlvs({MESSAGE_PAYLOAD: short_message.text} | dict(short_message.tlvs)),
+        )
+    )
 
 
 class FakeMessageIdIndex:

@@ -1,4 +1,4 @@
-"""deliver_sm: receipts, and inbound messages of people."""
+"""deliver_sm: receipts. Messages from phones: test_inbound_messages.py."""
 
 import asyncio
 import logging
@@ -14,11 +14,10 @@ from otp_service.sms.smpp.pdu import (
     RESPONSE_BIT,
     SUBMIT_SM,
     Pdu,
-    encode_c_string,
     encode_tlvs,
 )
-from otp_service.sms.smpp.pdu_bodies import ShortMessage, SmppAddress
-from tests.sms.smpp.samples import DELIVERED_RECEIPT, build_settings
+from otp_service.sms.smpp.pdu_bodies import SmppAddress
+from tests.sms.smpp.samples import DELIVERED_RECEIPT, build_settings, encode_data_sm
 
 
 async def test_receipt_has_our_reference(smsc, provider, message, receipts):
@@ -62,15 +61,43 @@ async def test_receipt_that_comes_before_the_answer(smsc, create_provider, messa
     assert "ref-3f9" == (await receipts.get())[1].reference
 
 
-async def test_receipt_of_a_message_that_is_not_ours(smsc, provider, message, receipts):
-    """It has no reference, and is counted by who gets it."""
+async def test_receipt_of_a_message_that_is_not_ours(smsc, provider, message, receipts, caplog):
+    """It has no reference, is counted as `unknown` by the service, and logged with the reason."""
     await provider.send(message)
 
     await smsc.deliver_message(
-        msgspec.structs.replace(DELIVERED_RECEIPT, text=b"id:other stat:DELIVRD")
+        msgspec.structs.replace(DELIVERED_RECEIPT, text=b"id:864209 stat:DELIVRD")
     )
 
-    assert ("acme", Receipt("delivered", "", "other")) == await receipts.get()
+    assert ("acme", Receipt("delivered", "", "864209")) == await receipts.get()
+    text = "provider acme: a receipt of an unknown message: unknown id, status delivered"
+    assert text in caplog.text
+    assert "864209" not in caplog.text  # an id that is not ours could be anything
+
+
+async def test_receipt_that_a_person_could_have_written(smsc, provider, message, receipts, caplog):
+    """Without a type its text counts for the number alone that it came from."""
+    await provider.send(message)
+
+    await smsc.deliver_message(
+        msgspec.structs.replace(
+            DELIVERED_RECEIPT, esm_class=0, source=SmppAddress((1, 1), "447400999999")
+        )
+    )
+
+    assert ("acme", Receipt("delivered", "", "7a2f")) == await receipts.get()
+    assert "a receipt of an unknown message: another number, status delivered" in caplog.text
+    assert "447400" not in caplog.text
+
+
+async def test_receipt_of_our_message_is_not_logged(smsc, provider, message, receipts, caplog):
+    """The neighbour of both: nothing is wrong with it."""
+    await provider.send(message)
+
+    await smsc.deliver_message(DELIVERED_RECEIPT)
+    await receipts.get()
+
+    assert "receipt" not in caplog.text
 
 
 async def test_receipt_that_cannot_be_noted(smsc, create_provider, message, caplog):
@@ -101,20 +128,7 @@ async def test_receipt_that_cannot_be_read(smsc, provider, message, skipped_even
     assert Accepted("7a2f") == await provider.send(message)
     assert 1 == len(smsc.list_pdus(BIND_TRANSCEIVER))
     assert [("acme", "unreadable")] == skipped_events
-    assert "provider acme: a receipt has an invalid body" in caplog.text
-
-
-def encode_data_sm(short_message):
-    """The same as a data_sm, from the specification (4.7.1)."""
-    return b"".join(
-        (
-            encode_c_string(short_message.service_type, 6),
-            short_message.source.encode(),
-            short_message.destination.encode(),
-            bytes((short_message.esm_class, 0, short_message.data_coding)),
-            encode_tlvs({0x0424: short_message.text}),
-        )
-    )
+    assert "provider acme: a deliver_sm or data_sm has an invalid body" in caplog.text
 
 
 FIELDS = DELIVERED_RECEIPT.text
@@ -180,7 +194,8 @@ async def test_an_unreadable_receipt_is_logged_without_its_text(
 
     (answer,) = await smsc.wait_for_pdus(DELIVER_SM | RESPONSE_BIT)
     assert (0, [("acme", "unreadable")]) == (answer.status, skipped_events)
-    assert "provider acme: an unreadable receipt, esm_class 0x04, data_coding 0x00" in caplog.text
+    form = "skipped as unreadable: esm_class 0x04, data_coding 0x00, optional parameters []"
+    assert f"provider acme: {form}" in caplog.text
     assert "864209" not in caplog.text
     assert "447400123456" not in caplog.text
 
@@ -203,22 +218,6 @@ async def test_more_receipts_than_can_be_noted(smsc, create_provider, message):
     assert Accepted("7a2f") == await provider.send(message)
     noted.set()
     await smsc.wait_for_pdus(DELIVER_SM | RESPONSE_BIT, 101)
-
-
-async def test_what_people_send_us_is_answered_and_dropped(
-    smsc, provider, message, receipts, skipped_events
-):
-    """Otherwise the SMSC would repeat it for ever; it is counted, and nothing is kept."""
-    await provider.send(message)
-
-    await smsc.deliver_message(
-        ShortMessage(source=SmppAddress((1, 1), "447400123456"), text=b"STOP")
-    )
-
-    (answer,) = await smsc.wait_for_pdus(DELIVER_SM | RESPONSE_BIT)
-    assert 0 == answer.status
-    assert receipts.empty()
-    assert [("acme", "other")] == skipped_events
 
 
 async def test_what_cannot_be_shown_is_not(smsc, provider, message):

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from otp_service.core.delivery import Receipt
 from otp_service.sms.provider_callbacks import SkippedEvent
 from otp_service.sms.smpp.delivery_receipts import (
-    MESSAGE_PAYLOAD,
     MESSAGE_STATE,
     RECEIPTED_MESSAGE_ID,
     SmppReceipt,
@@ -15,6 +14,7 @@ from otp_service.sms.smpp.delivery_receipts import (
 )
 from otp_service.sms.smpp.message_ids import ReceiptMatcher
 from otp_service.sms.smpp.pdu_bodies import ShortMessage, SmppAddress
+from otp_service.sms.smpp.user_data import MESSAGE_PAYLOAD
 from tests.sms.smpp.samples import FakeMessageIdIndex
 
 
@@ -261,6 +261,17 @@ async def test_the_oldest_are_forgotten():
     found = [(await ids.match_receipt(told(f"id-{n}"))).reference for n in (1, 2, 3)]
 
     assert ["", "ref-2", "ref-3"] == found
+
+
+async def test_a_match_that_fails_has_a_reason():
+    """An operator sees whether another system's receipts come, or forged ones."""
+    ids = ReceiptMatcher("acme")
+    ids.record_message("77", "ref-3f9", f"+{NUMBER}")
+    forged = told("77", "447400999999")._replace(is_typed=False)
+
+    assert ("ref-3f9", "") == await ids.match_receipt(told("77"))
+    assert ("", "unknown id") == await ids.match_receipt(told("78"))
+    assert ("", "another number") == await ids.match_receipt(forged)
 
 
 def processes():

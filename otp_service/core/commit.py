@@ -136,8 +136,6 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
     """Whether it changes nothing unless each of its refunds applies."""
     requires_log_capacity: bool = False
     """Whether it starts what ends in an event of `events.GRANT_EVENTS`."""
-    masked_number: str = ""
-    """The number that operators see for its consecutive failures."""
     reads: tuple[RecordName, ...] = ()
     """The records to return, as they are in the step that charges. They are not read if the commit
     is refused."""

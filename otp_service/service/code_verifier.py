@@ -201,7 +201,6 @@ class CodeVerifier:
             events=(events.Attempted(**fields, attempts_left=new.attempts_left),),
             event_if_refused=events.VerifyDenied(**self._context.build_event_fields()),
             durable=True,
-            masked_number=new.masked_number,
         )
         self._attempt_charge = AttemptCharge(commit, current.secret)
         return commit

@@ -65,9 +65,13 @@ class CommitDraft:
 
     def write(self, key: str, value: bytes, expires_at: int = 0) -> None:
         """Write a value that expires at an instant in milliseconds, 0 for never."""
-        self.values.append(value)
-        value_index = len(self.values) + 1  # the request itself is the first argument
+        value_index = self._add_value(value)
         self.fields["writes"].append(KeyWrite(self.add_key(key), value_index, expires_at))
+
+    def _add_value(self, value: bytes) -> int:
+        """Add an argument, and return its index."""
+        self.values.append(value)
+        return len(self.values) + 1  # the request itself is the first argument
 
     def delete(self, key: str) -> None:
         self.fields["writes"].append(KeyWrite(self.add_key(key)))
@@ -79,7 +83,7 @@ class CommitDraft:
         self.fields["events"].append(sign_event(self._cipher, event))
 
     def add_commit(self, commit: Commit) -> None:
-        fields, masked = self.fields, commit.masked_number
+        fields = self.fields
         if commit.swap:
             self._add_swap(commit.swap)
         for swap in commit.record_swaps:
@@ -95,11 +99,10 @@ class CommitDraft:
         if commit.recipient:
             fields["absent_keys"] = self._list_absent_keys(commit.recipient)
         fields["charges"] = [
-            self._build_operation(charge, commit.operation_id, masked) for charge in commit.charges
+            self._build_charge(charge, commit.operation_id) for charge in commit.charges
         ]
         fields["refunds"] = [
-            self._build_operation(refund.charge, refund.operation_id, masked)
-            for refund in commit.refunds
+            self._build_operation(refund.charge, refund.operation_id) for refund in commit.refunds
         ]
         fields["only_with_refunds"] = commit.only_with_refunds
         fields["reset_buckets"] = [
@@ -166,10 +169,19 @@ class CommitDraft:
         sealed = self._cipher.seal_record(key, version, challenge_id.encode())
         self.write(key, sealed, swap.expires_at)
 
-    def _build_operation(self, charge: Charge, operation_id: str, masked: str) -> BucketOperation:
+    def _build_charge(self, charge: Charge, operation_id: str) -> BucketOperation:
+        """Return a charge, with the sealed subject where one of consecutive failures adds to a bucket."""
+        operation = self._build_operation(charge, operation_id)
+        if not charge.cost or charge.bucket.limit not in CONSECUTIVE_LIMITS:
+            return operation
+        key, subject = self.keys[operation.key_index - 1], charge.bucket.subject.encode()
+        return replace(
+            operation, subject_index=self._add_value(self._cipher.seal_constant(key, subject))
+        )
+
+    def _build_operation(self, charge: Charge, operation_id: str) -> BucketOperation:
         """Return a charge of the operation with this id, or its refund."""
         bucket, names = charge.bucket, self._key_names
-        is_consecutive = bucket.limit in CONSECUTIVE_LIMITS
         return BucketOperation(
             bucket.limit.algorithm,
             self.add_key(names.bucket_key(self._partition, bucket)),
@@ -178,8 +190,7 @@ class CommitDraft:
             self.add_key(names.operation_key(self._partition, operation_id)),
             bucket.limit,
             charge.force,
-            masked if is_consecutive else "",
-            charge.initial_count,
+            initial_count=charge.initial_count,
             skip_delay=charge.skip_delay,
         )
 

@@ -24,8 +24,8 @@ class BucketOperation(msgspec.Struct, frozen=True, array_like=True):
     """The key of the reply of the charge."""
     limit: str
     force: bool = False
-    masked_number: str = ""
-    """What operators see for consecutive failures."""
+    subject_index: int = 0
+    """The argument with the sealed subject, for a charge of consecutive failures; 0 for none."""
     initial_count: int = 0
     skip_delay: bool = False
 

@@ -13,7 +13,7 @@ from otp_service.core.errors import StoreKeyUnknown, StoreTampered
 from otp_service.core.events import Event
 from otp_service.core.keys import KeyRing
 from otp_service.core.limits import MAX_CONSECUTIVE_FAILURES, NUMBER_LIMITS, Bucket, Limit
-from otp_service.core.phone_number import PhoneNumber
+from otp_service.core.phone_number import PhoneNumber, mask_number
 from otp_service.core.ports import ErasedCounts, LockedNumber, ProgressCallback
 from otp_service.core.tenant import Tenant
 from otp_service.store.do_not_send_list import DoNotSendList
@@ -46,14 +46,21 @@ class NumberAdmin(DoNotSendList):
         max_failures = {name: tenant.limits[limit][0].count for name, tenant in tenants.items()}
         key = self._key_names.bucket_key(0, Bucket(limit, "*"))
         keys = await find_keys(self._client, build_key_pattern(key), progress)
-        buckets = await self._client.read_each(keys, "HMGET", "count", "last", "masked_number")
+        buckets = await self._client.read_each(keys, "HMGET", "count", "last", "subject")
         names = map(parse_bucket_tenant, keys)
         locked = [
-            LockedNumber(tenant, (masked or b"").decode(), int(count), int(last))
-            for tenant, (count, last, masked) in zip(names, buckets, strict=True)
+            LockedNumber(tenant, self._mask_subject(key, sealed), int(count), int(last))
+            for key, tenant, (count, last, sealed) in zip(keys, names, buckets, strict=True)
             if count and int(count) >= max_failures.get(tenant, MAX_CONSECUTIVE_FAILURES)
         ]
         return sorted(locked, key=attrgetter("last_failure_at"), reverse=True)
+
+    def _mask_subject(self, bucket_key: str, sealed: bytes | None) -> str:
+        """Return the masked number of a bucket, or that it cannot be read; it is locked nevertheless."""
+        try:
+            return mask_number(self._cipher.open_record(bucket_key, sealed or b"")[1].decode())
+        except (StoreTampered, StoreKeyUnknown):
+            return "(unreadable)"
 
     async def erase_number(
         self,

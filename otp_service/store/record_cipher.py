@@ -11,9 +11,10 @@ for longer than any key of these has keys that are derived from the ring which i
 (`_DERIVED_KEY_RINGS`):
 
 - Which codes of a recovery set were used: the `authenticator` ring, like the token of the set.
-- Entries of the do-not-send list, which last for years: the `limit` ring, whose key names them. So an
-  entry can be opened as long as it can be found. The holder of the key can enumerate the numbers by the
-  names alone.
+- Entries of the do-not-send list, which last for years, and the subjects of consecutive failures: the
+  `limit` ring, whose key names them. So a record can be opened as long as it can be found, and moved to
+  the name that a later key gives it. The holder of the key can enumerate the numbers by the names
+  alone.
 """
 
 import re
@@ -33,11 +34,15 @@ NONCE_BYTES, VERSION_DIGITS = 12, 8
 MAC_BYTES = 16
 """The first half of an HMAC-SHA-256, as in RFC 4868 §2.6: each challenge has two records."""
 
+CONSTANT_VERSION = 1
+"""The version of every record that never changes."""
+
 _KEY_IDS = re.compile(r"([A-Za-z0-9._-]{1,32})/([A-Za-z0-9._-]{1,32})")
 _DERIVED_KEY_RINGS: Final = {
     "recovery": ("authenticator", "recovery"),
     "blocked": ("limit", "do-not-send"),
     "opted-out": ("limit", "do-not-send"),
+    "limit": ("limit", "consecutive failures"),
 }
 """By the kind in the key name: the ring that the keys of such records are derived from, and the label."""
 
@@ -69,9 +74,22 @@ class RecordCipher:
 
     def seal_record(self, key_name: str, version: int, body: bytes) -> bytes:
         """Return the record to store under this key name."""
+        return self._seal(key_name, version, body, self._random(NONCE_BYTES))
+
+    def seal_constant(self, key_name: str, body: bytes) -> bytes:
+        """Return the record of a body that this key name always has, as the same bytes each time.
+
+        It is sealed at each attempt, under a limit key, which has no schedule. With random nonces one
+        key may seal 2³² records, which is a year at 50 logins a second. A nonce that is derived from
+        name and body is used for one text alone.
+        """
+        key = self._choose_keys(key_name).state_ring.current
+        nonce = key.compute_mac("nonce", key_name.encode(), body)[:NONCE_BYTES]
+        return self._seal(key_name, CONSTANT_VERSION, body, nonce)
+
+    def _seal(self, key_name: str, version: int, body: bytes, nonce: bytes) -> bytes:
         keys = self._choose_keys(key_name)
         head = self.format_version(version).encode() + keys.encoded_key_ids
-        nonce = self._random(NONCE_BYTES)
         context = join_length_prefixed(key_name.encode(), head)
         record = head + nonce + keys.current_cipher.encrypt(nonce, body, context)
         mac = keys.state_ring.current.compute_mac("record", key_name.encode(), record)
@@ -104,6 +122,15 @@ class RecordCipher:
 
     def _choose_keys(self, key_name: str) -> _RecordKeys:
         return self._derived_keys.get(parse_kind(key_name), self._keys)
+
+    @staticmethod
+    def parse_key_id(record: bytes) -> str:
+        """Return the id of the key that a record names as its seal. Raises StoreTampered."""
+        try:
+            end = VERSION_DIGITS + 1 + record[VERSION_DIGITS]
+            return _split_key_ids(record[VERSION_DIGITS + 1 : end])[0]
+        except (LookupError, ValueError) as error:
+            raise StoreTampered from error
 
     @staticmethod
     def format_version(number: int) -> str:

@@ -117,7 +117,6 @@ def lock_number(config):
                 partition=app.store.get_number_partition(phone.canonical),
                 operation_id=f"lock-{number}",
                 charges=(msgspec.structs.replace(row, cost=100),),
-                masked_number=phone.masked,
             )
         )
 

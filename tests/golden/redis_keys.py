@@ -66,7 +66,7 @@ def _format_content(client: Any, cipher: RecordCipher, name: str) -> list[str]:
             return [_format_string(cipher, name, client.get(name))]
         case b"hash":
             return [
-                f"{k.decode()} = {_format_bytes(v)}"
+                f"{k.decode()} = {_format_hash_field(cipher, name, k, v)}"
                 for k, v in sorted(client.hgetall(name).items())
             ]
         case b"zset":
@@ -93,6 +93,13 @@ def _format_field(name: bytes, value: bytes) -> str:
     if name == b"stamp" and value:
         return show_value(msgspec.json.decode(value))
     return value.decode()
+
+
+def _format_hash_field(cipher: RecordCipher, name: str, field: bytes, value: bytes) -> str:
+    if field != b"subject":
+        return _format_bytes(value)
+    head = value[: 8 + 1 + value[8]].decode()
+    return f"sealed as {head!r}: {cipher.open_record(name, value)[1].decode()}"
 
 
 def _format_string(cipher: RecordCipher, name: str, value: bytes) -> str:

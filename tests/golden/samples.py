@@ -208,7 +208,7 @@ BUCKET_OPERATION = BucketOperation(
     operation_key_index=1,
     limit="SendsPerNumber",
     force=True,
-    masked_number="+44********56",
+    subject_index=4,
     initial_count=3,
     skip_delay=False,
 )

@@ -405,7 +405,6 @@ async def add_failures(installation: Installation, number: str, failures: int = 
             partition=installation.store.get_number_partition(phone.canonical),
             operation_id=os.urandom(8).hex(),
             charges=(msgspec.structs.replace(failure_charge, cost=failures, force=True),),
-            masked_number=phone.masked,
         )
     )
 

@@ -91,7 +91,7 @@ async def test_a_lock_and_the_order_of_the_log_survive_a_stepped_clock(machine: 
         MAX_CONSECUTIVE_FAILURES,
         "last",
         issued.now,
-        "masked_number",
+        "subject",
         "x",
     )
 

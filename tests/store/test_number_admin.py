@@ -15,7 +15,7 @@ from otp_service.core.errors import (
     NumberNotAllowed,
     RateLimited,
 )
-from otp_service.core.keys import Key, KeyRing
+from otp_service.core.keys import KEY_RING_NAMES, Key, KeyRing, ServiceKeys
 from otp_service.core.limits import MAX_CONSECUTIVE_FAILURES, NUMBER_LIMITS, Limit, Window
 from otp_service.core.phone_number import PhoneNumber, parse_number
 from otp_service.core.ports import ErasedCounts
@@ -131,6 +131,45 @@ async def test_locked_numbers_are_listed_with_their_tenant(world, operators):
         found.failures,
     )
     assert found.last_failure_at > 0
+
+
+async def test_failures_name_their_number_in_no_readable_form(world):
+    """R68: a copy of Redis shows neither the number nor its mask; the list opens the record."""
+    await fail(world, 1)
+    (key,) = await world.list_keys("*:limit:ConsecutiveFailuresPerNumber:*")
+
+    (fields,) = await world.script_client.read_each([key.decode()], "HGETALL")
+
+    stored = b"".join(fields)
+    assert not any(part in stored for part in (b"+44", b"7400123456", b"*56"))
+    sealed = fields[fields.index(b"subject") + 1]
+    assert PHONE.canonical.encode() == world.store.cipher.open_record(key.decode(), sealed)[1]
+
+
+async def test_a_locked_number_is_listed_after_every_key_of_records_was_replaced(world):
+    """The record is under the limit key alone, because it is kept for 90 days after the last failure."""
+    await fail(world, MAX_CONSECUTIVE_FAILURES)
+    rings = {name: KeyRing((Key("2", os.urandom(32)),)) for name in KEY_RING_NAMES}
+    later = world.restart(keys=ServiceKeys(**rings | {"limit": world.keys.limit}))
+
+    admin = NumberAdmin(later.store, later.keys.pseudonym)
+    (found,) = await admin.list_locked_numbers(later.tenants)
+
+    assert PHONE.masked == found.masked_number
+
+
+async def test_a_subject_of_another_bucket_is_not_believed(world, operators):
+    """The record is bound to the key name. The number stays locked, and the list says so."""
+    await fail(world, MAX_CONSECUTIVE_FAILURES)
+    (key,) = await world.list_keys("*:limit:ConsecutiveFailuresPerNumber:*")
+    foreign = world.store.cipher.seal_constant(key.decode() + "x", OTHER.canonical.encode())
+    await world.script_client.run_pipeline(key.decode(), [("HSET", key, "subject", foreign)])
+
+    (found,) = await operators.list_locked_numbers(world.tenants)
+
+    assert ("(unreadable)", MAX_CONSECUTIVE_FAILURES) == (found.masked_number, found.failures)
+    with pytest.raises(NumberLocked):
+        await world.issue(PHONE.e164)
 
 
 async def test_a_shorter_row_is_listed_where_it_locks(world, operators):

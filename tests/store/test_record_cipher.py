@@ -154,6 +154,33 @@ def test_a_record_under_a_key_that_is_not_in_force_is_no_forgery(ring: str) -> N
             vault().open_record(NAME, record[:-1] + bytes([record[-1] ^ 1]))
 
 
+BUCKET = "{07}:limit:ConsecutiveFailuresPerNumber:shop:AAAAAAAAAAAAAAAA"
+
+
+def test_a_subject_is_the_same_bytes_each_time_and_no_other_subject_has_its_nonce() -> None:
+    """So many attempts count once against the 2³² records of one key with random nonces."""
+    cipher = vault()
+
+    sealed = {cipher.seal_constant(BUCKET, b"+447400123456") for _ in range(3)}
+    (first,) = sealed
+    others = [
+        cipher.seal_constant(BUCKET, b"+447400123457"),
+        cipher.seal_constant(BUCKET.replace("shop", "bank"), b"+447400123456"),
+    ]
+
+    nonce = slice(9 + first[8], 9 + first[8] + 12)
+    assert 3 == len({record[nonce] for record in (first, *others)})
+    assert (1, b"+447400123456") == cipher.open_record(BUCKET, first)
+    assert refused(first, BUCKET.replace("shop", "bank"))
+
+
+@pytest.mark.parametrize("record", [b"", b"00000001", b"00000001\x05limit"])
+def test_the_id_of_a_key_is_read_of_a_whole_head_alone(record: bytes) -> None:
+    """A record that another program wrote names no key."""
+    with pytest.raises(StoreTampered):
+        RecordCipher.parse_key_id(record)
+
+
 @pytest.mark.parametrize(
     "ids", [b"1", b"1/1/1", b"/1", b"1/", b"1/\n", b"a b/1", b"x" * 33 + b"/1"]
 )

@@ -215,13 +215,13 @@ function failures.compute_wait(operation)
 end
 
 -- Adds the failures and notes their time, the time before it, and the operation, which a refund
--- needs. Returns the new count.
+-- needs, and the sealed subject. Returns the new count.
 function failures.charge(operation)
   local bucket = operation.bucket
   bucket.count = bucket.count + operation.cost
   bucket.previous, bucket.last, bucket.operation = bucket.last, now, operation.mark
   redis.call('HSET', operation.key, 'count', bucket.count, 'last', now, 'previous', bucket.previous,
-    'operation', bucket.operation, 'masked_number', operation.masked_number)
+    'operation', bucket.operation, 'subject', arguments[operation.subject_index])
   redis.call('PEXPIRE', operation.key, request.consecutive_failures_rule[RULE_TTL_MS])
   return bucket.count + operation.initial_count
 end

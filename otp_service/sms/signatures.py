@@ -4,7 +4,7 @@ import base64
 import hmac
 import re
 from collections.abc import Collection, Iterable, Mapping
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -15,6 +15,10 @@ JWT_DIGESTS = {"HS256": "sha256", "HS384": "sha384", "HS512": "sha512"}
 """`none`, or an algorithm with a public key, would let anyone sign."""
 
 ClaimsT = TypeVar("ClaimsT")
+
+_SENDER_NAME: Final = "From"
+_SENDER_NAME_PATTERN: Final = re.compile(r"From([A-Z][a-z]+)*")
+"""Also the names that begin with it, like `FromCity`: Twilio has four, and adds fields without notice."""
 
 
 class _JwtHeader(msgspec.Struct):
@@ -60,6 +64,19 @@ def require_one_reading(
             raise CallbackSignatureError
         if not all(pattern.fullmatch(value) for value in values):
             raise CallbackSignatureError
+
+
+def has_one_sender(fields: Iterable[tuple[str, str]], signed_text: str) -> bool:
+    """Return whether the signed text of a message can be read with one sender only.
+
+    As in `require_one_reading`, but people write the text of a message, and may have written
+    `STOPFrom+447400123456`. So `From` must occur in the signed text as the beginning of names alone.
+    The fields are sorted, so nothing else can be moved without it: what is left of an id or a
+    receiver is not of its form. A message for which this is false is genuine, and has no effect.
+    """
+    names = [name for name, _ in set(fields) if _SENDER_NAME_PATTERN.fullmatch(name)]
+    has_no_other = signed_text.count(_SENDER_NAME) == len(names) == len(set(names))
+    return has_no_other and _SENDER_NAME in names
 
 
 def decode_jwt(

@@ -1,4 +1,4 @@
-"""What the dialects of vendors share: requests and receipts. (Their replies: fault_table.py.)
+"""What the dialects of vendors share: requests, receipts and messages. (Replies: fault_table.py.)
 
 `RECEIPT_STATUSES` of a dialect maps the vendor's word in a receipt to ours; `FAILURE_STATUSES` maps
 the code of a technical failure.
@@ -13,6 +13,7 @@ import msgspec
 
 from otp_service.core import delivery
 from otp_service.core.delivery import OPTED_OUT_REASON, Receipt
+from otp_service.core.inbound import Keyword
 from otp_service.sms.http_provider import Headers, HttpRequest
 from otp_service.sms.provider_callbacks import CallbackPart, SkippedEvent
 
@@ -23,6 +24,16 @@ ReceiptStatus = delivery.ReceiptStatus | Literal["opted-out"]
 NO_FAILURE_STATUSES: Final[Mapping[str, ReceiptStatus]] = {}
 
 _SAFE_CODE_PATTERN: Final = re.compile(r"(?!.*[0-9]{6})[A-Za-z0-9._-]{1,40}")
+
+
+class HiddenFields(msgspec.Struct, frozen=True):
+    """A body with personal data. Its `repr` omits the fields."""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(...)"
+
+    def __rich_repr__(self) -> list[tuple[str, object]]:
+        return []  # msgspec's own would show the fields
 
 
 def build_json_request(url: str, authorization: str, fields: Mapping[str, object]) -> HttpRequest:
@@ -83,3 +94,14 @@ def sanitize_reason(status: ReceiptStatus, code: str | int | None) -> str | None
     if code in (None, "") or not status.endswith("failure"):
         return None
     return str(code) if _SAFE_CODE_PATTERN.fullmatch(str(code)) else "unreadable"
+
+
+def choose_message_text(text: str | None, vendor_keyword: str | None) -> str:
+    """Return the keyword that the vendor has found in a message, or else the text of the message.
+
+    The vendor knows the keywords of its account, in more languages than the settings here. What it
+    reads as STOP it blocks by itself, so this service follows it. Any other word of the vendor is
+    not used.
+    """
+    keyword = (vendor_keyword or "").lower()
+    return keyword.upper() if keyword in frozenset(Keyword) else text or ""

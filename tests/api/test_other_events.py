@@ -1,4 +1,4 @@
-"""Events that are no receipts, as each vendor signs them: acknowledged and counted, nothing else (R64, R65)."""
+"""Other events and messages, as each vendor signs them: acknowledged, and their text is nowhere (R64, R65)."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -147,6 +147,8 @@ class Vendor(NamedTuple):
     """None for a vendor that signs nothing: the token of the address proves its callbacks."""
     events: list[Callback]
     answer: tuple[int, bytes] = (204, b"")
+    messages: tuple[Callback, ...] = ()
+    """Messages from phones."""
 
 
 MO_FIELDS = {"From": FROM, "To": TO, "Body": TEXT, "MessageSid": test_twilio.SID}
@@ -159,21 +161,21 @@ VENDORS = {
     "twilio": Vendor(
         test_twilio.twilio(),
         sign_twilio,
-        [
-            build_form(**MO_FIELDS, SmsStatus="received", NumMedia="0", OptOutType="STOP"),
+        [build_form(EventOfNextYear=TEXT)],
+        messages=(
+            build_form(**MO_FIELDS, SmsStatus="received", NumMedia="0"),
             build_get(**MO_FIELDS, SmsStatus="received"),
-            build_form(EventOfNextYear=TEXT),
-        ],
+        ),
     ),
     "vonage": Vendor(
         test_vonage.vonage(),
         sign_vonage,
-        [
+        [build_json({"event-of-next-year": TEXT})],
+        (200, b""),
+        messages=(
             build_json({**MO_VONAGE, "keyword": "STOP", "message-timestamp": "2026-11-30"}),
             build_get(**MO_VONAGE, concat="true"),
-            build_json({"event-of-next-year": TEXT}),
-        ],
-        (200, b""),
+        ),
     ),
     "vonage-messages": Vendor(
         test_vonage_messages.messages(),
@@ -184,19 +186,30 @@ VENDORS = {
             build_json({"status": {"of": "next year"}, "text": TEXT}),
         ],
         (200, b""),
+        messages=(
+            build_json({"message_uuid": "1", "channel": "sms", "from": FROM, "text": TEXT}),
+            build_json(
+                {
+                    "direction": "inbound",
+                    "from": {"type": "sms", "number": FROM},
+                    "message": {"content": {"text": TEXT}},
+                }
+            ),
+        ),
     ),
     "sinch": Vendor(
         create_sinch(ADDRESS, signing_secret=Secret(test_sinch.SECRET)),
         sign_sinch,
-        [
+        [build_json({"type": ["of next year"], "body": TEXT})],
+        messages=(
             build_json({"type": "mo_text", "from": FROM, "to": TO, "body": TEXT, "id": "1"}),
-            build_json({"type": ["of next year"], "body": TEXT}),
-        ],
+        ),
     ),
     "telnyx": Vendor(
         create_telnyx(ADDRESS, public_key=test_telnyx.PUBLIC_KEY),
         sign_telnyx,
-        [
+        [build_json({"data": [{"of": "next year", "text": TEXT}]})],
+        messages=(
             build_json(
                 {
                     "data": {
@@ -205,13 +218,13 @@ VENDORS = {
                     }
                 }
             ),
-            build_json({"data": [{"of": "next year", "text": TEXT}]}),
-        ],
+        ),
     ),
     "plivo": Vendor(
         create_plivo(ADDRESS),
         sign_plivo,
-        [build_form(**MO_PLIVO), build_get(**MO_PLIVO), build_form(EventOfNextYear=TEXT)],
+        [build_form(EventOfNextYear=TEXT)],
+        messages=(build_form(**MO_PLIVO), build_get(**MO_PLIVO)),
     ),
     "messagebird": Vendor(
         create_messagebird(ADDRESS, signing_key=Secret(test_messagebird.KEY)),
@@ -243,10 +256,10 @@ VENDORS = {
     "infobip": Vendor(
         create_infobip(ADDRESS),
         None,
-        [
+        [build_json({"event": "of next year", "text": TEXT})],
+        messages=(
             build_json({"results": [MO_INFOBIP], "messageCount": 1, "pendingMessageCount": 0}),
-            build_json({"event": "of next year", "text": TEXT}),
-        ],
+        ),
     ),
     "clickatell": Vendor(
         test_clickatell.settings(),
@@ -285,6 +298,7 @@ VENDORS = {
     ),
 }
 EVENTS = [(name, event) for name, vendor in VENDORS.items() for event in vendor.events]
+MESSAGES = [(name, each) for name, vendor in VENDORS.items() for each in vendor.messages]
 
 
 def build_harness(name: str) -> ApiHarness:
@@ -330,12 +344,33 @@ async def test_it_is_acknowledged_and_counted_and_its_text_is_nowhere(name, even
     assert VENDORS[name].answer == (answer.status_code, answer.content)
     assert answer.headers.get("content-type", "text/plain").startswith("text/plain")
     assert ([(name, "other")], []) == (api.rejected, api.service.calls)
+    assert_text_is_nowhere(api, answer, caplog)
+
+
+@pytest.mark.parametrize(("name", "message"), MESSAGES)
+async def test_a_message_is_acknowledged_and_its_text_is_nowhere(name, message, caplog) -> None:
+    """R64, R68: an empty body, so that nothing is sent to the phone."""
+    caplog.set_level("DEBUG")
+    api = build_harness(name)
+
+    answer = await call(api, sign_event(api, name, message))
+
+    assert VENDORS[name].answer == (answer.status_code, answer.content)
+    assert VENDORS[name].answer == VENDORS[name].dialect.inbound_acknowledgement
+    assert b"" == answer.content
+    assert not {reason for _, reason in api.rejected} & {"unreadable", "signature", "internal"}
+    assert_text_is_nowhere(api, answer, caplog)
+
+
+def assert_text_is_nowhere(api: ApiHarness, answer: httpx.Response, caplog: Any) -> None:
+    """Check log lines, spans, calls of the service and the headers of the answer."""
     ours = [one for one in caplog.records if not one.name.startswith(("httpx", "httpcore"))]
     told = repr([(one.getMessage(), one.__dict__) for one in ours])
-    assert CANARY not in told + repr(api.request_summaries) + str(answer.headers)
+    shown = repr(api.request_summaries) + repr(api.service.calls)
+    assert CANARY not in told + shown + str(answer.headers)
 
 
-@pytest.mark.parametrize(("name", "event"), EVENTS)
+@pytest.mark.parametrize(("name", "event"), EVENTS + MESSAGES)
 async def test_a_forged_one_is_401_and_counted(name, event) -> None:
     """R64: without a signature, and where one is of another text or address."""
     api = build_harness(name)

@@ -13,6 +13,9 @@ Status 2 DELIVERED_TO_OPERATOR is in group 3, but only says that the operator ha
 
 https://www.infobip.com/docs/developer-resources/api-fundamentals/error-code-reference
 https://www.infobip.com/docs/api/channels/sms/sms-messaging/logs-and-status-reports
+
+Messages from phones have the envelope of receipts, and no status. Their renderer is MO_JSON_2.
+https://www.infobip.com/docs/api/channels/sms/inbound-sms/receive-inbound-sms-messages
 """
 
 from typing import Final
@@ -20,12 +23,25 @@ from typing import Final
 import msgspec
 
 from otp_service.core.delivery import Accepted, Message, Reply
+from otp_service.core.inbound import InboundMessage
 from otp_service.core.secret import Secret
 from otp_service.sms import fault_table
 from otp_service.sms.http_provider import HttpReply, HttpRequest
-from otp_service.sms.provider_callbacks import Callback, CallbackPart, SkippedEvent, parse_batch
+from otp_service.sms.provider_callbacks import (
+    Callback,
+    CallbackPart,
+    SkippedEvent,
+    UnreadableCallback,
+    decode_callback,
+    parse_batch,
+)
 from otp_service.sms.provider_settings import VendorSettings
-from otp_service.sms.vendor_dialect import ReceiptStatus, build_json_request, build_receipt
+from otp_service.sms.vendor_dialect import (
+    HiddenFields,
+    ReceiptStatus,
+    build_json_request,
+    build_receipt,
+)
 
 
 FAULT_TABLE: Final[fault_table.FaultTable] = {
@@ -91,14 +107,27 @@ class _ReceiptError(msgspec.Struct, rename="camel"):
 class _ReceiptMessage(msgspec.Struct, rename="camel"):
     message_id: str
     status: _MessageStatus | None = None
-    """None for an inbound message."""
+    """None for a message from a phone."""
     error: _ReceiptError | None = None
     callback_data: str | None = None
 
 
-class _ReceiptBody(msgspec.Struct):
-    results: list[msgspec.Raw] = []
-    """At most a hundred: _ReceiptMessage."""
+class _InboundMessage(HiddenFields, rename="camel", frozen=True):
+    message_id: str
+    sender: str | None = msgspec.field(name="from", default=None)
+    to: str | None = None
+    text: str | None = None
+    received_at: str | None = None
+
+    @property
+    def is_message(self) -> bool:
+        """Whether it is a message, and no report of another kind."""
+        return self.text is not None or self.received_at is not None
+
+
+class _CallbackBody(HiddenFields, frozen=True):
+    results: tuple[msgspec.Raw, ...] = ()
+    """At most a hundred _ReceiptMessage, or any number of _InboundMessage."""
 
 
 class Infobip(VendorSettings, frozen=True, kw_only=True, tag="infobip"):
@@ -138,19 +167,31 @@ class Infobip(VendorSettings, frozen=True, kw_only=True, tag="infobip"):
         return fault_table.classify_refusal(FAULT_TABLE, reply, message.status.code)
 
     def parse_callback(self, callback: Callback) -> list[CallbackPart]:
-        results = callback.decode_json(_ReceiptBody).results
+        """Return the receipts and the messages of a callback."""
+        results = callback.decode_json(_CallbackBody).results
         if not results:
             return [SkippedEvent.OTHER]
-        return parse_batch(results, _ReceiptMessage, _receipt_from_result)
+        return parse_batch(results, msgspec.Raw, _parse_result)
 
 
-def _receipt_from_result(result: _ReceiptMessage) -> CallbackPart:
-    if result.status is None:
+def _parse_result(result: msgspec.Raw) -> CallbackPart:
+    report = decode_callback(result, _ReceiptMessage)
+    if report.status is not None:
+        return _receipt_from_report(report, report.status)
+    message = decode_callback(result, _InboundMessage)
+    if not message.is_message:
         return SkippedEvent.OTHER
+    if not message.sender:
+        raise UnreadableCallback
+    text, receiver = message.text or "", message.to or ""
+    return InboundMessage(message.sender, text, receiver, message.message_id)
+
+
+def _receipt_from_report(result: _ReceiptMessage, status: _MessageStatus) -> CallbackPart:
     error = result.error or _ReceiptError()
     return build_receipt(
-        _resolve_status(result.status, error),
-        f"error-{error.id}" if error.id else result.status.code,
+        _resolve_status(status, error),
+        f"error-{error.id}" if error.id else status.code,
         reference=result.callback_data,
         message_id=result.message_id,
     )

@@ -10,11 +10,13 @@ never moves a delivery back.
 Each version of the signature comes twice: made with the token of the (sub)account, and, as `-Ma-`,
 with that of the main account. Plivo documents V2 for messages and sends V3, of which only `-Ma-V3`
 fits a message. V3 covers the fields, V2 the address alone: a receipt with V2 alone counts as
-unsigned, so that the token in its address decides.
+unsigned, so that the token in its address decides. The same holds for a message from a phone. It is
+answered with an empty body: XML in it would be sent to the phone.
 
 https://www.plivo.com/docs/messaging/api/message/send-a-message
 https://www.plivo.com/docs/messaging/troubleshooting/error-codes
 https://www.plivo.com/docs/messaging/concepts/signature-validation
+https://www.plivo.com/docs/messaging/api/message/handling-incoming
 """
 
 import re
@@ -24,6 +26,7 @@ from urllib.parse import parse_qsl, quote
 import msgspec
 
 from otp_service.core.delivery import Message, Reply
+from otp_service.core.inbound import InboundMessage, Keyword
 from otp_service.core.secret import Secret
 from otp_service.sms.fault_table import NO_FAULTS, FaultTable, classify_reply
 from otp_service.sms.http_provider import HttpReply, HttpRequest
@@ -31,11 +34,22 @@ from otp_service.sms.provider_callbacks import (
     Callback,
     CallbackPart,
     SkippedEvent,
+    UnreadableCallback,
     convert_callback,
 )
 from otp_service.sms.provider_settings import BasicAuth, VendorSettings
-from otp_service.sms.signatures import compute_signature, require_any_equal, require_one_reading
-from otp_service.sms.vendor_dialect import ReceiptStatus, build_json_request, build_receipt
+from otp_service.sms.signatures import (
+    compute_signature,
+    has_one_sender,
+    require_any_equal,
+    require_one_reading,
+)
+from otp_service.sms.vendor_dialect import (
+    ReceiptStatus,
+    build_json_request,
+    build_receipt,
+    choose_message_text,
+)
 
 
 FAULT_TABLE: Final[FaultTable] = NO_FAULTS
@@ -62,6 +76,9 @@ READ_FIELD_PATTERNS: Final = {
     "ErrorCode": re.compile(r"[0-9]*"),
 }
 LOOKALIKE_FIELDS: Final = frozenset({"ParentMessageUUID", "TendlcRegistrationStatus"})
+MESSAGE_TEXT_FIELDS: Final = {"sms": "Text", "mms": "Body"}
+"""By the type of a message from a phone; WhatsApp's are not of an SMS."""
+MESSAGE_INTENTS: Final = {"optout": Keyword.STOP, "optin": Keyword.START, "help": Keyword.HELP}
 V3_HEADERS: Final = ("x-plivo-signature-v3", "x-plivo-signature-ma-v3")
 V3_NONCE_HEADER: Final = "x-plivo-signature-v3-nonce"
 V2_HEADERS: Final = ("x-plivo-signature-v2", "x-plivo-signature-ma-v2")
@@ -115,23 +132,48 @@ class Plivo(VendorSettings, frozen=True, kw_only=True, tag="plivo"):
         return classify_reply(reply, ids[0] if ids else None, FAULT_TABLE)
 
     def parse_callback(self, callback: Callback) -> list[CallbackPart]:
-        """Return the receipt of a callback, whose signature is checked first."""
+        """Return the receipt or the message of a callback, whose signature is checked first."""
         is_signed = verify_signature(callback, self.auth_token.reveal())
-        fields = callback.fields
-        status = RECEIPT_STATUSES.get(fields.get("Status", ""))
-        if status is None:
-            return [SkippedEvent.OTHER]
-        if is_signed:
-            require_one_reading(_list_fields(callback), READ_FIELD_PATTERNS, LOOKALIKE_FIELDS)
-        form = convert_callback(fields, _ReceiptBody)
-        receipt = build_receipt(
-            status,
-            form.error_code,
-            failure_statuses=FAILURE_STATUSES,
-            message_id=form.message_uuid,
-            is_signed=is_signed,
-        )
-        return [receipt]
+        if "Status" in callback.fields:
+            return [_parse_receipt(callback, is_signed=is_signed)]
+        return [_parse_message(callback, is_signed=is_signed)]
+
+
+def _parse_receipt(callback: Callback, *, is_signed: bool) -> CallbackPart:
+    status = RECEIPT_STATUSES.get(callback.fields["Status"])
+    if status is None:
+        return SkippedEvent.OTHER
+    if is_signed:
+        require_one_reading(_list_fields(callback), READ_FIELD_PATTERNS, LOOKALIKE_FIELDS)
+    form = convert_callback(callback.fields, _ReceiptBody)
+    return build_receipt(
+        status,
+        form.error_code,
+        failure_statuses=FAILURE_STATUSES,
+        message_id=form.message_uuid,
+        is_signed=is_signed,
+    )
+
+
+def _parse_message(callback: Callback, *, is_signed: bool) -> CallbackPart:
+    """Return the message; its text is Plivo's keyword if `MessageIntent` names one.
+
+    Plivo joins long messages. Where the sender is not certain, the message has no keyword.
+    """
+    fields = callback.fields
+    text_field = MESSAGE_TEXT_FIELDS.get(fields.get("Type", "sms" if "Text" in fields else ""))
+    if text_field is None:
+        return SkippedEvent.OTHER
+    sender = fields.get("From", "")
+    if not sender:
+        raise UnreadableCallback
+    keyword = MESSAGE_INTENTS.get(fields.get("MessageIntent", "").lower())
+    text = choose_message_text(fields.get(text_field), keyword)
+    if is_signed and not has_one_sender(_list_fields(callback), _build_signed_text(callback)):
+        text = ""
+    return InboundMessage(
+        sender, text, fields.get("To", ""), fields.get("MessageUUID", ""), is_signed
+    )
 
 
 def verify_signature(callback: Callback, token: str) -> bool:

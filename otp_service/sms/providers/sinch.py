@@ -5,6 +5,10 @@ account's region does not serve, and another provider may.
 
 https://developers.sinch.com/docs/sms/api-reference/status-codes
 https://developers.sinch.com/docs/sms/api-reference/sms/tag/Delivery-reports
+
+A message from a phone is sent to the callback address of the service plan, as receipts without an
+address of their own are. Binary messages and MMS have no text here, and so no keyword.
+https://developers.sinch.com/docs/sms/api-reference/sms/tag/Webhooks
 """
 
 from collections.abc import Callable
@@ -14,6 +18,7 @@ from urllib.parse import quote
 import msgspec
 
 from otp_service.core.delivery import Message, Reply
+from otp_service.core.inbound import InboundMessage
 from otp_service.core.secret import Secret
 from otp_service.core.timestamps import SECOND_MS, to_datetime
 from otp_service.sms.fault_table import FaultTable, classify_reply
@@ -23,12 +28,18 @@ from otp_service.sms.provider_callbacks import (
     CallbackPart,
     CallbackSignatureError,
     SkippedEvent,
+    UnreadableCallback,
     require_equal,
 )
 from otp_service.sms.provider_settings import VendorSettings
 from otp_service.sms.router import ProviderDependencies
 from otp_service.sms.signatures import compute_signature
-from otp_service.sms.vendor_dialect import ReceiptStatus, build_json_request, build_receipt
+from otp_service.sms.vendor_dialect import (
+    HiddenFields,
+    ReceiptStatus,
+    build_json_request,
+    build_receipt,
+)
 
 
 FAULT_TABLE: Final[FaultTable] = {
@@ -55,6 +66,8 @@ FAILURE_STATUSES: Final[dict[str, ReceiptStatus]] = {
 }
 
 RECIPIENT_REPORT_TYPE: Final = "recipient_delivery_report_sms"
+TEXT_MESSAGE_TYPE: Final = "mo_text"
+MESSAGE_TYPES: Final = frozenset({TEXT_MESSAGE_TYPE, "mo_binary", "mo_media"})
 SIGNATURE_HEADER: Final = "x-sinch-webhook-signature"
 
 
@@ -72,6 +85,26 @@ class _ReceiptBody(msgspec.Struct):
     status: str
     code: int
     client_reference: str | None = None
+
+
+class _MessageBody(HiddenFields, frozen=True):
+    sender: str = msgspec.field(name="from")
+    to: str = ""
+    id: str = ""
+
+    @property
+    def text(self) -> str:
+        """The text of the message; empty without one."""
+        return ""
+
+
+class _TextMessageBody(_MessageBody, frozen=True):
+    body: str | None = None
+
+    @property
+    def text(self) -> str:
+        """The text of the message; empty without one."""
+        return self.body or ""
 
 
 class Sinch(VendorSettings, frozen=True, kw_only=True, tag="sinch"):
@@ -119,21 +152,16 @@ class Sinch(VendorSettings, frozen=True, kw_only=True, tag="sinch"):
         return classify_reply(reply, body.id, FAULT_TABLE, body.code)
 
     def parse_callback(self, callback: Callback) -> list[CallbackPart]:
-        """Return the receipt of a callback, whose signature is checked first."""
+        """Return the receipt or the message of a callback, whose signature is checked first."""
         if self.signing_secret:
             verify_signature(callback, self.signing_secret.reveal())
-        if callback.decode_event(_EventBody).type != RECIPIENT_REPORT_TYPE:
-            return [SkippedEvent.OTHER]
-        report = callback.decode_json(_ReceiptBody)
-        receipt = build_receipt(
-            RECEIPT_STATUSES.get(report.status.lower()),
-            report.code,
-            failure_statuses=FAILURE_STATUSES,
-            reference=report.client_reference,
-            message_id=report.batch_id,
-            is_signed=self.signing_secret is not None,
-        )
-        return [receipt]
+        is_signed = self.signing_secret is not None
+        event_type = callback.decode_event(_EventBody).type
+        if event_type in MESSAGE_TYPES:
+            return [_parse_message(callback, event_type, is_signed=is_signed)]
+        if event_type == RECIPIENT_REPORT_TYPE:
+            return [_parse_receipt(callback, is_signed=is_signed)]
+        return [SkippedEvent.OTHER]
 
 
 class SinchWithClock(Sinch, frozen=True, kw_only=True, tag="sinch"):
@@ -144,6 +172,26 @@ class SinchWithClock(Sinch, frozen=True, kw_only=True, tag="sinch"):
 
     def build_request(self, message: Message) -> HttpRequest:
         return self.build_request_at(message, self.now())
+
+
+def _parse_receipt(callback: Callback, *, is_signed: bool) -> CallbackPart:
+    report = callback.decode_json(_ReceiptBody)
+    return build_receipt(
+        RECEIPT_STATUSES.get(report.status.lower()),
+        report.code,
+        failure_statuses=FAILURE_STATUSES,
+        reference=report.client_reference,
+        message_id=report.batch_id,
+        is_signed=is_signed,
+    )
+
+
+def _parse_message(callback: Callback, event_type: str, *, is_signed: bool) -> InboundMessage:
+    has_text = event_type == TEXT_MESSAGE_TYPE
+    message = callback.decode_json(_TextMessageBody if has_text else _MessageBody)
+    if not message.sender:
+        raise UnreadableCallback
+    return InboundMessage(message.sender, message.text, message.to, message.id, is_signed)
 
 
 def verify_signature(callback: Callback, secret: str) -> None:

@@ -8,8 +8,11 @@ Receipts have the same codes; those that are not the recipient's are technical. 
 `delivery_unconfirmed` is pending: no operator will ever report. A request has neither a validity
 nor a reference of ours, which is in the address for receipts.
 
+A message from a phone is sent to the webhook of the messaging profile. It may be an SMS or an MMS.
+
 https://developers.telnyx.com/docs/messaging/messages/error-codes
 https://developers.telnyx.com/docs/messaging/messages/receiving-webhooks
+https://developers.telnyx.com/docs/messaging/messages/advanced-opt-in-out
 """
 
 from typing import ClassVar, Final
@@ -19,6 +22,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from otp_service.core.delivery import Message, Reply
+from otp_service.core.inbound import InboundMessage
 from otp_service.core.secret import Secret
 from otp_service.sms.fault_table import (
     PERMANENT_FAILURES,
@@ -37,7 +41,13 @@ from otp_service.sms.provider_callbacks import (
 )
 from otp_service.sms.provider_settings import VendorSettings
 from otp_service.sms.signatures import decode_base64
-from otp_service.sms.vendor_dialect import ReceiptStatus, build_json_request, build_receipt
+from otp_service.sms.vendor_dialect import (
+    HiddenFields,
+    ReceiptStatus,
+    build_json_request,
+    build_receipt,
+    choose_message_text,
+)
 
 
 BLOCKED_CODE: Final = "40300"
@@ -67,6 +77,8 @@ RECEIPT_STATUSES: Final[dict[str, ReceiptStatus]] = {
     "delivery_failed": "technical-failure",
 }
 RECEIPT_EVENTS: Final = frozenset({"message.sent", "message.finalized", "message.read"})
+MESSAGE_EVENT: Final = "message.received"
+MESSAGE_TYPES: Final = frozenset({"SMS", "MMS"})
 PUBLIC_KEY_BYTES: Final = 32
 NUMBER_POINTER: Final = "/to/"
 """How the `source.pointer` of an error about the recipient's number begins, with a / at its end."""
@@ -126,14 +138,27 @@ class _ReceiptMessage(msgspec.Struct):
     errors: list[_ErrorBody] | None = None
 
 
-class _ReceiptEvent(msgspec.Struct, frozen=True):
+class _InboundAddress(HiddenFields, frozen=True):
+    phone_number: str | None = None
+
+
+class _InboundMessage(HiddenFields, frozen=True):
+    id: str
+    sender: _InboundAddress = msgspec.field(name="from")
+    to: tuple[_InboundAddress, ...] = ()
+    text: str | None = None
+    type: str = "SMS"
+    autoresponse_type: str | None = None
+
+
+class _Event(HiddenFields, frozen=True):
     event_type: str = ""
     payload: msgspec.Raw = msgspec.Raw(b"")
-    """Of a receipt: a _ReceiptMessage."""
+    """Of a receipt: a _ReceiptMessage. Of a message from a phone: an _InboundMessage."""
 
 
-class _ReceiptBody(msgspec.Struct):
-    data: _ReceiptEvent = _ReceiptEvent()
+class _CallbackBody(HiddenFields, frozen=True):
+    data: _Event = _Event()
 
 
 class Telnyx(VendorSettings, frozen=True, kw_only=True, tag="telnyx"):
@@ -178,31 +203,50 @@ class Telnyx(VendorSettings, frozen=True, kw_only=True, tag="telnyx"):
         return classify_reply(reply, message_id, error.fault_table, str(error.code))
 
     def parse_callback(self, callback: Callback) -> list[CallbackPart]:
-        """Return the receipt of a callback, whose signature is checked first."""
+        """Return the receipt or the message of a callback, whose signature is checked first."""
         if self.public_key:
             verify_signature(callback, self.public_key)
-        event = callback.decode_event(_ReceiptBody).data
-        if event.event_type not in RECEIPT_EVENTS:
-            return [SkippedEvent.OTHER]
-        message = decode_callback(event.payload, _ReceiptMessage)
-        if not message.to:
-            raise UnreadableCallback
-        error = message.errors[0] if message.errors else None
-        faults: FaultTable = error.fault_table if error else {}
-        receipt = build_receipt(
-            RECEIPT_STATUSES.get(message.to[0].status),
-            error.code if error else None,
-            failure_statuses=derive_permanent_failures(faults),
-            message_id=message.id,
-            is_signed=bool(self.public_key),
-        )
-        return [receipt]
+        is_signed = bool(self.public_key)
+        event = callback.decode_event(_CallbackBody).data
+        if event.event_type == MESSAGE_EVENT:
+            return [_parse_message(event.payload, is_signed=is_signed)]
+        if event.event_type in RECEIPT_EVENTS:
+            return [_parse_receipt(event.payload, is_signed=is_signed)]
+        return [SkippedEvent.OTHER]
 
     def find_errors(self) -> list[tuple[str, str]]:
         found = super().find_errors()
         if self.public_key and len(decode_base64(self.public_key)) != PUBLIC_KEY_BYTES:
             found.append(("public_key", "copy it from the portal: 32 bytes in base64"))
         return found
+
+
+def _parse_receipt(payload: msgspec.Raw, *, is_signed: bool) -> CallbackPart:
+    message = decode_callback(payload, _ReceiptMessage)
+    if not message.to:
+        raise UnreadableCallback
+    error = message.errors[0] if message.errors else None
+    faults: FaultTable = error.fault_table if error else {}
+    return build_receipt(
+        RECEIPT_STATUSES.get(message.to[0].status),
+        error.code if error else None,
+        failure_statuses=derive_permanent_failures(faults),
+        message_id=message.id,
+        is_signed=is_signed,
+    )
+
+
+def _parse_message(payload: msgspec.Raw, *, is_signed: bool) -> CallbackPart:
+    """Return the message; its text is the profile's keyword if `autoresponse_type` names one."""
+    message = decode_callback(payload, _InboundMessage)
+    if message.type.upper() not in MESSAGE_TYPES:
+        return SkippedEvent.OTHER
+    sender = message.sender.phone_number
+    if not sender:
+        raise UnreadableCallback
+    text = choose_message_text(message.text, message.autoresponse_type)
+    receiver = message.to[0].phone_number if message.to else None
+    return InboundMessage(sender, text, receiver or "", message.id, is_signed)
 
 
 def verify_signature(callback: Callback, public_key: str) -> None:

@@ -7,31 +7,40 @@ that. 30003: the phone is off or without signal, which no provider can change, a
 Message Redaction (ContentRetention, AddressRetention) is a feature that Twilio enables for some
 accounts, and refuses for all others with 30029 and 30030. With redacted numbers Twilio cannot handle
 STOP, so the sender has to: www.twilio.com/docs/api/errors/23002 and 23004.
+
+A message from a phone is answered with an empty body: TwiML in it would be sent to the phone.
+www.twilio.com/docs/messaging/guides/webhook-request
 """
 
-import hashlib
 import re
+from collections.abc import Mapping
 from functools import cached_property
 from typing import ClassVar, Final
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 import msgspec
 
 from otp_service.core.delivery import Message, Reply
+from otp_service.core.inbound import InboundMessage
 from otp_service.core.secret import Secret
 from otp_service.sms.fault_table import FaultTable, classify_reply, derive_permanent_failures
 from otp_service.sms.http_provider import HttpReply, HttpRequest
 from otp_service.sms.provider_callbacks import (
     Callback,
     CallbackPart,
-    CallbackSignatureError,
     SkippedEvent,
+    UnreadableCallback,
     convert_callback,
-    require_equal,
 )
 from otp_service.sms.provider_settings import BasicAuth, VendorSettings
-from otp_service.sms.signatures import compute_signature, require_any_equal, require_one_reading
-from otp_service.sms.vendor_dialect import ReceiptStatus, build_form_request, build_receipt
+from otp_service.sms.signatures import require_one_reading
+from otp_service.sms.twilio_signature import has_certain_sender, is_json, verify_signature
+from otp_service.sms.vendor_dialect import (
+    ReceiptStatus,
+    build_form_request,
+    build_receipt,
+    choose_message_text,
+)
 
 
 FAULT_TABLE: Final[FaultTable] = {
@@ -83,13 +92,13 @@ FAILURE_STATUSES: Final[dict[str, ReceiptStatus]] = {
     "30036": "temporary-failure",  # the validity period ended
 }
 
-SIGNATURE_SETTINGS_HEADER: Final = "x-twilio-webhooks-signature-settings"
-SIGNATURE_DIGESTS: Final = {"HMAC_SHA1": "sha1", "HMAC_SHA256": "sha256"}
 READ_FIELD_PATTERNS: Final = {
     "MessageSid": re.compile(r"[A-Za-z0-9]*"),
     "MessageStatus": re.compile(r"[a-z_]*"),
     "ErrorCode": re.compile(r"[0-9]*"),
 }
+INBOUND_STATUS: Final = "received"
+MESSAGE_SID_PATTERN: Final = re.compile(r"[A-Z]{2}[0-9a-f]{32}")
 MAX_VALIDITY_SECONDS: Final = 36_000
 """The longest ValidityPeriod of Twilio; the shortest is 1."""
 
@@ -147,28 +156,15 @@ class Twilio(VendorSettings, frozen=True, kw_only=True, tag="twilio"):
         return classify_reply(reply, body.sid, FAULT_TABLE, code)
 
     def parse_callback(self, callback: Callback) -> list[CallbackPart]:
-        """Return the receipt of a status callback, whose signature is checked first."""
+        """Return the receipt or the message of a callback, whose signature is checked first."""
         is_signed = bool(self.auth_token or self.shared_key)
         if is_signed:
             verify_signature(callback, self.auth_token, self.shared_key)
         if is_json(callback) and callback.json is not None:
             return [SkippedEvent.OTHER]
-        fields = callback.fields
-        status = RECEIPT_STATUSES.get(fields.get("MessageStatus", ""))
-        if status is None:
-            return [SkippedEvent.OTHER]
-        if is_signed:
-            pairs = parse_qsl(callback.text, keep_blank_values=True)
-            require_one_reading(pairs, READ_FIELD_PATTERNS, url=callback.url if pairs else "")
-        form = convert_callback(fields, _ReceiptBody)
-        receipt = build_receipt(
-            status,
-            form.error_code,
-            failure_statuses=FAILURE_STATUSES,
-            message_id=form.message_sid,
-            is_signed=is_signed,
-        )
-        return [receipt]
+        if _is_message(callback.fields):
+            return [_parse_message(callback, is_signed=is_signed)]
+        return [_parse_receipt(callback, is_signed=is_signed)]
 
     def find_errors(self) -> list[tuple[str, str]]:
         found = super().find_errors()
@@ -197,50 +193,40 @@ class Twilio(VendorSettings, frozen=True, kw_only=True, tag="twilio"):
         return BasicAuth(self.account_sid, self.auth_token).header if self.auth_token else ""
 
 
-def verify_signature(
-    callback: Callback, auth_token: Secret | None, shared_key: Secret | None = None
-) -> None:
-    """Raise CallbackSignatureError unless Twilio signed the exact address and the form.
-
-    www.twilio.com/docs/usage/security: HMAC-SHA1 over both, in base64, with the token. A Webhooks
-    Rule signs with a shared key, and its header names the hash:
-    www.twilio.com/docs/usage/webhooks/webhook-shared-keys. Of JSON only a hash is signed, which is in
-    the address. The address may or may not have its port, so both are accepted, as in Twilio's own
-    SDK. The signature has no time: a receipt can be repeated, and then changes nothing.
-    """
-    settings = callback.headers.get(SIGNATURE_SETTINGS_HEADER, "")
-    key, digest = (shared_key, _parse_digest(settings)) if settings else (auth_token, "sha1")
-    if key is None or digest is None:
-        raise CallbackSignatureError
-    signed = (f"{url}{_join_signed_fields(callback)}" for url in _list_url_spellings(callback.url))
-    secret = key.reveal().encode()
-    candidates = [compute_signature(secret, each.encode(), digest) for each in signed]
-    require_any_equal(callback.headers.get("x-twilio-signature", ""), candidates)
-
-
-def _parse_digest(settings: str) -> str | None:
-    """Return the hash of "key=…,algorithm=HMAC_SHA256", if it is a known one."""
-    parts = (part.strip().partition("=") for part in settings.split(","))
-    names = [value.strip() for name, _, value in parts if name.strip() == "algorithm"]
-    return SIGNATURE_DIGESTS.get(names[0].upper() if names else "HMAC_SHA1")
-
-
-def _join_signed_fields(callback: Callback) -> str:
-    """Return the fields as they are signed. Raises CallbackSignatureError for a wrong body hash."""
-    if not is_json(callback):
+def _parse_receipt(callback: Callback, *, is_signed: bool) -> CallbackPart:
+    status = RECEIPT_STATUSES.get(callback.fields.get("MessageStatus", ""))
+    if status is None:
+        return SkippedEvent.OTHER
+    if is_signed:
         pairs = parse_qsl(callback.text, keep_blank_values=True)
-        return "".join(name + value for name, value in sorted(set(pairs)))
-    require_equal(hashlib.sha256(callback.body).hexdigest(), callback.query.get("bodySHA256", ""))
-    return ""
+        require_one_reading(pairs, READ_FIELD_PATTERNS, url=callback.url if pairs else "")
+    form = convert_callback(callback.fields, _ReceiptBody)
+    return build_receipt(
+        status,
+        form.error_code,
+        failure_statuses=FAILURE_STATUSES,
+        message_id=form.message_sid,
+        is_signed=is_signed,
+    )
 
 
-def is_json(callback: Callback) -> bool:
-    """Whether the body is JSON, which is signed in another way than a form."""
-    return callback.headers.get("content-type", "").lower().startswith("application/json")
+def _is_message(fields: Mapping[str, str]) -> bool:
+    """Whether a callback is about a message from a phone; an event of Conversations has no `From`."""
+    if "MessageStatus" in fields:
+        return False
+    return fields.get("SmsStatus") == INBOUND_STATUS or fields.keys() >= {"Body", "From"}
 
 
-def _list_url_spellings(url: str) -> list[str]:
-    parts = urlsplit(url)
-    bare = re.sub(r":[0-9]+$", "", parts.netloc)
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    return [parts._replace(netloc=netloc).geturl() for netloc in (bare, f"{bare}:{port}")]
+def _parse_message(callback: Callback, *, is_signed: bool) -> InboundMessage:
+    """Return the message; its text is Advanced Opt-Out's keyword if `OptOutType` names one.
+
+    Without a text in `Body` (an MMS), and where the sender is not certain, it has no keyword.
+    """
+    fields = callback.fields
+    sender, sid = fields.get("From", ""), fields.get("MessageSid", "")
+    if not sender or not MESSAGE_SID_PATTERN.fullmatch(sid):
+        raise UnreadableCallback
+    text = choose_message_text(fields.get("Body"), fields.get("OptOutType"))
+    if is_signed and not has_certain_sender(callback):
+        text = ""
+    return InboundMessage(sender, text, fields.get("To", ""), sid, is_signed)

@@ -5,6 +5,10 @@ accepted; some "0" is unknown, because a part was sent and is billed; otherwise 
 An unknown status is the provider's fault: also 6 "unroutable", as another vendor may have a route,
 and 3 "invalid parameter", which may be `to` or any other. Receipts have codes of their own. 13 asks
 for an age that another vendor cannot prove.
+
+A long message from a phone arrives in parts, one call each. Parts are not joined: a keyword is shorter
+than a part, so a part has none.
+https://developer.vonage.com/messaging/sms/guides/inbound-sms
 """
 
 import hashlib
@@ -17,10 +21,16 @@ import msgspec
 
 from otp_service.core.delivery import Accepted, Fault, Message, Reply
 from otp_service.core.gsm_alphabet import count_septets
+from otp_service.core.inbound import InboundMessage
 from otp_service.core.secret import Secret
 from otp_service.sms import fault_table, provider_callbacks
 from otp_service.sms.http_provider import HttpReply, HttpRequest
-from otp_service.sms.provider_callbacks import Callback, CallbackPart, SkippedEvent
+from otp_service.sms.provider_callbacks import (
+    Callback,
+    CallbackPart,
+    SkippedEvent,
+    UnreadableCallback,
+)
 from otp_service.sms.provider_settings import BasicAuth, VendorSettings
 from otp_service.sms.vendor_dialect import ReceiptStatus, build_form_request, build_receipt
 
@@ -64,13 +74,9 @@ MAX_FIELD_CHARS: Final = 100
 An address with reference and token has 130; without the reference it fits if `public_url` has at
 most about 35. Otherwise Vonage calls the address of the dashboard, which is advisory unless signed."""
 
-SIGNED_FIELDS: Final = frozenset(
-    [
-        *("msisdn", "to", "network-code", "messageId", "price", "status", "scts", "err-code"),
-        *("api-key", "client-ref", "message-timestamp", "timestamp", "nonce"),
-    ]
-)
-"""The parameters of a receipt that are Vonage's own."""
+ADDRESS_PARAMETERS: Final = frozenset({"ref", "token"})
+"""The parameters of our addresses; all others are Vonage's own."""
+MESSAGE_TYPES: Final = frozenset({"text", "unicode", "binary"})
 
 SignatureMethod = Literal["md5hash", "md5", "sha1", "sha256", "sha512"]
 
@@ -155,24 +161,53 @@ class Vonage(VonageSettings, frozen=True, kw_only=True, tag="vonage"):
         return fault_table.classify_refusal(FAULT_TABLE, reply, failed)
 
     def parse_callback(self, callback: Callback) -> list[CallbackPart]:
-        """Return the receipt: a query, a form or JSON, as the account is set up."""
+        """Return the receipt or the message: a query, a form or JSON, as the account is set up."""
         fields = callback.flat_fields
         if self.signature_secret:
             fields = verify_signature(fields, self.signature_secret, self.signature_method)
             callback.require_recent_timestamp(fields.get("timestamp", ""))
-        status = RECEIPT_STATUSES.get(fields.get("status", ""))
-        if status is None:
-            return [SkippedEvent.OTHER]
-        report = provider_callbacks.convert_callback(fields, _ReceiptBody)
-        receipt = build_receipt(
-            status,
-            report.error_code,
-            failure_statuses=FAILURE_STATUSES,
-            reference=report.client_ref,
-            message_id=report.message_id,
-            is_signed=self.signature_secret is not None,
-        )
-        return [receipt]
+        is_signed = self.signature_secret is not None
+        if _is_message(fields):
+            return [_message_from_fields(fields, is_signed=is_signed)]
+        return [_receipt_from_fields(fields, is_signed=is_signed)]
+
+
+def _receipt_from_fields(fields: Mapping[str, str], *, is_signed: bool) -> CallbackPart:
+    status = RECEIPT_STATUSES.get(fields.get("status", ""))
+    if status is None:
+        return SkippedEvent.OTHER
+    report = provider_callbacks.convert_callback(fields, _ReceiptBody)
+    return build_receipt(
+        status,
+        report.error_code,
+        failure_statuses=FAILURE_STATUSES,
+        reference=report.client_ref,
+        message_id=report.message_id,
+        is_signed=is_signed,
+    )
+
+
+def _is_message(fields: Mapping[str, str]) -> bool:
+    if "status" in fields:
+        return False
+    return fields.get("type") in MESSAGE_TYPES or fields.keys() >= {"msisdn", "text"}
+
+
+def _message_from_fields(fields: Mapping[str, str], *, is_signed: bool) -> InboundMessage:
+    """Return the message; a binary one, and a part of a long one, has no text."""
+    sender = fields.get("msisdn", "")
+    if not sender:
+        raise UnreadableCallback
+    text = fields.get("text", "") if _has_whole_text(fields) else ""
+    return InboundMessage(
+        sender, text, fields.get("to", ""), fields.get("messageId", ""), is_signed
+    )
+
+
+def _has_whole_text(fields: Mapping[str, str]) -> bool:
+    is_concatenated = fields.get("concat", "").lower() == "true"
+    part_count = fields.get("concat-total", "2" if is_concatenated else "1")
+    return part_count == "1" and fields.get("type") != "binary"
 
 
 def clamp_validity(message: Message) -> int:
@@ -186,15 +221,16 @@ def verify_signature(
 ) -> dict[str, str]:
     """Return the fields that Vonage signed. Raises CallbackSignatureError.
 
-    developer.vonage.com/en/getting-started/concepts/signing-messages. A query may also have
-    parameters of ours; either all of them are signed too, or none of them is.
+    developer.vonage.com/en/getting-started/concepts/signing-messages. Receipts and messages have
+    different fields, and Vonage signs all of them. A query may also have the parameters of our
+    address; either all of them are signed too, or none of them is.
     """
     if any("&" in name or "=" in name for name in fields):
         raise provider_callbacks.CallbackSignatureError  # its signature would fit other fields too
     given = fields.get("sig", "").lower().encode()
     everything = {name: value for name, value in fields.items() if name != "sig"}
-    own_fields = {name: value for name, value in everything.items() if name in SIGNED_FIELDS}
-    for each in (everything, own_fields):
+    vendor_fields = {name: everything[name] for name in everything.keys() - ADDRESS_PARAMETERS}
+    for each in (everything, vendor_fields):
         if hmac.compare_digest(_compute_signature(each, secret.reveal(), method).encode(), given):
             return each
     raise provider_callbacks.CallbackSignatureError

@@ -3,6 +3,10 @@
 An error is {"type": "https://…/api-errors/messages#1120", "title", "detail"}; its code follows the
 #, or is a title that is a number. 1000 is in no table: it means "throttled", but also comes with a
 500, so the status decides.
+
+A message from a phone has one of two forms, by the version that the application is set to: `channel` and
+plain numbers (v1), or `direction` and an object for each number (v0.1). Messages of other channels than
+SMS are other events.
 """
 
 import hashlib
@@ -11,6 +15,7 @@ from typing import Final, Literal
 import msgspec
 
 from otp_service.core.delivery import Message, Reply
+from otp_service.core.inbound import InboundMessage
 from otp_service.core.secret import Secret
 from otp_service.sms.fault_table import FaultTable, classify_reply, derive_permanent_failures
 from otp_service.sms.http_provider import HttpReply, HttpRequest
@@ -18,11 +23,17 @@ from otp_service.sms.provider_callbacks import (
     Callback,
     CallbackPart,
     SkippedEvent,
+    UnreadableCallback,
     require_equal,
 )
 from otp_service.sms.providers.vonage import MAX_FIELD_CHARS, VonageSettings, clamp_validity
 from otp_service.sms.signatures import decode_jwt
-from otp_service.sms.vendor_dialect import ReceiptStatus, build_json_request, build_receipt
+from otp_service.sms.vendor_dialect import (
+    HiddenFields,
+    ReceiptStatus,
+    build_json_request,
+    build_receipt,
+)
 
 
 FAULT_TABLE: Final[FaultTable] = {
@@ -41,6 +52,9 @@ RECEIPT_STATUSES: Final[dict[str, ReceiptStatus]] = {
     "undeliverable": "technical-failure",  # "unable to connect to the messaging provider"
 }
 FAILURE_STATUSES: Final = derive_permanent_failures(FAULT_TABLE)
+
+SMS_CHANNEL: Final = "sms"
+INBOUND_DIRECTION: Final = "inbound"
 
 
 class _ProblemBody(msgspec.Struct):
@@ -63,15 +77,55 @@ class _ReceiptError(_ProblemBody):
     """Some receipts nest their error in another one."""
 
 
-class _EventBody(msgspec.Struct):
+class _EventBody(HiddenFields, frozen=True):
     status: str = ""
-    """Empty for an inbound message."""
+    """Empty for a message from a phone."""
+    channel: str = ""
+    direction: str = ""
+    message_type: str = ""
+    sender: msgspec.Raw = msgspec.field(name="from", default=msgspec.Raw(b""))
+
+    @property
+    def is_message(self) -> bool:
+        """Whether it is an SMS from a phone in the form of v1."""
+        return self.channel == SMS_CHANNEL and bool(self.message_type or self.sender)
 
 
 class _ReceiptBody(msgspec.Struct):
     message_uuid: str
     client_ref: str = ""
     error: _ReceiptError | None = None
+
+
+class _MessageBody(HiddenFields, frozen=True):
+    """A message in the form of v1."""
+
+    sender: str = msgspec.field(name="from")
+    to: str = ""
+    message_uuid: str = ""
+    text: str | None = None
+
+
+class _OldAddress(HiddenFields, frozen=True):
+    type: str = ""
+    number: str | None = None
+
+
+class _OldContent(HiddenFields, frozen=True):
+    text: str | None = None
+
+
+class _OldContents(HiddenFields, frozen=True):
+    content: _OldContent = _OldContent()
+
+
+class _OldMessageBody(HiddenFields, frozen=True):
+    """A message in the form of v0.1."""
+
+    sender: _OldAddress = msgspec.field(name="from", default=_OldAddress())
+    to: _OldAddress = _OldAddress()
+    message_uuid: str = ""
+    message: _OldContents = _OldContents()
 
 
 class _JwtClaims(msgspec.Struct):
@@ -107,27 +161,62 @@ class VonageMessages(VonageSettings, frozen=True, kw_only=True, tag="vonage-mess
         return classify_reply(reply, body.message_uuid, FAULT_TABLE, body.code)
 
     def parse_callback(self, callback: Callback) -> list[CallbackPart]:
-        """Return the receipt of a status callback, whose signature is checked first.
+        """Return the receipt or the message of a callback, whose signature is checked first.
 
         Vonage may send a callback unsigned during an outage of theirs; it is refused, and Vonage
         repeats it.
         """
         if self.signature_secret:
             verify_signature(callback, self.signature_secret, self.api_key)
-        status = RECEIPT_STATUSES.get(callback.decode_event(_EventBody).status)
-        if status is None:
-            return [SkippedEvent.OTHER]
-        report = callback.decode_json(_ReceiptBody)
-        problem = report.error and (report.error.error or report.error)
-        receipt = build_receipt(
-            status,
-            problem.code if problem else None,
-            failure_statuses=FAILURE_STATUSES,
-            reference=report.client_ref,
-            message_id=report.message_uuid,
-            is_signed=self.signature_secret is not None,
-        )
-        return [receipt]
+        is_signed = self.signature_secret is not None
+        event = callback.decode_event(_EventBody)
+        if event.status:
+            return [_parse_receipt(callback, event.status, is_signed=is_signed)]
+        if event.is_message:
+            return [_parse_message(callback, is_signed=is_signed)]
+        if event.direction == INBOUND_DIRECTION:
+            return [_parse_old_message(callback, is_signed=is_signed)]
+        return [SkippedEvent.OTHER]
+
+
+def _parse_receipt(callback: Callback, word: str, *, is_signed: bool) -> CallbackPart:
+    status = RECEIPT_STATUSES.get(word)
+    if status is None:
+        return SkippedEvent.OTHER
+    report = callback.decode_json(_ReceiptBody)
+    problem = report.error and (report.error.error or report.error)
+    return build_receipt(
+        status,
+        problem.code if problem else None,
+        failure_statuses=FAILURE_STATUSES,
+        reference=report.client_ref,
+        message_id=report.message_uuid,
+        is_signed=is_signed,
+    )
+
+
+def _parse_message(callback: Callback, *, is_signed: bool) -> InboundMessage:
+    message = callback.decode_json(_MessageBody)
+    if not message.sender:
+        raise UnreadableCallback
+    return InboundMessage(
+        message.sender, message.text or "", message.to, message.message_uuid, is_signed
+    )
+
+
+def _parse_old_message(callback: Callback, *, is_signed: bool) -> CallbackPart:
+    message = callback.decode_json(_OldMessageBody)
+    if message.sender.type != SMS_CHANNEL:
+        return SkippedEvent.OTHER
+    if not message.sender.number:
+        raise UnreadableCallback
+    return InboundMessage(
+        message.sender.number,
+        message.message.content.text or "",
+        message.to.number or "",
+        message.message_uuid,
+        is_signed,
+    )
 
 
 def verify_signature(callback: Callback, secret: Secret, api_key: str) -> None:

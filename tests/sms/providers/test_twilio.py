@@ -15,7 +15,8 @@ from otp_service.core.secret import Secret
 from otp_service.sms.http_provider import HttpProvider, HttpReply
 from otp_service.sms.provider_callbacks import CallbackSignatureError
 from otp_service.sms.providers import Provider
-from otp_service.sms.providers.twilio import FAULT_TABLE, RECEIPT_STATUSES, Twilio, verify_signature
+from otp_service.sms.providers.twilio import FAULT_TABLE, RECEIPT_STATUSES, Twilio
+from otp_service.sms.twilio_signature import verify_signature
 from tests.sms.providers.callback_builder import (
     CALLBACK_URL,
     INVALID_BODIES,

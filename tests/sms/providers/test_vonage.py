@@ -267,14 +267,18 @@ def test_wrong_signature_is_refused(fields):
 
 
 def test_what_is_not_signed_is_not_read():
-    """An unsigned parameter among the signed ones is ignored."""
+    """The parameters of our address may be unsigned, and no others."""
     fields = {name: value for name, value in receipt().items() if name not in {"client-ref", "sig"}}
     auth = Auth(api_key="abcd1234", signature_secret="signs", signature_method="sha256")
-    query = urlencode(fields | {"sig": auth.sign_params(dict(fields)), "reference": "x"})
+    query = urlencode(fields | {"sig": auth.sign_params(dict(fields))})
 
     (news,) = vonage().parse_callback(build_callback(url=f"{CALLBACK_URL}&{query}", method="GET"))
 
     assert "" == news.reference
+    for more in ("client-ref=x", "reference=x"):
+        url = f"{CALLBACK_URL}&{query}&{more}"
+        with pytest.raises(CallbackSignatureError):
+            vonage().parse_callback(build_callback(url=url, method="GET"))
 
 
 def test_without_the_secret_receipts_are_not_signed():

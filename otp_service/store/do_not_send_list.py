@@ -79,7 +79,8 @@ class DoNotSendList:
         for names, partition in self._list_places(phone):
             opt_outs += [names.opt_out_key(partition, one, number) for one in names_of_tenants]
             if message_id:
-                processed.append(names.processed_message_key(partition, provider, message_id))
+                key = names.processed_message_key(partition, provider, message_id, number)
+                processed.append(key)
         now, stored = await self._read_present((*marks, *opt_outs, *processed))
         return InboundState(
             now,
@@ -106,7 +107,7 @@ class DoNotSendList:
         draft = self._store.start_commit(partition, operation_id)
         draft.expect(key, 0)
         draft.write_record(key, ENTRY_VERSION, entry, expires_at=0)
-        self._mark_processed(draft, names, partition, message)
+        self._mark_processed(draft, names, phone, message)
         draft.append(event)
         return await self._commit_if_unchanged(draft)
 
@@ -133,7 +134,7 @@ class DoNotSendList:
         draft = self._start_lift(partition, opt_outs, operation_id)
         places = self._list_places(phone)
         names = next(names for names, one in places if one == partition)
-        self._mark_processed(draft, names, partition, message)
+        self._mark_processed(draft, names, phone, message)
         draft.append(event)
         return await self._commit_if_unchanged(draft)
 
@@ -143,7 +144,7 @@ class DoNotSendList:
         """Append the event. Return False if the message has made a change."""
         names, partition = self._store.key_names, self._store.get_number_partition(phone.canonical)
         draft = self._store.start_commit(partition, operation_id)
-        self._mark_processed(draft, names, partition, message)
+        self._mark_processed(draft, names, phone, message)
         draft.append(event)
         return await self._commit_if_unchanged(draft)
 
@@ -206,12 +207,14 @@ class DoNotSendList:
 
     @staticmethod
     def _mark_processed(
-        draft: CommitDraft, names: KeyNames, partition: int, message: ReceivedMessage | None
+        draft: CommitDraft, names: KeyNames, phone: PhoneNumber, message: ReceivedMessage | None
     ) -> None:
         """Let the commit depend on that the message has made no change, and mark it."""
         if message is None or not message.id:
             return
-        key = names.processed_message_key(partition, message.provider, message.id)
+        number = phone.canonical
+        partition = names.compute_number_partition(number)
+        key = names.processed_message_key(partition, message.provider, message.id, number)
         draft.expect(key, 0)
         draft.write(key, PROCESSED_MARK, message.at + PROCESSED_MESSAGE_TTL_MS)
 

@@ -135,9 +135,11 @@ class KeyNames:
         """Return the key of the mark that a provider submitted something to a canonical number."""
         return f"{_tag(partition)}:submitted:{provider}:{self._digest_listed_number(number)}"
 
-    def processed_message_key(self, partition: int, provider: str, message_id: str) -> str:
-        """Return the key of a message from a phone that made a change, with the data of its number."""
-        digest = self._digest("inbound", provider, message_id)
+    def processed_message_key(
+        self, partition: int, provider: str, message_id: str, number: str
+    ) -> str:
+        """Return the key of a message from a canonical number that made a change."""
+        digest = self._digest("inbound", provider, message_id, number)
         return f"{_tag(partition)}:inbound:{provider}:{digest}"
 
     def locate_idempotency_record(self, tenant: str, idempotency_key: str) -> tuple[int, str]:

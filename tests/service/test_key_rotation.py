@@ -4,6 +4,7 @@ before   [old]           spread   [old, new]      every worker reads records of 
 over     [new]           used     [new, old]      new records use the new key
 """
 
+import itertools
 import os
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ import pytest
 from otp_service.audit.query.reader import EventReader
 from otp_service.core.charges import build_consecutive_failure_charge
 from otp_service.core.commit import Commit
+from otp_service.core.do_not_send import DoNotSendReason, UnreadableEntry
 from otp_service.core.errors import (
     ChallengeNotFound,
     CodeAlreadyUsed,
@@ -22,6 +24,7 @@ from otp_service.core.errors import (
     NumberNotAllowed,
     RateLimited,
     StoreKeyUnknown,
+    StoreUnavailable,
 )
 from otp_service.core.events import BlocklistChanged
 from otp_service.core.keys import KEY_RING_NAMES, Key, KeyRing, ServiceKeys
@@ -32,7 +35,14 @@ from otp_service.schemas import CreateRecoveryCodesRequest, VerifyRecoveryCodeRe
 from otp_service.store.event_streams import RedisEventStreams
 from otp_service.store.number_admin import NumberAdmin
 from tests.audit.sealed_log import SealedLog, run_until_idle
-from tests.installation import SECOND_MS, Installation, make_wrong_code
+from tests.installation import (
+    ACCEPTED_REPLY,
+    PROVIDER_REFUSAL,
+    SECOND_MS,
+    Installation,
+    make_wrong_code,
+)
+from tests.store.texting_person import TextingPerson
 
 
 NUMBER = "+447400123456"
@@ -343,17 +353,153 @@ async def test_an_operator_unlocks_under_both_limit_keys(steps_of):
         steps.wait(30 * SECOND_MS)
 
 
-async def test_the_do_not_send_list_holds_under_both_limit_keys(steps_of):
-    """An entry is not copied: `otp-service limit-key move` runs before the old key is removed."""
+async def test_the_do_not_send_list_survives_the_rotation_of_every_key(steps):
+    """It lasts for years. At each step it refuses, is listed, and is lifted.
+
+    For `limit` the last step is that of `otp-service limit-key move`, which is needed before it.
+    """
+    blocked = [f"+4474001234{digits}" for digits in (56, 57, 58, 59)]
+    opted_out = [f"+4474001235{digits}" for digits in (56, 57, 58, 59)]
+    for number in blocked:
+        await TextingPerson(steps.before, parse_number(number)).block()
+    for number in opted_out:
+        await TextingPerson(steps.before, parse_number(number)).send_stop("shop")
+
+    is_limit = steps.over.keys.limit != steps.before.keys.limit
+    for place, installation in enumerate(steps[:3] if is_limit else steps):
+        on_list = [
+            TextingPerson(installation, parse_number(one[place])) for one in (blocked, opted_out)
+        ]
+        assert [["blocked", "blocked"], ["opted_out", None]] == [
+            await person.find_refusals() for person in on_list
+        ]
+        listed = await on_list[0].list_entries()
+        assert [("blocked", "")] * (4 - place) + [("opted_out", "shop")] * (4 - place) == [
+            entry[:2] for entry in listed
+        ]
+        assert {person.phone.masked for person in on_list} <= {masked for *_, masked in listed}
+        await on_list[0].unblock()
+        assert await on_list[1].send_start("shop")
+        for person in on_list:
+            assert [None, None] == await person.find_refusals()
+
+
+async def test_without_the_old_limit_key_an_entry_refuses_nothing_and_is_listed_unreadable(
+    steps_of,
+):
+    """So `otp-service limit-key move` runs before the old key is removed."""
     steps = steps_of("limit")
-    phone = parse_number(NUMBER)
-    await block_number(steps.before, phone)
+    await TextingPerson(steps.before).block()
 
-    for installation in steps[:3]:
+    person = TextingPerson(steps.over)
+
+    assert [None, None] == await person.find_refusals()
+    (listed,) = await person.registry.list_entries(DoNotSendReason.BLOCKED)
+    assert isinstance(listed.entry, UnreadableEntry)
+    assert "limit key '1'" in listed.entry.problem
+
+
+async def test_a_stop_counts_at_every_step_of_a_rotation_of_the_limit_key(steps_of):
+    """Workers of neighbouring steps run together: one opts out, the other refuses and lifts."""
+    steps = steps_of("limit")
+    pairs = [(steps.spread, steps.used), (steps.used, steps.spread), (steps.before, steps.used)]
+    for place, (first, second) in enumerate(pairs):
+        phone = parse_number(f"+44740012345{place}")
+        stopper, starter = TextingPerson(first, phone), TextingPerson(second, phone)
+
+        assert await stopper.send_stop("shop", "id-1")
+        assert ["opted_out", None] == await starter.find_refusals()
+        assert not await starter.send_stop("shop")
+        assert (await starter.read_state("id-1")).is_repeated
+
+        assert await starter.send_start("shop")
+        assert [None, None] == await starter.find_refusals()
+        assert [None, None] == await stopper.find_refusals()
+
+
+async def test_an_opt_out_under_both_limit_keys_is_lifted_with_one_event(steps_of):
+    """Two STOPs at two steps at once, of which neither sees the other."""
+    steps = steps_of("limit")
+    old, new = TextingPerson(steps.spread), TextingPerson(steps.used)
+    state = await old.read_state()
+    assert await old.opt_out(state, "shop")
+    assert await new.opt_out(state, "shop")
+    assert 1 == len(await new.list_entries())
+
+    assert await new.send_start("shop")
+
+    for person in (old, new):
+        assert [None, None] == await person.find_refusals()
+    assert ["opted out", "opted out", "opted in"] == sorted(await new.list_changes(), reverse=True)
+
+
+async def test_a_start_that_ends_halfway_is_completed_by_its_repeat(steps_of, monkeypatch):
+    """The opt-out under one key is lifted, and that under the other is not: the vendor sends again."""
+    steps = steps_of("limit")
+    old, new = TextingPerson(steps.spread), TextingPerson(steps.used)
+    state = await old.read_state()
+    await old.opt_out(state, "shop")
+    await new.opt_out(state, "shop")
+    run_commit, count = new.installation.store.run_commit, itertools.count()
+
+    async def run_first_commit(draft, **options):
+        if next(count):
+            raise StoreUnavailable
+        return await run_commit(draft, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(new.installation.store, "run_commit", run_first_commit)
+        with pytest.raises(StoreUnavailable):
+            await new.send_start("shop", "id-1")
+
+    assert ["opted_out", None] == await new.find_refusals()
+    assert await new.send_start("shop", "id-1")
+    assert [None, None] == await new.find_refusals()
+
+
+async def test_an_older_challenge_is_refused_by_an_entry_of_either_key(steps_of):
+    """Its resends are decided in the partition that the old key chose."""
+    steps = steps_of("limit")
+    numbers = [f"+44740012345{digit}" for digit in range(3)]
+    issued = [await steps.before.issue(number) for number in numbers]
+    steps.wait(30 * SECOND_MS)
+    await TextingPerson(steps.used, parse_number(numbers[0])).send_stop("shop")
+    await TextingPerson(steps.before, parse_number(numbers[1])).send_stop("shop")
+
+    for one in issued[:2]:
         with pytest.raises(NumberNotAllowed):
-            await installation.issue(phone.e164)
+            await steps.used.resend(one)
+    await steps.used.resend(issued[2])
 
-    await steps.over.issue(phone.e164)
+
+async def test_marks_of_submissions_are_found_under_both_limit_keys(steps_of):
+    """Also that of a resend, which is in the partition of its challenge, with the new name."""
+    steps = steps_of("limit")
+    resent, issued = parse_number("+447400123451"), parse_number("+447400123452")
+    older = await steps.before.issue(resent.e164)
+    await steps.before.issue(issued.e164)
+    steps.wait(30 * SECOND_MS)
+    steps.before.router.queue_replies(PROVIDER_REFUSAL, ACCEPTED_REPLY)
+    await steps.used.resend(older)
+
+    for installation in (steps.spread, steps.used):
+        for phone, provider in ((resent, "p1"), (resent, "p2"), (issued, "p1")):
+            state = await TextingPerson(installation, phone).read_state(provider=provider)
+            assert state.is_expected
+
+
+async def test_a_send_copies_no_entry(steps_of):
+    """A copy could be written after the entry was lifted, and would then refuse for years."""
+    steps = steps_of("limit")
+    person = TextingPerson(steps.before)
+    await person.block()
+    await person.send_stop("shop")
+
+    for installation in (steps.spread, steps.used):
+        assert ["blocked", "blocked"] == await TextingPerson(installation).find_refusals()
+
+    assert 1 == len(await steps.used.list_keys("*:blocked:*"))
+    assert 1 == len(await steps.used.list_keys("*:opted-out:*"))
 
 
 async def test_unblock_and_forget_work_under_both_limit_keys(steps_of):
@@ -364,6 +510,7 @@ async def test_unblock_and_forget_work_under_both_limit_keys(steps_of):
     await block_number(steps.before, phone)
     operators = NumberAdmin(steps.used.store, steps.used.keys.pseudonym)
 
+    await TextingPerson(steps.before).send_stop("shop")
     await operators.unblock_number(
         phone, BlocklistChanged(id="2", reason="unblocked"), "off", tenants=["shop"]
     )

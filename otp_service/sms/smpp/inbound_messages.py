@@ -45,9 +45,10 @@ def parse_message_part(short_message: ShortMessage) -> MessagePart | SkippedEven
         user_data = split_user_data(short_message)
     except InvalidPduError:
         return SkippedEvent.UNREADABLE
+    coding, is_turkish = short_message.data_coding, user_data.is_turkish
     message = InboundMessage(
         sender=_select_sender(short_message.source),
-        text=decode_text(short_message.data_coding, user_data.octets),
+        text=decode_text(coding, user_data.octets, is_turkish=is_turkish),
         receiver=short_message.destination.text,
         is_signed=True,  # the session is authenticated
     )

@@ -18,6 +18,8 @@ UCS2_CODING: Final = 8
 
 _GSM_CHARS: Final = {octets: char for char, octets in GSM_OCTETS.items()}
 _GSM_SYMBOL: Final = re.compile(b"\x1b?.", re.DOTALL)
+_TURKISH_CHARS: Final = str.maketrans("èìØøÆæ¡¿", "€ıĞğŞşİç")
+"""What differs from the default alphabet: 3GPP TS 23.038, A.3.1."""
 _MAX_SEPTET: Final = 0x7F
 _BYTE_ORDER_MARKS: Final = (codecs.BOM_UTF16_BE, codecs.BOM_UTF16_LE)
 
@@ -32,12 +34,16 @@ def encode_text(text: str) -> tuple[int, bytes]:
     return DEFAULT_ALPHABET_CODING, octets
 
 
-def decode_text(data_coding: int, octets: bytes) -> str:
+def decode_text(data_coding: int, octets: bytes, *, is_turkish: bool = False) -> str:
     """Return the text of a message from a phone; empty for binary data.
 
-    What is not valid in its coding becomes U+FFFD. Some SMSCs end a text with a NUL, which is removed.
+    `is_turkish` says that its header selects the Turkish alphabet in place of the default one. What is not
+    valid in its coding becomes U+FFFD. Some SMSCs end a text with a NUL, which is removed.
     """
-    return _select_decoder(data_coding)(octets).rstrip("\0")
+    decoder = _select_decoder(data_coding)
+    if is_turkish and decoder in {_decode_default_alphabet, _decode_ascii}:
+        return _decode_default_alphabet(octets).translate(_TURKISH_CHARS)
+    return decoder(octets).rstrip("\0")
 
 
 def _decode_default_alphabet(octets: bytes) -> str:
@@ -50,6 +56,10 @@ def _decode_default_alphabet(octets: bytes) -> str:
         return octets.decode("latin-1")
     symbols = _GSM_SYMBOL.findall(octets)
     return "".join(_GSM_CHARS.get(each) or _GSM_CHARS.get(each[-1:], " ") for each in symbols)
+
+
+def _decode_ascii(octets: bytes) -> str:
+    return octets.decode("latin-1")
 
 
 def _decode_ucs2(octets: bytes) -> str:
@@ -66,7 +76,7 @@ def _create_decoder(name: str) -> Decoder:
 
 
 _SMPP_DECODERS: Final[dict[int, Decoder]] = {
-    1: _create_decoder("latin-1"),  # IA5, which is ASCII
+    1: _decode_ascii,  # IA5
     2: _ignore_binary,
     3: _create_decoder("latin-1"),
     4: _ignore_binary,

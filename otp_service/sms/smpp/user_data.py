@@ -1,7 +1,8 @@
 """The text of a deliver_sm or data_sm, its header (UDH), and its place in a long message.
 
 A header is before the text (3GPP TS 23.040, 9.2.3.24): an octet with its length, and elements, each with
-an identifier and a length of its own. Only those of long messages matter, and all others are skipped.
+an identifier and a length of its own. Only those of long messages matter, and the Turkish alphabet, which
+phones in Turkey select for the first letter of İPTAL. All others are skipped.
 """
 
 from contextlib import suppress
@@ -19,6 +20,8 @@ USER_DATA_HEADER_FLAG: Final = 0x40
 # The identifiers of elements: 3GPP TS 23.040, 9.2.3.24.1 and 9.2.3.24.8
 _SEGMENT_ELEMENT: Final = 0x00
 _WIDE_SEGMENT_ELEMENT: Final = 0x08
+_ALPHABET_ELEMENT: Final = 0x25  # 9.2.3.24.16: the national language locking shift
+_TURKISH_ALPHABET: Final = b"\x01"
 
 # 5.3.2.22 to 24
 SAR_REFERENCE: Final = 0x020C
@@ -34,6 +37,11 @@ class UserData(NamedTuple):
     elements: dict[int, bytes]
     """The last one of each identifier, which is the one that counts."""
     octets: bytes
+
+    @property
+    def is_turkish(self) -> bool:
+        """Whether the text is in the Turkish alphabet in place of the default one."""
+        return self.elements.get(_ALPHABET_ELEMENT) == _TURKISH_ALPHABET
 
 
 class Segment(NamedTuple):

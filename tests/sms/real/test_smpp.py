@@ -8,6 +8,8 @@ import msgspec
 import pytest
 
 from otp_service.core.delivery import Accepted, Fault, Receipt, RefusalScope, Refused
+from otp_service.core.inbound import Keyword
+from otp_service.core.keywords import DEFAULT_KEYWORDS, KeywordTable
 from otp_service.core.secret import Secret
 from otp_service.sms.providers.inbox import Inbox
 from otp_service.sms.providers.smpp import Smpp
@@ -26,9 +28,12 @@ from tests.sms.real.smpp.node_smsc import (
     PackageNotInstalled,
     install_package,
 )
+from tests.sms.real.smpp.reply_forms import REPLY_FORMS, build_reply
 
 
 pytestmark = pytest.mark.slow
+
+KEYWORDS = KeywordTable(DEFAULT_KEYWORDS)
 
 
 @pytest.fixture(scope="module")
@@ -55,20 +60,28 @@ def news():
 
 
 @pytest.fixture
-async def made(centre, news, transport):
+def replies():
+    """The messages from phones that were received."""
+    return []
+
+
+@pytest.fixture
+async def made(centre, news, replies, transport):
     """Builds providers that use the SMSC, and closes them."""
     providers = []
 
     async def received(name, receipt):
         await news.put((name, receipt))
 
+    async def replied(name, message):
+        replies.append((name, message))
+
     def make(**more):
         given = {"system_id": SYSTEM_ID, "password": Secret(PASSWORD), "sender": "Example"} | more
         settings = Smpp(host="127.0.0.1", port=centre.port, **given)
         assert [] == settings.find_errors()
-        providers.append(
-            settings.build_provider("centre", ProviderDependencies(transport, lambda: 0, received))
-        )
+        tools = ProviderDependencies(transport, lambda: 0, received, replied)
+        providers.append(settings.build_provider("centre", tools))
         return providers[-1]
 
     yield make
@@ -118,6 +131,23 @@ async def test_receipt_in_optional_parameters(centre, made, message, news):
     receipt = Receipt("technical-failure", "ref-3f9", "7a2f", "undeliv")
     assert ("centre", receipt) == await asyncio.wait_for(news.get(), 10)
     assert await sees(centre, "receipt", status=0)
+
+
+@pytest.mark.parametrize("form", REPLY_FORMS)
+async def test_a_reply_of_a_phone_is_read_in_every_form(form, centre, made, message, replies):
+    """As the package encodes it; the text is a STOP, whole, and the answer 0."""
+    await made().send(message)
+
+    parts = [build_reply("447400123456", "12025550123", fields) for fields in REPLY_FORMS[form]]
+    statuses = [
+        await asyncio.to_thread(lambda part=part: centre.deliver_message(**part)) for part in parts
+    ]
+
+    assert {0} == {*statuses}
+    ((name, reply),) = replies
+    assert ("centre", "447400123456", "12025550123") == (name, reply.sender, reply.receiver)
+    assert Keyword.STOP == KEYWORDS.find(reply.text)
+    assert reply.is_signed
 
 
 @pytest.mark.parametrize(

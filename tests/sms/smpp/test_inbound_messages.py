@@ -102,6 +102,15 @@ async def test_a_stop_arrives_in_every_form(form, phone):
     assert [] == phone.skipped_events
 
 
+@pytest.mark.parametrize(("alphabet", "first"), [(b"\1", "İ"), (b"\2", "¡"), (b"", "¡")])
+async def test_the_header_selects_the_turkish_alphabet(alphabet, first, phone):
+    """İPTAL from a phone in Turkey; another alphabet has the same letters without accents."""
+    element = bytes([0x25, len(alphabet)]) + alphabet
+    await phone.write(bytes([len(element)]) + element + b"\x40PTAL", esm_class=0x40)
+
+    assert [inbound(f"{first}PTAL")] == phone.messages
+
+
 PART_FORMS = {
     "8-bit references": (
         {"text": b"\x05\x00\x03\xcc\x02\x01ST", "esm_class": 0x40},

@@ -89,6 +89,22 @@ def test_octets_of_every_coding_become_text(data_coding, octets, text):
     assert text == decode_text(data_coding, octets)
 
 
+TURKISH = bytes([0x04, 0x07, 0x0B, 0x0C, 0x1C, 0x1D, 0x40, 0x60]) + b"PTAL"
+
+
+@pytest.mark.parametrize("data_coding", [0, 1, 0xF1])
+def test_turkish_alphabet_is_that_of_the_standard(data_coding):
+    """3GPP TS 23.038, A.3.1; the package `smpp` gives data_coding 1 for it."""
+    assert "€ıĞğŞşİçPTAL" == decode_text(data_coding, TURKISH, is_turkish=True)
+
+
+def test_turkish_alphabet_replaces_the_default_one_only():
+    """UCS-2 has all letters, and binary data none."""
+    assert "è" == decode_text(8, b"\x00\xe8", is_turkish=True)
+    assert "" == decode_text(4, TURKISH, is_turkish=True)
+    assert "èìØøÆæ¡¿PTAL" == decode_text(0, TURKISH)
+
+
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.text(max_size=70).filter(lambda text: text[:1] not in {"\ufeff", "\ufffe"}))
 def test_what_we_write_can_be_read(text):
@@ -96,10 +112,10 @@ def test_what_we_write_can_be_read(text):
     assert text.rstrip("\0") == decode_text(*encode_text(text))
 
 
-@given(st.integers(0, 255), st.binary(max_size=300))
-def test_no_octets_raise_an_error(data_coding, octets):
+@given(st.integers(0, 255), st.binary(max_size=300), st.booleans())
+def test_no_octets_raise_an_error(data_coding, octets, is_turkish):
     """Input from outside may be anything."""
-    assert len(decode_text(data_coding, octets)) <= len(octets)
+    assert len(decode_text(data_coding, octets, is_turkish=is_turkish)) <= len(octets)
 
 
 def test_plain_letters_are_the_same_in_every_coding_of_text():

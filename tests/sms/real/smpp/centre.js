@@ -2,11 +2,13 @@
 //
 //     node centre.js <folder of node_modules> <port> <system_id> <password>
 //
-// What it does with a message is told by the last two digits of the number: see `ways`.
+// The last two digits of the number select what it does with a message: see `ways`. A line of JSON on its
+// standard input is a message from a phone, with its PDU: {"command": "deliver_sm", "text": "STOP"}.
 const [folder, port, systemId, password] = process.argv.slice(2);
 const smpp = require(require.resolve('smpp', { paths: [folder] }));
 const print = (event, more) => console.log(JSON.stringify({ event, ...more }));
 let last = 0x7a2e;
+let bound; // the newest session
 
 const ways = {
   11: (session, pdu) => session.send(pdu.response({ command_status: smpp.ESME_RINVDSTADR })),
@@ -30,6 +32,7 @@ smpp.createServer((session) => {
   session.on('bind_transceiver', (pdu) => {
     const known = pdu.system_id === systemId && pdu.password === password;
     print('bind', { known, version: pdu.interface_version });
+    bound = session;
     session.send(pdu.response({ command_status: known ? smpp.ESME_ROK : smpp.ESME_RINVPASWD }));
   });
   session.on('submit_sm', (pdu) => {
@@ -40,3 +43,10 @@ smpp.createServer((session) => {
     session.on(command, (pdu) => { print(command); session.send(pdu.response()); });
   }
 }).listen(Number(port), '127.0.0.1', () => print('listening'));
+
+// A text is encoded by the package: `udh` is the header before it, in hexadecimal, and `data_coding` its coding.
+require('readline').createInterface({ input: process.stdin }).on('line', (line) => {
+  const { command, udh, place = 'short_message', text, ...fields } = JSON.parse(line);
+  const message = udh ? { udh: Buffer.from(udh, 'hex'), message: text } : text;
+  bound[command]({ ...fields, [place]: message }, (answer) => print('answer', { status: answer.command_status }));
+});

@@ -60,7 +60,7 @@ class NodeSmsc:
         command = ["node", str(_HERE / "centre.js"), str(self._package), str(self.port)]
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [*command, SYSTEM_ID, PASSWORD], stdout=log, stderr=log
+                [*command, SYSTEM_ID, PASSWORD], stdin=subprocess.PIPE, stdout=log, stderr=log
             )
         self.wait_for_event("listening")
 
@@ -68,6 +68,25 @@ class NodeSmsc:
         """End it as a crash would."""
         self._process.kill()
         self._process.wait()
+        assert self._process.stdin
+        self._process.stdin.close()
+
+    def deliver_message(self, text: str, *, command: str = "deliver_sm", **fields: object) -> int:
+        """Bring a message from a phone, with these fields of its PDU; return the status of the answer.
+
+        `udh` is a header before the text, in hexadecimal, and `place` the field of the text.
+        """
+        count = len(self.list_events("answer"))
+        line = json.dumps({"command": command, "text": text} | fields)
+        assert self._process.stdin
+        self._process.stdin.write(f"{line}\n".encode())
+        self._process.stdin.flush()
+        end = time.monotonic() + WAIT_TIMEOUT_SECONDS
+        while len(answers := self.list_events("answer")) == count:
+            assert time.monotonic() < end, self._log.read_text(errors="replace")
+            time.sleep(0.02)
+        status: int = answers[-1]["status"]
+        return status
 
     def wait_for_event(self, event: str, **fields: object) -> dict[str, Any]:
         """Wait until it has printed an event with these fields, and return the first of them."""

@@ -45,6 +45,8 @@ class SmppDeliveryHandler:
         self._matcher = matcher
         self._joiner = PartJoiner()
         self._expiry_timer: asyncio.TimerHandle | None = None
+        self._message_lock = asyncio.Lock()
+        """Keeps messages in order: an SMSC that had no session brings a STOP and the START after it at once."""
 
     async def handle_delivery(self, short_message: ShortMessage | None) -> None:
         """Handle a deliver_sm or data_sm; None is one with an invalid body.
@@ -87,7 +89,8 @@ class SmppDeliveryHandler:
         self._schedule_expiry()
         if joined.text is not None:
             message = replace(part.message, text=joined.text)
-            await self._on_inbound(self._provider, message)
+            async with self._message_lock:
+                await self._on_inbound(self._provider, message)
             self._joiner.discard_message(part)
 
     def _schedule_expiry(self) -> None:

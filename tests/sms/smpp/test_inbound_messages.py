@@ -254,6 +254,44 @@ async def test_while_redis_is_away_the_last_part_alone_is_repeated(
     assert ["STOP", "STOP"] == unhandled["texts"]
 
 
+async def test_messages_are_handled_in_the_order_in_which_they_come(smsc, create_provider, message):
+    """An SMSC that had no session brings all it has at once: the last word of a person counts."""
+    handled = []
+
+    async def handle(_, inbound_message):
+        await asyncio.sleep(
+            0.1 if inbound_message.text == "STOP" else 0
+        )  # Redis was slower at first
+        handled.append(inbound_message.text)
+
+    await create_provider(received_message=handle).send(message)
+
+    for sequence, text in enumerate((b"STOP", b"START"), start=1):
+        await smsc.deliver_message(ShortMessage(source=PHONE, text=text), sequence)
+    await smsc.wait_for_pdus(DELIVER_SM | RESPONSE_BIT, 2)
+
+    assert ["STOP", "START"] == handled
+
+
+async def test_a_message_that_fails_does_not_stop_the_next_one(smsc, create_provider, message):
+    """Each has its own answer."""
+    handled = []
+
+    async def handle(_, inbound_message):
+        if inbound_message.text == "STOP":
+            raise StoreUnavailable
+        handled.append(inbound_message.text)
+
+    await create_provider(received_message=handle).send(message)
+
+    for sequence, text in enumerate((b"STOP", b"START"), start=1):
+        await smsc.deliver_message(ShortMessage(source=PHONE, text=text), sequence)
+    answers = await smsc.wait_for_pdus(DELIVER_SM | RESPONSE_BIT, 2)
+
+    assert {(1, 0x64), (2, 0)} == {(each.sequence, each.status) for each in answers}
+    assert ["START"] == handled
+
+
 async def test_parts_over_the_sessions_of_two_workers_are_dropped(
     smsc, create_provider, message, inbound_messages, skipped_events
 ):

@@ -7,6 +7,7 @@ from otp_service.settings.country_codes import describe_unknown_countries
 from otp_service.settings.decode import ConfigIssue, build_issues
 from otp_service.settings.model import Settings
 from otp_service.settings.sender_rules import find_sender_error
+from otp_service.sms.inbound_token import find_inbound_token_errors
 from otp_service.sms.providers import Provider
 from otp_service.sms.routes import Route
 from otp_service.sms.validation import find_text_errors, find_tls_ca_errors
@@ -30,7 +31,8 @@ def find_errors(settings: Settings) -> Iterator[ConfigIssue]:
 def find_provider_errors(provider: Provider) -> list[tuple[str, str]]:
     """Return the errors of one provider: its own, and those of texts in its other fields."""
     ca_errors = find_tls_ca_errors(getattr(provider, "tls_ca", None))
-    own_errors = [*provider.find_errors(), *ca_errors]
+    tokens = (getattr(provider, f"{prefix}inbound_token", None) for prefix in ("", "previous_"))
+    own_errors = [*provider.find_errors(), *ca_errors, *find_inbound_token_errors(*tokens)]
     named = {field for field, _ in own_errors}
     return [*own_errors, *(each for each in find_text_errors(provider) if each[0] not in named)]
 

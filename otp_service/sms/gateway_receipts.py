@@ -96,12 +96,13 @@ class ReceiptSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if self.answer and self.answer_status == 204:  # noqa: PLR2004  # which has no body
             yield "receipt.answer_status", "an answer with a body needs another status than 204"
 
-    def _verify_key(self, callback: Callback) -> bool:
-        """Return whether the callback has the secret. Raises CallbackSignatureError for a wrong one.
+    def requires_key(self, callback: Callback) -> bool:
+        """Whether the callback needs the secret: an address with a token needs no other one."""
+        return self.key is not None and TOKEN_PARAMETER not in callback.query
 
-        An address with a token of its message needs no other secret.
-        """
-        if self.key is None or TOKEN_PARAMETER in callback.query:
+    def _verify_key(self, callback: Callback) -> bool:
+        """Return whether the callback has the secret. Raises CallbackSignatureError for a wrong one."""
+        if self.key is None or not self.requires_key(callback):
             return False
         if self.key_header:
             given = callback.headers.get(self.key_header.lower(), "")

@@ -12,6 +12,7 @@ import msgspec
 from otp_service.core.delivery import Receipt
 from otp_service.core.inbound import InboundMessage
 from otp_service.core.keys import Key, KeyRing
+from otp_service.core.secret import Secret
 
 
 SIGNATURE_TOLERANCE_SECONDS = 300
@@ -156,6 +157,16 @@ class CallbackDialect(Protocol):
     @property
     def inbound_acknowledgement(self) -> tuple[int, bytes]:
         """The same at /v1/inbound: nothing in it may be sent to the phone."""
+
+    @property
+    def inbound_tokens(self) -> Sequence[Secret]:
+        """The secrets of the address /v1/inbound: the one in force, then the previous one."""
+
+    def requires_signature(self, callback: Callback) -> bool:
+        """Whether `parse_callback` refuses this callback unless the vendor has signed it.
+
+        A SkippedEvent of such a callback is authentic, although it has no `is_signed`.
+        """
 
     def find_certificate_url(self, callback: Callback) -> str | None:
         """Return the address of the certificate that `parse_callback` needs, if any.

@@ -44,6 +44,10 @@ class HttpSettings(
     read_timeout: TimeoutSeconds = 5.0
     tls_ca: str | None = None
     """PEM file of the authority of the vendor's certificate, instead of the system's."""
+    inbound_token: Secret | None = None
+    """The secret in the address of /v1/inbound, for a vendor that signs nothing."""
+    previous_inbound_token: Secret | None = None
+    """The secret before, until the vendor calls the new address."""
 
     @property
     def acknowledgement(self) -> tuple[int, bytes]:
@@ -54,6 +58,15 @@ class HttpSettings(
     def inbound_acknowledgement(self) -> tuple[int, bytes]:
         """The same answer at /v1/inbound, where the vendor requires nothing else."""
         return self.acknowledgement
+
+    @property
+    def inbound_tokens(self) -> tuple[Secret, ...]:
+        """The secrets of the address /v1/inbound: the one in force, then the previous one."""
+        return tuple(each for each in (self.inbound_token, self.previous_inbound_token) if each)
+
+    def requires_signature(self, callback: Callback) -> bool:  # noqa: ARG002  # see CallbackDialect
+        """Return False: this vendor signs nothing, or is not set up to sign."""
+        return False
 
     def find_certificate_url(self, callback: Callback) -> str | None:  # noqa: ARG002  # see CallbackDialect
         """Return None: most vendors sign with a key that is in the settings."""

@@ -34,6 +34,8 @@ def test_secrets_are_starred(load_config):
     assert re.search(r"redis\.password +\*{10}\n", text)
     assert re.search(r"secret_headers\.Authorization +\*{10}\n", text)
     assert re.search(r"basic\.password +\*{10}\n", text)
+    assert re.search(r"gateway\.inbound_token +\*{10}\n", text)
+    assert re.search(r"gateway\.previous_inbound_token +\*{10}\n", text)
     assert re.search(
         r"keys\.first +\*{10} for challenges, until 2027-06-30 00:00:00\+00:00\n", text
     )

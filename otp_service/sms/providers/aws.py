@@ -158,6 +158,10 @@ class Aws(AwsSettings, frozen=True, kw_only=True, tag="aws"):
         """See `pool`."""
         return bool(self.pool)
 
+    def requires_signature(self, callback: Callback) -> bool:  # noqa: ARG002  # see CallbackDialect
+        """SNS signs everything with its certificate."""
+        return True
+
     def build_request(self, message: Message) -> HttpRequest:
         """Return the POST, not yet signed."""
         optional = {

@@ -99,6 +99,10 @@ class Bird(VendorSettings, frozen=True, kw_only=True, tag="bird"):
     has_validity: bool = False
     """Whether to ask for a validity: a preview, refused for workspaces outside of it."""
 
+    def requires_signature(self, callback: Callback) -> bool:  # noqa: ARG002  # see CallbackDialect
+        """Bird signs everything; the secret of the webhook checks it."""
+        return self.webhook_secret is not None
+
     def build_request(self, message: Message) -> HttpRequest:
         takes = self.has_validity and message.validity_seconds >= MIN_VALIDITY_SECONDS
         fields = {

@@ -117,6 +117,10 @@ class GenericHttp(HttpSettings, SenderSelection, frozen=True, kw_only=True, tag=
         """Without `{from}` the gateway selects the sender."""
         return not body_template.uses_placeholder(self.fields | self.unicode_fields, "from")
 
+    def requires_signature(self, callback: Callback) -> bool:
+        """Whether the callback needs the key of `receipt`, which takes the place of a signature."""
+        return self.receipt is not None and self.receipt.requires_key(callback)
+
     def build_provider(self, name: str, dependencies: ProviderDependencies) -> HttpProvider:
         return HttpProvider(name, self, dependencies.transport)
 

@@ -110,6 +110,10 @@ class MessageBird(VendorSettings, frozen=True, kw_only=True, tag="messagebird"):
         """200: MessageBird asks for "200 OK", and repeats a receipt after any other answer."""
         return 200, b""
 
+    def requires_signature(self, callback: Callback) -> bool:  # noqa: ARG002  # see CallbackDialect
+        """MessageBird signs everything; the key checks it."""
+        return self.signing_key is not None
+
     def build_request(self, message: Message) -> HttpRequest:
         fields = {
             "originator": self.select_sender_id(message),

@@ -110,6 +110,10 @@ class Plivo(VendorSettings, frozen=True, kw_only=True, tag="plivo"):
         """A Powerpack has a pool of numbers."""
         return bool(self.powerpack_uuid)
 
+    def requires_signature(self, callback: Callback) -> bool:  # noqa: ARG002  # see CallbackDialect
+        """Plivo signs everything with the token of the account."""
+        return True
+
     def build_request(self, message: Message) -> HttpRequest:
         sender = self.select_sender_id(message)
         fields = {

@@ -130,6 +130,10 @@ class Sinch(VendorSettings, frozen=True, kw_only=True, tag="sinch"):
         """Return these settings with a clock: Sinch takes the instant of expiry, no duration."""
         return SinchWithClock(**msgspec.structs.asdict(self), now=now)
 
+    def requires_signature(self, callback: Callback) -> bool:  # noqa: ARG002  # see CallbackDialect
+        """Sinch signs where its secret is set up."""
+        return self.signing_secret is not None
+
     def build_request_at(self, message: Message, now: int) -> HttpRequest:
         """Return the POST of a batch with one message; `now` in milliseconds since 1970."""
         expires = to_datetime(now + message.validity_seconds * SECOND_MS)

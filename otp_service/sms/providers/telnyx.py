@@ -178,6 +178,10 @@ class Telnyx(VendorSettings, frozen=True, kw_only=True, tag="telnyx"):
         """A messaging profile has a pool of numbers."""
         return bool(self.messaging_profile_id)
 
+    def requires_signature(self, callback: Callback) -> bool:  # noqa: ARG002  # see CallbackDialect
+        """Telnyx signs everything; its public key checks it."""
+        return bool(self.public_key)
+
     def build_request(self, message: Message) -> HttpRequest:
         fields = {
             "to": message.to.e164,

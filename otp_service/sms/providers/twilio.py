@@ -136,6 +136,10 @@ class Twilio(VendorSettings, frozen=True, kw_only=True, tag="twilio"):
         """A Messaging Service has a pool of senders."""
         return bool(self.messaging_service_sid)
 
+    def requires_signature(self, callback: Callback) -> bool:  # noqa: ARG002  # see CallbackDialect
+        """Twilio signs with the token or the key of the account."""
+        return bool(self.auth_token or self.shared_key)
+
     def build_request(self, message: Message) -> HttpRequest:
         fields = {
             "To": message.to.e164,

@@ -111,6 +111,10 @@ class VonageSettings(VendorSettings, frozen=True, kw_only=True):
         """200, as Vonage documents it: any other status may be repeated for a day."""
         return 200, b""
 
+    def requires_signature(self, callback: Callback) -> bool:  # noqa: ARG002  # see CallbackDialect
+        """Vonage signs where the secret is set up."""
+        return self.signature_secret is not None
+
     def find_errors(self) -> list[tuple[str, str]]:
         found = super().find_errors()
         if not self.api_key.isalnum():

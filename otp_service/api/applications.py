@@ -48,7 +48,8 @@ def create_public_api(context: ApiContext) -> Litestar:
     verify_calls = Router(
         "/", before_request=authenticate_twilio_request, route_handlers=twilio.TWILIO_HANDLERS
     )
-    unkeyed = (*callbacks.CALLBACK_HANDLERS, *hooks.HOOK_HANDLERS, *ops.HEALTH_HANDLERS)
+    providers = (*callbacks.CALLBACK_HANDLERS, *callbacks.INBOUND_HANDLERS)
+    unkeyed = (*providers, *hooks.HOOK_HANDLERS, *ops.HEALTH_HANDLERS)
     app = _create_litestar(context, [calls, verify_calls, *unkeyed])
     app.state.api_keys = _create_registry(context)
     return app

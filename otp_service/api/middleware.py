@@ -13,7 +13,7 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from otp_service.api.body_receiver import BodyReceiver
 from otp_service.api.error_responses import build_error_response
 from otp_service.api.request_context import ApiContext, RequestSummary
-from otp_service.api.request_head import find_head_error
+from otp_service.api.request_head import find_head_error, has_head
 from otp_service.api.twilio import TWILIO_PREFIX
 from otp_service.core.errors import Overloaded
 
@@ -42,8 +42,8 @@ _TRACEPARENT_PATTERN: Final = re.compile(
 class RequestMiddleware:
     """Assigns the request id, refuses requests by their head, and records each request.
 
-    A HEAD is served as the GET of the same target, without its body (RFC 9110 §9.3.2). A response to
-    a request whose body was not read closes the connection.
+    A HEAD is served as the GET of the same target, without its body (RFC 9110 §9.3.2), except where a GET
+    changes something. A response to a request whose body was not read closes the connection.
 
     It is not a Litestar middleware, because those run only after a route was found.
     """
@@ -96,7 +96,9 @@ class RequestMiddleware:
             scope["state"]["refused"] = True
             await response.to_asgi_response(None, request)(scope, receive, send)
             return
-        if scope["method"] == "OPTIONS":
+        if scope["method"] == "OPTIONS" or (
+            scope["method"] == "HEAD" and not has_head(scope["path"])
+        ):
             # Litestar would respond itself; the contract treats it like any unknown method.
             scope["method"] = "UNKNOWN"
         elif scope["method"] == "HEAD":

@@ -79,6 +79,7 @@ CALL_GROUPS: Final = (
     CallGroup("audit", "Events, for the security team.", audit.AUDIT_HANDLERS),
     CallGroup("operators", "What an operator does for a user.", challenges.OPERATOR_HANDLERS),
     CallGroup("callbacks", "Receipts of SMS providers.", callbacks.CALLBACK_HANDLERS),
+    CallGroup("inbound", "Messages from phones: STOP, START, HELP.", callbacks.INBOUND_HANDLERS),
     CallGroup("hooks", "Codes of identity products.", hooks.HOOK_HANDLERS),
     CallGroup("health", "Probes of load balancers.", ops.HEALTH_HANDLERS),
 )

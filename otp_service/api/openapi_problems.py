@@ -44,7 +44,7 @@ RESPONSE_HEADERS: Final = {
         '^"[A-Za-z]+";q=[0-9]+;w=[0-9]+$',
         "The quota of that limit, and its window in seconds.",
     ),
-    "WWW-Authenticate": ("^Bearer$", "How to authenticate."),
+    "WWW-Authenticate": ('^(Bearer|Basic realm="otp-service")$', "How to authenticate."),
     "Allow": ("^[A-Z, ]+$", "The allowed methods."),
 }
 

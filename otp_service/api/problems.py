@@ -12,6 +12,7 @@ import msgspec
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
 
+from otp_service.api.request_head import has_head
 from otp_service.core import errors
 from otp_service.core.errors import OtpError
 from otp_service.schemas import FieldError, Problem
@@ -103,6 +104,10 @@ FRAMEWORK_PROBLEMS: Final[Mapping[int, str]] = {
 they are dropped."""
 
 
+BASIC_CHALLENGE: Final = 'Basic realm="otp-service"'
+"""Many clients send a password of their URL only after it."""
+
+
 def build_problem_response(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """Return the problem response of any exception, and log internal errors."""
     slug = get_problem_type(error)
@@ -114,7 +119,7 @@ def build_problem_response(request: Request[Any, Any, Any], error: Exception) ->
         content=msgspec.json.encode(build_problem(error)),
         media_type="application/problem+json",
         status_code=PROBLEM_TYPES[slug].status,
-        headers=build_problem_headers(error),
+        headers=build_problem_headers(error, path=request.scope["path"]),
     )
 
 
@@ -150,8 +155,10 @@ def _describe_error(error: Exception) -> str:
             return ""
 
 
-def build_problem_headers(error: Exception) -> dict[str, str]:
+def build_problem_headers(error: Exception, *, path: str = "") -> dict[str, str]:
     match error:
+        case errors.InboundUnauthenticated():
+            return {"WWW-Authenticate": BASIC_CHALLENGE}
         case errors.Unauthenticated() | errors.Forbidden():
             return {"WWW-Authenticate": "Bearer"}
         case errors.RateLimited(limit=name, retry_after=wait, quota=count, period_seconds=period):
@@ -165,7 +172,7 @@ def build_problem_headers(error: Exception) -> dict[str, str]:
         case HTTPException(status_code=405, headers={"allow": methods}):
             # The middleware treats OPTIONS, which is Litestar's own, like an unknown method.
             allowed = methods.replace(", OPTIONS", "").replace("OPTIONS, ", "")
-            return {"Allow": allowed.replace("GET", "GET, HEAD")}
+            return {"Allow": allowed.replace("GET", "GET, HEAD") if has_head(path) else allowed}
         case _:
             return {}
 

@@ -24,6 +24,10 @@ KNOWN_METHODS: Final = frozenset(
 """The methods of RFC 9110 §9.3 and RFC 5789. CONNECT is not here: RFC 9110 §9.3.6 gives its body no
 meaning, so programs disagree on where it ends. The same holds for an undefined method."""
 
+PATHS_WITHOUT_HEAD: Final = ("/v1/callbacks/", "/v1/inbound/")
+"""Vendors call these with GET, and each call changes something, which a HEAD must not (RFC 9110 §9.2.1):
+a browser, a scanner or a chat program may check a link that an operator has pasted."""
+
 LOOPBACK_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 # RFC 3986 §3.2.2 and RFC 9110 §7.2: an IP literal or a name, and maybe a port. Never user information.
@@ -63,6 +67,11 @@ class HostAllowlist(msgspec.Struct, frozen=True):
 
 
 LOOPBACK_ONLY: Final = HostAllowlist(LOOPBACK_HOSTS, remedy="must be localhost, 127.0.0.1 or [::1]")
+
+
+def has_head(path: str) -> bool:
+    """Whether a HEAD is served as the GET of this path, if it has one."""
+    return not path.startswith(PATHS_WITHOUT_HEAD)
 
 
 def find_head_error(scope: Any, allowlist: HostAllowlist | None) -> Exception | None:

@@ -15,6 +15,7 @@ from otp_service.api.audit_ui import AuditUiDependencies
 from otp_service.api.audit_ui.sessions import SessionStore
 from otp_service.api.auth import ApiKeyRegistry
 from otp_service.api.authenticator_app import Enroll, create_authenticator_app_handlers
+from otp_service.api.inbound_admission import InboundAdmission
 from otp_service.api.inbox import create_inbox_handlers
 from otp_service.api.inbox_access import InboxAccess
 from otp_service.api.request_context import ApiContext, RequestSummary
@@ -113,6 +114,8 @@ def _create_api_context(app: Application, allowlist: HostAllowlist | None) -> Ap
         count_rejected_callback=app.access_counter.count_callback,
         count_hook_request=app.metrics.count_hook_request,
         handle_receipt=app.handle_receipt,
+        handle_inbound=app.handle_inbound,
+        inbound_admission=InboundAdmission(),
         background_calls=app.background_calls,
         callback_urls=app.callback_urls,
         certificates=CertificateCache(app.transport, clock=time.monotonic),

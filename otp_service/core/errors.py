@@ -85,6 +85,14 @@ class Unauthenticated(OtpError):
     detail = "Send a valid API key as 'Authorization: Bearer <key>'."
 
 
+class InboundUnauthenticated(Unauthenticated):
+    """Neither the token of the address /v1/inbound is right, nor is the request signed."""
+
+    detail = (
+        "Send the inbound_token as the parameter 'token', or as a password of Basic authentication."
+    )
+
+
 class Forbidden(OtpError):
     problem_type = "forbidden"
     detail = "This API key may not do that. Use a key with the scope that the endpoint needs."

@@ -26,9 +26,13 @@ HOOK_RESULTS: Final = frozenset(
 )
 """`late` was answered as accepted, while the message was still being sent."""
 CALLBACK_REASONS: Final = frozenset(
-    {"signature", "unreadable", "internal", "incomplete", OTHER_LABEL}
+    {
+        *("signature", "token", "unsigned", "unreadable", "internal", "incomplete"),
+        OTHER_LABEL,
+    }
 )
-"""`other` is accepted: something else than a receipt (sms.provider_callbacks.SkippedEvent)."""
+"""`other` is accepted: neither a receipt nor a message (sms.provider_callbacks.SkippedEvent). `token` is that
+of /v1/inbound, and `unsigned` a message at /v1/callbacks, which has no effect."""
 ACCEPTED_CALLBACK_REASONS: Final = frozenset({"incomplete", OTHER_LABEL})
 """Those that any phone can cause, so no event counts them."""
 

@@ -15,6 +15,7 @@ from otp_service.api.audit_ui import AuditUiDependencies
 from otp_service.api.audit_ui.sessions import SessionStore
 from otp_service.api.auth import ApiKeyRegistry
 from otp_service.api.in_flight import BackgroundCalls
+from otp_service.api.inbound_admission import InboundAdmission
 from otp_service.api.request_context import ApiContext, RequestSummary
 from otp_service.app import Application
 from otp_service.audit.event_decoder import decode_event
@@ -24,8 +25,10 @@ from otp_service.clock import now_ms
 from otp_service.core.challenge import Challenge
 from otp_service.core.commit import ChallengeSnapshot
 from otp_service.core.delivery import Fault, Receipt, Submission, SubmissionReference
+from otp_service.core.inbound import InboundMessage
 from otp_service.core.keys import Key, KeyRing
 from otp_service.core.log_entry import Entry, StreamPosition
+from otp_service.core.secret import Secret
 from otp_service.core.tenant import ApiKey, Scope, Tenant, hash_api_key
 from otp_service.schemas import ServiceStatus
 from otp_service.service import ReceiptResult
@@ -143,12 +146,20 @@ class FakeService:
 
 
 class FakeReceiptDialect:
-    """A fake dialect: one receipt a line, `status reference`, signed or not."""
+    """A fake dialect: one receipt a line, `status reference`, signed or not.
+
+    A line `from NUMBER TEXT` is a message from a phone.
+    """
 
     acknowledgement = (200, b"ACK")
+    inbound_acknowledgement = (200, b"INBOUND")
+    inbound_tokens: tuple[Secret, ...] = ()
     last_callback: Any = None
     skipped: tuple[SkippedEvent, ...] = ()
     """Other parts of each callback."""
+
+    def requires_signature(self, callback):
+        return "signature" in callback.headers
 
     def find_certificate_url(self, callback):
         return callback.headers.get("certificate")
@@ -157,10 +168,17 @@ class FakeReceiptDialect:
         self.last_callback = callback
         if callback.headers.get("signature", "good") != "good":
             raise CallbackSignatureError
-        lines = [line.split() for line in callback.text.splitlines()]
+        lines = [line.split(maxsplit=2) for line in callback.text.splitlines()]
         signed = "signature" in callback.headers
-        receipts = [Receipt(status, reference, is_signed=signed) for status, reference in lines]
-        return [*self.skipped, *receipts]
+        return [*self.skipped, *(self._parse_line(line, is_signed=signed) for line in lines)]
+
+    def _parse_line(self, line, *, is_signed):
+        match line:
+            case "from", number, text:
+                return InboundMessage(number, text, is_signed=is_signed)
+            case _:
+                status, reference = line
+                return Receipt(status, reference, is_signed=is_signed)
 
 
 class FakeEventReader:
@@ -218,6 +236,7 @@ class ApiHarness:
         self.denied: list[str] = []
         self.rejected: list[tuple[str, str]] = []
         self.receipts: list[tuple[str, str]] = []
+        self.inbound_messages: list[tuple[Any, str, InboundMessage]] = []
         self.hook_results: list[tuple[str, str]] = []
         self.metrics = SimpleNamespace(count_receipt=lambda *counted: self.receipts.append(counted))
         self.fetched_urls: list[str] = []
@@ -248,6 +267,8 @@ class ApiHarness:
             "count_denied_access": self.denied.append,
             "count_rejected_callback": lambda *counted: self.rejected.append(counted),
             "count_hook_request": lambda *counted: self.hook_results.append(counted),
+            "handle_inbound": self.handle_inbound,
+            "inbound_admission": InboundAdmission(),
             "background_calls": self.background_calls,
         }
         self.context = ApiContext(**(parts | changes))
@@ -271,6 +292,12 @@ class ApiHarness:
         self.admin: Any = create_admin_api(
             self.context, self._build_audit_ui(), lambda: self.status
         )
+
+    async def handle_inbound(self, caller, provider, message):
+        """Record a message from a phone, or fail as an unavailable store does."""
+        if self.service.error:
+            raise self.service.error
+        self.inbound_messages.append((caller, provider, message))
 
     async def record_lookup(self, phone, account, found, **event_fields):
         """Record the lookup of a person, or fail as an unavailable store does."""

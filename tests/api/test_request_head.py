@@ -285,7 +285,6 @@ async def test_a_body_that_was_read_leaves_the_connection_open(
         *(("admin", "/openapi.yaml", ""), ("admin", "/docs", ""), ("admin", "/audit/login", "")),
         *(("admin", "/audit", ""), ("admin", "/audit/style.css", ""), ("public", "/nothing", "")),
         *(("public", f"/v1/challenges/{CHALLENGE_ID}", ""), ("public", "/v1/challenges", "shop")),
-        ("public", "/v1/callbacks/acme", ""),
     ],
 )
 async def test_head_has_the_status_and_headers_of_get_and_no_body(
@@ -302,6 +301,16 @@ async def test_head_has_the_status_and_headers_of_get_and_no_body(
     assert b"" == nothing
     assert str(len(body)) == headers["content-length"]
     assert "HEAD" == api.request_summaries[-1].method
+
+
+@pytest.mark.parametrize("path", ["/v1/callbacks/acme", "/v1/inbound/acme"])
+async def test_head_is_405_where_a_get_changes_something(api: ApiHarness, path) -> None:
+    """RFC 9110 §9.2.1: HEAD is safe. A program that checks a link sends it, with the token in the link."""
+    status, headers, body = await run_asgi_call(api.public, build_scope("HEAD", path))
+
+    assert (405, b"") == (status, body)
+    assert {"GET", "POST"} == set(headers["allow"].split(", "))
+    assert ([], [], []) == (api.rejected, api.service.calls, api.inbound_messages)
 
 
 def auth(key: str = "shop"):

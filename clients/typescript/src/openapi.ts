@@ -333,9 +333,35 @@ export interface paths {
         /**
          * Receive delivery receipts of a vendor that calls with POST
          * @description For SMS providers alone, with their signature or the token in the URL that we gave them. The response
-         *     is 204, or what the vendor requires.
+         *     is 204, or what the vendor requires. A signed message from a phone counts as at `/v1/inbound`.
          */
         post: operations["receiveReceipts"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/inbound/{provider}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Receive a message from a phone of a vendor that calls with GET
+         * @description As with POST.
+         */
+        get: operations["receiveInboundMessageByGet"];
+        put?: never;
+        /**
+         * Receive messages from phones of a vendor that calls with POST
+         * @description For SMS providers alone, with their signature, or with the provider's `inbound_token` as the parameter
+         *     `token` or as the password of Basic authentication. STOP, START and HELP have an effect. The response is
+         *     204, or what the vendor requires; none of it is sent to the phone. Receipts count here too.
+         */
+        post: operations["receiveInboundMessages"];
         delete?: never;
         options?: never;
         head?: never;
@@ -3046,6 +3072,64 @@ export interface operations {
         };
     };
     receiveReceipts: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The name of a provider in the configuration. */
+                provider: components["parameters"]["Provider"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description No Content */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["InvalidRequest"];
+            401: components["responses"]["Unauthenticated"];
+            404: components["responses"]["NotFound"];
+            405: components["responses"]["MethodNotAllowed"];
+            413: components["responses"]["ContentTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    receiveInboundMessageByGet: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The name of a provider in the configuration. */
+                provider: components["parameters"]["Provider"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description No Content */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["InvalidRequest"];
+            401: components["responses"]["Unauthenticated"];
+            404: components["responses"]["NotFound"];
+            405: components["responses"]["MethodNotAllowed"];
+            413: components["responses"]["ContentTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            500: components["responses"]["InternalError"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    receiveInboundMessages: {
         parameters: {
             query?: never;
             header?: never;

@@ -21,6 +21,8 @@ GUIDE = (REPOSITORY_ROOT / "docs" / "api-guide.md").read_text()
 FOREIGN_OPERATIONS = {
     "receiveReceipts": "receipts are calls of SMS providers",
     "receiveReceiptByGet": "receipts are calls of SMS providers",
+    "receiveInboundMessages": "messages from phones are calls of SMS providers",
+    "receiveInboundMessageByGet": "messages from phones are calls of SMS providers",
     "receiveHook": "hooks are called by identity products",
 }
 """Operations without a method, each with its reason."""

@@ -8,6 +8,8 @@ type Exempt =
   // Providers call them.
   | "receiveReceipts"
   | "receiveReceiptByGet"
+  | "receiveInboundMessages"
+  | "receiveInboundMessageByGet"
   // Products that make codes call it, in their own form.
   | "receiveHook"
   // Probes of an orchestrator call it; an application asks for the readiness.

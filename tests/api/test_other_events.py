@@ -154,7 +154,6 @@ class Vendor(NamedTuple):
 MO_FIELDS = {"From": FROM, "To": TO, "Body": TEXT, "MessageSid": test_twilio.SID}
 MO_VONAGE = {"msisdn": FROM, "to": TO, "text": TEXT, "messageId": "0A01", "type": "text"}
 MO_PLIVO = {"From": FROM, "To": TO, "Text": TEXT, "Type": "sms", "MessageUUID": "1"}
-MO_FLOW = {"originator": FROM, "recipient": TO, "payload": TEXT, "id": "1"}
 MO_JASMIN = {"from": FROM, "to": TO, "content": TEXT, "id": "1", "origin-connector": "c"}
 MO_INFOBIP = {"from": FROM, "to": TO, "text": TEXT, "messageId": "1", "receivedAt": "2026"}
 VENDORS = {
@@ -230,9 +229,8 @@ VENDORS = {
         create_messagebird(ADDRESS, signing_key=Secret(test_messagebird.KEY)),
         sign_messagebird,
         [
-            build_form(**MO_FLOW),
-            build_get(**MO_FLOW),
-            build_json(MO_FLOW),
+            build_form(of_next_year=TEXT, payload=TEXT),
+            build_get(of_next_year=TEXT, payload=TEXT),
             build_json({"of": {"next": "year"}, "payload": TEXT}),
         ],
         (200, b""),
@@ -241,7 +239,7 @@ VENDORS = {
         create_bird(ADDRESS, webhook_secret=Secret(test_bird.SECRET)),
         sign_bird,
         [
-            build_json({"type": "sms.received", "data": {"from": FROM, "to": TO, "text": TEXT}}),
+            build_json({"type": "sms.of_next_year", "data": {"from": FROM, "text": TEXT}}),
             build_json({"type": 7, "data": TEXT}),
         ],
     ),
@@ -249,7 +247,7 @@ VENDORS = {
         test_aws.settings(topic_arn=TOPIC_ARN),
         sign_sns,
         [
-            build_json({"originationNumber": FROM, "destinationNumber": TO, "messageBody": TEXT}),
+            build_json({"ofNextYear": FROM, "messageBody": TEXT}),
             build_json({"eventType": "OF_NEXT_YEAR", "messageBody": TEXT}),
         ],
     ),
@@ -265,7 +263,7 @@ VENDORS = {
         test_clickatell.settings(),
         None,
         [
-            build_json({"event": {"moText": [{"from": FROM, "to": TO, "content": TEXT}]}}),
+            build_json({"event": {"moMedia": [{"from": FROM, "to": TO, "caption": TEXT}]}}),
             build_json({"event": {"ofNextYear": TEXT}}),
         ],
     ),
@@ -273,8 +271,7 @@ VENDORS = {
         test_kannel.kannel(),
         None,
         [
-            build_get(**{"from": FROM, "to": TO, "text": TEXT}),
-            Callback("POST", "", {"x-kannel-to": TO}, TEXT.encode(), NOW_MS),
+            build_get(of_next_year=FROM, text=TEXT),
             build_get(type="64", text=TEXT),
         ],
         (200, b""),

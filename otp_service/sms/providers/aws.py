@@ -15,9 +15,13 @@ Receipts are events of a configuration set, whose destination is a topic of SNS;
     configuration_set = "otp"
     topic_arn = "arn:aws:sns:eu-west-1:123456789012:sms-events"
 
+Messages from phones are notifications of the two-way channel of a number or a pool, to a topic too. There
+is one `topic_arn`, so both use one topic, and `eventType` distinguishes them: no message has one.
+
 https://docs.aws.amazon.com/pinpoint/latest/apireference_smsvoicev2/API_SendTextMessage.html
 https://docs.aws.amazon.com/sms-voice/latest/userguide/filter-and-monitor-messages.html
 https://docs.aws.amazon.com/sms-voice/latest/userguide/configuration-sets-event-types.html
+https://docs.aws.amazon.com/sms-voice/latest/userguide/two-way-sms-payload.html
 """
 
 import logging
@@ -26,6 +30,7 @@ from typing import Any, ClassVar, Final
 import msgspec
 
 from otp_service.core.delivery import Message, Reply
+from otp_service.core.inbound import InboundMessage
 from otp_service.sms.aws import sns_notification
 from otp_service.sms.aws.sigv4 import AwsSettings
 from otp_service.sms.fault_table import FaultTable, classify_reply
@@ -37,7 +42,7 @@ from otp_service.sms.provider_callbacks import (
     UnreadableCallback,
     decode_callback,
 )
-from otp_service.sms.vendor_dialect import ReceiptStatus, build_receipt
+from otp_service.sms.vendor_dialect import HiddenFields, ReceiptStatus, build_receipt
 
 
 logger = logging.getLogger(__name__)
@@ -121,9 +126,10 @@ class _ReplyBody(msgspec.Struct, rename="pascal"):
         return self.reason in FORMAT_REASONS and names == {"destinationphonenumber"}
 
 
-class _ReceiptBody(msgspec.Struct, rename="camel"):
+class _EventBody(HiddenFields, frozen=True, rename="camel"):
     event_type: str = ""
-    """Empty for an inbound message."""
+    """Empty for a message from a phone: see _InboundBody."""
+    origination_number: msgspec.Raw = msgspec.Raw(b"")
     message_id: str = ""
     is_final: bool = False
     context: dict[str, Any] | None = None
@@ -133,6 +139,18 @@ class _ReceiptBody(msgspec.Struct, rename="camel"):
         if self.event_type == "TEXT_SUCCESSFUL" and self.is_final:
             return "delivered"
         return RECEIPT_STATUSES.get(self.event_type, "pending")
+
+    @property
+    def reference(self) -> str:
+        value = (self.context or {}).get("reference")
+        return value if isinstance(value, str) else ""
+
+
+class _InboundBody(HiddenFields, frozen=True, rename="camel"):
+    origination_number: str
+    destination_number: str = ""
+    message_body: str = ""
+    inbound_message_id: str = ""
 
 
 class Aws(AwsSettings, frozen=True, kw_only=True, tag="aws"):
@@ -189,19 +207,20 @@ class Aws(AwsSettings, frozen=True, kw_only=True, tag="aws"):
         return classify_reply(reply, body.message_id, {code: fault} if fault else {}, code)
 
     def parse_callback(self, callback: Callback) -> list[CallbackPart]:
-        """Return the receipt of an event; none of other channels, subscriptions and replies."""
+        """Return the receipt of an event or the message of a person; not those of other channels."""
         notification = sns_notification.verify_notification(callback, self.topic_arn)
         if notification.type != "Notification":
             _log_subscription_change(notification)
             return [SkippedEvent.OTHER]
         event = _decode_event(notification.message)
+        if not event.event_type and bytes(event.origination_number):
+            return [_parse_message(notification.message)]
         if not event.event_type.startswith("TEXT_"):
             return [SkippedEvent.OTHER]
-        reference = (event.context or {}).get("reference")
         receipt = build_receipt(
             event.status,
             event.event_type,
-            reference=reference if isinstance(reference, str) else "",
+            reference=event.reference,
             message_id=event.message_id,
             is_signed=True,
         )
@@ -215,12 +234,24 @@ class Aws(AwsSettings, frozen=True, kw_only=True, tag="aws"):
         return [*super().find_errors(), *sns_notification.find_topic_errors(self.topic_arn)]
 
 
-def _decode_event(message: str) -> _ReceiptBody:
+def _decode_event(message: str) -> _EventBody:
     """Return the event; an empty one for a message that anything else has sent to the topic."""
     try:
-        return decode_callback(message, _ReceiptBody)
+        return decode_callback(message, _EventBody)
     except UnreadableCallback:
-        return _ReceiptBody()
+        return _EventBody()
+
+
+def _parse_message(text: str) -> InboundMessage:
+    """Return the message of a person. Raises UnreadableCallback."""
+    message = decode_callback(text, _InboundBody)
+    return InboundMessage(
+        message.origination_number,
+        message.message_body,
+        message.destination_number,
+        message.inbound_message_id,
+        is_signed=True,
+    )
 
 
 def _log_subscription_change(notification: sns_notification.Notification) -> None:

@@ -1,7 +1,7 @@
 """Bird SMS, the API of 2026 (messagebird.py is the one before).
 
-A webhook is set up once for a workspace and not for a message, so receipts have no address of ours;
-our reference is sent as metadata. `category = "authentication"` keeps the text out of what Bird
+A webhook is set up once for a workspace and not for a message, so receipts and messages from phones
+come to one address; our reference is sent as metadata. `category = "authentication"` keeps the text out of what Bird
 stores. A fraud block is permanent, because another provider would defeat it.
 
 https://bird.com/docs/sdks/python
@@ -13,6 +13,7 @@ from typing import ClassVar, Final
 import msgspec
 
 from otp_service.core.delivery import Message, Reply
+from otp_service.core.inbound import InboundMessage
 from otp_service.core.secret import Secret
 from otp_service.core.standard_webhook import decode_webhook_secret, is_signed_webhook
 from otp_service.sms.fault_table import FaultTable, classify_reply
@@ -25,7 +26,12 @@ from otp_service.sms.provider_callbacks import (
     decode_callback,
 )
 from otp_service.sms.provider_settings import VendorSettings
-from otp_service.sms.vendor_dialect import ReceiptStatus, build_json_request, build_receipt
+from otp_service.sms.vendor_dialect import (
+    HiddenFields,
+    ReceiptStatus,
+    build_json_request,
+    build_receipt,
+)
 
 
 FAULT_TABLE: Final[FaultTable] = {
@@ -52,6 +58,7 @@ FAILURE_STATUSES: Final[dict[str, ReceiptStatus]] = {
     "unreachable": "temporary-failure",
 }
 
+INBOUND_EVENT_TYPE: Final = "sms.received"
 MIN_VALIDITY_SECONDS: Final = 60
 
 
@@ -79,10 +86,18 @@ class _ReceiptMessage(msgspec.Struct):
         return value if isinstance(value, str) else ""
 
 
-class _ReceiptBody(msgspec.Struct):
+class _InboundBody(HiddenFields, frozen=True):
+    sender: str = msgspec.field(name="from")
+    to: str = ""
+    text: str | None = None
+    """None for a message that has attachments alone."""
+    sms_id: str = ""
+
+
+class _EventBody(HiddenFields, frozen=True):
     type: str = ""
     data: msgspec.Raw = msgspec.Raw(b"")
-    """Of a receipt: a _ReceiptMessage."""
+    """Of a receipt a _ReceiptMessage, of a message an _InboundBody."""
 
 
 class Bird(VendorSettings, frozen=True, kw_only=True, tag="bird"):
@@ -122,21 +137,23 @@ class Bird(VendorSettings, frozen=True, kw_only=True, tag="bird"):
         return classify_reply(reply, body.id, FAULT_TABLE, name)
 
     def parse_callback(self, callback: Callback) -> list[CallbackPart]:
-        """Return the receipt of a callback, whose signature is checked first."""
+        """Return the receipt or the message of a callback, whose signature is checked first."""
         if self.webhook_secret:
             verify_signature(callback, self.webhook_secret.reveal())
-        report = callback.decode_event(_ReceiptBody)
-        status = RECEIPT_STATUSES.get(report.type)
+        event, is_signed = callback.decode_event(_EventBody), self.webhook_secret is not None
+        if event.type == INBOUND_EVENT_TYPE:
+            return [_message_from_data(event.data, is_signed=is_signed)]
+        status = RECEIPT_STATUSES.get(event.type)
         if status is None:
             return [SkippedEvent.OTHER]
-        message = decode_callback(report.data, _ReceiptMessage)
+        message = decode_callback(event.data, _ReceiptMessage)
         receipt = build_receipt(
             status,
             message.error.code if message.error else None,
             failure_statuses=FAILURE_STATUSES,
             reference=message.reference,
             message_id=message.sms_id,
-            is_signed=self.webhook_secret is not None,
+            is_signed=is_signed,
         )
         return [receipt]
 
@@ -145,6 +162,12 @@ class Bird(VendorSettings, frozen=True, kw_only=True, tag="bird"):
         if self.webhook_secret and not decode_webhook_secret(self.webhook_secret.reveal()):
             found.append(("webhook_secret", "copy it from the webhook: whsec_ and base64"))
         return found
+
+
+def _message_from_data(data: msgspec.Raw, *, is_signed: bool) -> InboundMessage:
+    """Return the message of a person. Raises UnreadableCallback."""
+    message = decode_callback(data, _InboundBody)
+    return InboundMessage(message.sender, message.text or "", message.to, message.sms_id, is_signed)
 
 
 def verify_signature(callback: Callback, secret: str) -> None:

@@ -5,9 +5,13 @@ rate limit. Each message has `accepted`, which decides. The codes are the One AP
 older interfaces (105, 114, 301) mean something else. There is no field for a validity, so a late
 message cannot be prevented.
 
+Callbacks are not signed, and messages from phones need the `inbound_token` in their address or the password
+that is set up with it. A callback of another channel, such as WhatsApp, is another event.
+
 https://docs.clickatell.com/channels/one-api/one-api-reference/
 https://docs.clickatell.com/channels/one-api/one-api-errors-table/
 https://docs.clickatell.com/channels/one-api/one-api-message-status-table/
+https://help.clickatell.com (One API client callbacks)
 """
 
 from typing import Final
@@ -15,12 +19,18 @@ from typing import Final
 import msgspec
 
 from otp_service.core.delivery import Accepted, Message, Reply
+from otp_service.core.inbound import InboundMessage
 from otp_service.core.secret import Secret
 from otp_service.sms.fault_table import FaultTable, classify_refusal
 from otp_service.sms.http_provider import HttpReply, HttpRequest
 from otp_service.sms.provider_callbacks import Callback, CallbackPart, SkippedEvent, parse_batch
 from otp_service.sms.provider_settings import VendorSettings
-from otp_service.sms.vendor_dialect import ReceiptStatus, build_json_request, build_receipt
+from otp_service.sms.vendor_dialect import (
+    HiddenFields,
+    ReceiptStatus,
+    build_json_request,
+    build_receipt,
+)
 
 
 FAULT_TABLE: Final[FaultTable] = {
@@ -57,6 +67,8 @@ RECEIPT_STATUSES: Final[dict[str, ReceiptStatus]] = {
 }
 """By name, because the older interfaces number them differently; any other is pending."""
 
+SMS_CHANNEL: Final = "sms"
+
 
 class _ReplyError(msgspec.Struct):
     code: int | str | None = None
@@ -79,13 +91,23 @@ class _ReceiptMessage(msgspec.Struct, rename="camel"):
     client_message_id: str | None = None
 
 
-class _ReceiptEvent(msgspec.Struct, frozen=True, rename="camel"):
-    message_status_update: list[msgspec.Raw] = []
-    """Empty in the event of an inbound message; else _ReceiptMessage."""
+class _InboundBody(HiddenFields, frozen=True, rename="camel"):
+    sender: str = msgspec.field(name="from")
+    content: str
+    to: str = ""
+    message_id: str = ""
+    channel: str = SMS_CHANNEL
 
 
-class _ReceiptBody(msgspec.Struct):
-    event: _ReceiptEvent = _ReceiptEvent()
+class _CallbackEvent(HiddenFields, frozen=True, rename="camel"):
+    message_status_update: tuple[msgspec.Raw, ...] = ()
+    """Each a _ReceiptMessage."""
+    mo_text: tuple[msgspec.Raw, ...] = ()
+    """Each an _InboundBody."""
+
+
+class _CallbackBody(HiddenFields, frozen=True):
+    event: _CallbackEvent = _CallbackEvent()
 
 
 class Clickatell(VendorSettings, frozen=True, kw_only=True, tag="clickatell"):
@@ -127,11 +149,13 @@ class Clickatell(VendorSettings, frozen=True, kw_only=True, tag="clickatell"):
         return classify_refusal(FAULT_TABLE, reply, code)
 
     def parse_callback(self, callback: Callback) -> list[CallbackPart]:
-        """Return the receipt of each message; Clickatell does not sign them."""
-        updates = callback.decode_json(_ReceiptBody).event.message_status_update
-        if not updates:
-            return [SkippedEvent.OTHER]
-        return parse_batch(updates, _ReceiptMessage, _receipt_from_update)
+        """Return the receipts and the messages; Clickatell does not sign them."""
+        event = callback.decode_json(_CallbackBody).event
+        parts = [
+            *parse_batch(event.message_status_update, _ReceiptMessage, _receipt_from_update),
+            *parse_batch(event.mo_text, _InboundBody, _message_from_body),
+        ]
+        return parts or [SkippedEvent.OTHER]
 
 
 def _receipt_from_update(update: _ReceiptMessage) -> CallbackPart:
@@ -141,6 +165,12 @@ def _receipt_from_update(update: _ReceiptMessage) -> CallbackPart:
         reference=update.client_message_id,
         message_id=update.message_id,
     )
+
+
+def _message_from_body(message: _InboundBody) -> CallbackPart:
+    if message.channel.lower() != SMS_CHANNEL:
+        return SkippedEvent.OTHER
+    return InboundMessage(message.sender, message.content, message.to, message.message_id)
 
 
 def _extract_code(error: _ReplyError | str | None) -> str | None:

@@ -6,16 +6,35 @@ prose: 202 with "0: " or "Sent." is accepted, and has no message id. A queued me
 is sent once an SMSC connects, unless its validity has ended by then.
 
 smsbox logs every text at log-level 0 and 1: give smsbox and bearerbox `log-level = 2`.
+
+Messages from phones come from a group of smsbox, with one of these two lines:
+
+    group = sms-service
+    keyword = default
+    catch-all = true
+    max-messages = 0
+    get-url = "https://otp.example.com/v1/inbound/kannel?token=SECRET&from=%p&to=%P&text=%b&id=%I&charset=%C"
+
+    post-url = "https://otp.example.com/v1/inbound/kannel?token=SECRET"
+    send-sender = true
+
+`max-messages = 0` because smsbox sends the answer to the phone, and a text of its own for an empty one. `%b` is
+the text as it is; `%a`, its words, loses octets of UCS-2 (observed with 1.4.5). A text in UCS-2 is in UTF-16BE,
+as `%C` and the content type say, and any other in UTF-8. Binary messages have no charset, and no text.
 """
 
+import re
+from collections.abc import Mapping
 from functools import cached_property
 from html import escape
 from typing import Final
+from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
 from otp_service.core.delivery import Accepted, Message, Reply
 from otp_service.core.gsm_alphabet import count_septets
+from otp_service.core.inbound import InboundMessage
 from otp_service.core.secret import Secret
 from otp_service.sms.fault_table import FaultTable, classify_prose, match_prefix
 from otp_service.sms.http_provider import HttpReply, HttpRequest
@@ -58,8 +77,21 @@ REFUSED_PREFIXES: Final = {
 DLR_MASK: Final = sum(map(int, RECEIPT_STATUSES))
 GSM_CODING: Final = 0
 UCS2_CODING: Final = 2
-INBOUND_HEADER: Final = "x-kannel-to"
-"""Of an inbound message; reports come by GET."""
+RECEIPT_PARAMETER: Final = "type"
+"""Of the address of reports, which we build; the address of messages has none of this name."""
+INBOUND_HEADER_PREFIX: Final = "x-kannel-"
+"""Of the headers of a message that is posted; everything else comes by GET."""
+
+INBOUND_CHARSETS: Final = {
+    "utf-8": "utf-8",
+    "utf-16be": "utf-16-be",
+    "iso-8859-1": "latin-1",
+    "windows-1252": "cp1252",
+    "us-ascii": "ascii",
+}
+"""Kannel's names of charsets, and Python's. Any other, such as 8-BIT, is not a text."""
+
+_CHARSET_PATTERN: Final = re.compile(r'text/plain; *charset="?([A-Za-z0-9-]{1,20})"?')
 
 
 class _ReceiptBody(msgspec.Struct):
@@ -77,7 +109,7 @@ class Kannel(VendorSettings, frozen=True, kw_only=True, tag="kannel"):
 
     @property
     def acknowledgement(self) -> tuple[int, bytes]:
-        """200 and an empty text: the answer to an inbound message is sent to its phone as an SMS.
+        """200 and an empty text: the answer to a message is sent to its phone as an SMS.
 
         smsbox 1.4.5 sends a notice of its own for a 204, and for an empty text without
         `max-messages = 0`.
@@ -106,13 +138,10 @@ class Kannel(VendorSettings, frozen=True, kw_only=True, tag="kannel"):
         return classify_prose(FAULT_TABLE, reply, REFUSED_PREFIXES)
 
     def parse_callback(self, callback: Callback) -> list[CallbackPart]:
-        """Return the receipt of a delivery report; Kannel does not sign them.
-
-        An inbound message of a `post-url` has its text as the body and its numbers in headers.
-        """
-        if INBOUND_HEADER in callback.headers:
-            return [SkippedEvent.OTHER]
-        report = convert_callback(callback.query_fields, _ReceiptBody)
+        """Return the receipt of a report, or the message of a person; Kannel signs neither."""
+        if RECEIPT_PARAMETER not in callback.query:
+            return [_parse_message(callback)]
+        report = convert_callback(callback.query, _ReceiptBody)
         status = RECEIPT_STATUSES.get(report.type)
         return [build_receipt(status, f"dlr-{report.type}", message_id=report.fid)]
 
@@ -120,6 +149,46 @@ class Kannel(VendorSettings, frozen=True, kw_only=True, tag="kannel"):
     def _credentials(self) -> str:
         user = _wrap_tag("username", escape(self.username))
         return _wrap_tag("from", user + _wrap_tag("password", escape(self.password.reveal())))
+
+
+def _parse_message(callback: Callback) -> CallbackPart:
+    """Return the message of a `post-url`, or of a `get-url`.
+
+    One without a sender is skipped and not refused: smsbox may send the phone a text for a refusal.
+    """
+    headers = callback.headers
+    if any(name.startswith(INBOUND_HEADER_PREFIX) for name in headers):
+        charset = _CHARSET_PATTERN.fullmatch(headers.get("content-type", ""))
+        text = _decode_text(callback.body, charset[1] if charset else "")
+        names = {"from": headers.get("x-kannel-from", ""), "to": headers.get("x-kannel-to", "")}
+        return _build_message(names, text)
+    fields = callback.query_fields
+    if "text" not in fields or "to" not in fields:
+        return SkippedEvent.OTHER
+    return _build_message(
+        fields, _decode_text(_read_raw_text(callback), fields.get("charset", "utf-8"))
+    )
+
+
+def _build_message(fields: Mapping[str, str], text: str) -> CallbackPart:
+    if not fields.get("from"):
+        return SkippedEvent.UNREADABLE
+    return InboundMessage(fields["from"], text, fields.get("to", ""), fields.get("id", ""))
+
+
+def _read_raw_text(callback: Callback) -> bytes:
+    """Return the octets of the text in the address, which are not always UTF-8."""
+    raw = parse_qs(urlsplit(callback.url).query, keep_blank_values=True, encoding="latin-1")
+    return raw["text"][-1].encode("latin-1")
+
+
+def _decode_text(octets: bytes, charset: str) -> str:
+    """Return the text; empty if it is binary, or not in its charset."""
+    name = INBOUND_CHARSETS.get(charset.lower())
+    try:
+        return octets.decode(name) if name else ""
+    except UnicodeDecodeError:
+        return ""
 
 
 def _wrap_tag(name: str, content: str) -> str:

@@ -7,17 +7,22 @@ and any other 4xx are the provider's.
 Receipts come as GET, and only for messages with a reference (at most 128 characters). Code 1 and
 the reason "unknown subscriber" are permanent.
 
+A message from a phone comes from a flow of Flow Builder, with the steps "SMS" and "forward to URL", as a form,
+as JSON or as GET, or from the "receive messages" webhook before it. Both have an `originator` and no status.
+
 https://developers.messagebird.com/api/sms-messaging/
 https://support.messagebird.com/hc/en-us/articles/360001869258-I-am-missing-my-delivery-reports
 https://developers.messagebird.com/docs/verify-http-requests
 """
 
 import hashlib
+from collections.abc import Mapping
 from typing import ClassVar, Final
 
 import msgspec
 
 from otp_service.core.delivery import Message, Reply
+from otp_service.core.inbound import InboundMessage
 from otp_service.core.secret import Secret
 from otp_service.sms.fault_table import NO_FAULTS, FaultTable, classify_reply
 from otp_service.sms.http_provider import HttpReply, HttpRequest
@@ -135,14 +140,13 @@ class MessageBird(VendorSettings, frozen=True, kw_only=True, tag="messagebird"):
         return classify_reply(reply, body.id, error.fault_table if error else NO_FAULTS, code)
 
     def parse_callback(self, callback: Callback) -> list[CallbackPart]:
-        """Return the receipt in the query or the body of a POST, after the signature check.
-
-        A flow of Flow Builder forwards inbound messages as a form or as JSON.
-        """
+        """Return the receipt or the message in the query or the body, after the signature check."""
         if self.signing_key:
             verify_signature(callback, self.signing_key.reveal())
-        fields = callback.flat_fields
-        status = RECEIPT_STATUSES.get(fields.get("status", ""))
+        fields, is_signed = callback.flat_fields, self.signing_key is not None
+        if "status" not in fields:
+            return [_message_from_fields(fields, is_signed=is_signed)]
+        status = RECEIPT_STATUSES.get(fields["status"])
         if status is None:
             return [SkippedEvent.OTHER]
         report = convert_callback(fields, _ReceiptBody)
@@ -153,9 +157,18 @@ class MessageBird(VendorSettings, frozen=True, kw_only=True, tag="messagebird"):
             failure_statuses=FAILURE_STATUSES,
             reference=report.reference,
             message_id=report.id,
-            is_signed=self.signing_key is not None,
+            is_signed=is_signed,
         )
         return [receipt]
+
+
+def _message_from_fields(fields: Mapping[str, str], *, is_signed: bool) -> CallbackPart:
+    """Return the message of a person; the names are those of Flow Builder, or of the older webhook."""
+    sender, text = fields.get("originator"), fields.get("payload", fields.get("body"))
+    if not sender or text is None:
+        return SkippedEvent.OTHER
+    receiver = fields.get("recipient") or fields.get("receiver", "")
+    return InboundMessage(sender, text, receiver, fields.get("id", ""), is_signed)
 
 
 def verify_signature(callback: Callback, key: str) -> None:

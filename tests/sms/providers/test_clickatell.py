@@ -9,7 +9,7 @@ from otp_service.core.delivery import Accepted, Fault, Receipt, RefusalScope
 from otp_service.core.phone_number import PhoneNumber
 from otp_service.core.secret import Secret
 from otp_service.sms.http_provider import HttpReply, HttpRequest
-from otp_service.sms.provider_callbacks import Callback, SkippedEvent, UnreadableCallback
+from otp_service.sms.provider_callbacks import Callback, UnreadableCallback
 from otp_service.sms.providers.clickatell import FAULT_TABLE, Clickatell
 from tests.sms.providers.sdk_comparison import list_codes
 
@@ -159,13 +159,6 @@ def test_several_receipts_at_once():
     assert [("m-1", ""), ("m-2", "")] == [
         (receipt.message_id, receipt.reference) for receipt in settings().parse_callback(both)
     ]
-
-
-def test_messages_to_us_are_no_receipts():
-    """An integration has one address for both."""
-    event = {"event": {"moText": [{"content": "STOP"}]}}
-
-    assert [SkippedEvent.OTHER] == settings().parse_callback(brings(event))
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"\xff", {"event": {"messageStatusUpdate": 1}}])

@@ -121,7 +121,6 @@ SIGNED = [
     (sign_telnyx, {"data": {"event_type": "10dlc.campaign.update", "payload": "anything"}}),
     (sign_telnyx, {"data": {"event_type": "number_order.complete"}}),
     (sign_telnyx, {"meta": {}}),
-    (sign_bird, {"type": "sms.received", "data": {"text": TEXT}}),
     (sign_bird, {"type": "email.delivered", "data": {"email_id": "1"}}),
     (sign_bird, {"type": "sms.clicked", "data": 7}),
     (sign_sinch, {"type": "delivery_report_sms", "batch_id": "1", "statuses": []}),
@@ -137,9 +136,9 @@ SIGNED = [
     (sign_vonage_messages, {"message_uuid": "1", "channel": "sms", "text": TEXT}),
     (sign_vonage_messages, {"status": "answered", "uuid": "1", "error": 7}),
     (sign_vonage_messages, {"message_uuid": "1", "status": "of next year"}),
-    (sign_messagebird, {"id": "1", "originator": "447400123456", "payload": TEXT}),
+    (sign_messagebird, {"id": "1", "recipient": "447400123456", "payload": TEXT}),
     (sign_messagebird, {"id": "1", "status": "of next year"}),
-    (sign_sns, {"originationNumber": "+447400123456", "messageBody": TEXT}),
+    (sign_sns, {"numberOfNextYear": "+447400123456", "messageBody": TEXT}),
     (sign_sns, {"eventType": "VOICE_ANSWERED"}),
     (sign_sns, "no JSON at all"),
     (sign_sns, "UnsubscribeConfirmation"),
@@ -175,7 +174,7 @@ JSON_HEADERS = {"content-type": "application/json"}
     [
         (create_infobip(ADDRESS), build_callback({"results": [], "messageCount": 0})),
         (create_infobip(ADDRESS), build_callback({"event": "of another product"})),
-        (test_clickatell.settings(), build_callback({"event": {"moText": [{"content": TEXT}]}})),
+        (test_clickatell.settings(), build_callback({"event": {"moMedia": [{"content": TEXT}]}})),
         (test_clickatell.settings(), build_callback({"integrationId": "1"})),
         (test_jasmin.jasmin(), build_callback(b"id=1&from=447400123456&to=1&content=STOP")),
         (

@@ -21,8 +21,6 @@ from otp_service.clock import now_ms
 from otp_service.core import events
 from otp_service.core.authenticator import NEW_SECRET_BYTES
 from otp_service.core.authenticator_transfer import (
-    InvalidLine,
-    Members,
     export_line,
     import_authenticator,
     parse_import_line,
@@ -30,6 +28,7 @@ from otp_service.core.authenticator_transfer import (
 )
 from otp_service.core.commit import RecordName
 from otp_service.core.errors import StoreUnavailable
+from otp_service.core.json_lines import InvalidLine, Members
 from otp_service.core.sealed_token import TokenCipher
 from otp_service.settings import Settings
 

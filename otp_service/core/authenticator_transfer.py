@@ -8,10 +8,8 @@ The key ring alone is needed. An error names members of a line and never repeats
 be a secret.
 """
 
-import json
 import re
-from collections.abc import Callable, Iterator
-from typing import Any, TypeAlias
+from collections.abc import Callable
 
 import msgspec
 
@@ -23,6 +21,7 @@ from otp_service.core.authenticator import (
     decode_authenticator,
     parse_base32_secret,
 )
+from otp_service.core.json_lines import InvalidLine, Members, convert_members, parse_json_line
 from otp_service.core.otpauth_uri import (
     URI_PREFIX,
     AuthenticatorParameters,
@@ -33,23 +32,15 @@ from otp_service.core.otpauth_uri import (
 )
 from otp_service.core.sealed_token import InvalidToken, OpenedToken, TokenCipher, TokenKind
 from otp_service.core.timestamps import format_rfc3339
-from otp_service.core.value_rule import describe_json_type, describe_rule, is_text
 
 
 MAX_ACCOUNT_CHARS = 128
-MAX_LINE_CHARS = 64 * 1024
 
 TOKEN_MEMBERS = {
     "authenticator": TokenKind.AUTHENTICATOR,
     "recovery_set": TokenKind.RECOVERY_SET,
 }
 """The members of a line that hold a token; the names are those of the API."""
-
-Members: TypeAlias = dict[str, Any]
-
-
-class InvalidLine(ValueError):
-    """A line cannot be converted; the text says why, without a value of the line."""
 
 
 class ImportLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -70,28 +61,6 @@ class ImportLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return "ImportLine()"
 
 
-def parse_json_line(text: str) -> Members:
-    """Return the members of a JSON object. Raises InvalidLine, also for a duplicate name."""
-    if len(text) > MAX_LINE_CHARS:
-        raise InvalidLine(f"has more than {MAX_LINE_CHARS:,} characters")
-    try:
-        members = json.loads(text, object_pairs_hook=_build_object)
-    except InvalidLine:
-        raise
-    except (ValueError, RecursionError):
-        raise InvalidLine("is not valid JSON in UTF-8; each line must be one object") from None
-    if not isinstance(members, dict):
-        raise InvalidLine('is not a JSON object, like {"account": "u-81"}')
-    return members
-
-
-def _build_object(pairs: list[tuple[str, Any]]) -> Members:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        raise InvalidLine("has a member twice")
-    return members
-
-
 # ---------------------------------------------------------------------------------------- import
 
 
@@ -100,7 +69,7 @@ def parse_import_line(
 ) -> tuple[str, AuthenticatorParameters]:
     """Return account and parameters. Raises InvalidLine, also for a secret of under 112 bits."""
     members = {name: value for name, value in parse_json_line(text).items() if value is not None}
-    line = _convert_members(members)
+    line = convert_members(members, ImportLine)
     if line.tenant not in {None, tenant}:
         raise InvalidLine("tenant is not that of --tenant")
     if not is_valid_account(line.account):
@@ -114,31 +83,6 @@ def parse_import_line(
         return line.account, _parse_parameters(line, is_hex=is_hex)
     except ValueError as error:
         raise InvalidLine(str(error)) from None
-
-
-def _convert_members(members: Members) -> ImportLine:
-    known = ImportLine.__struct_fields__
-    if members.keys() - set(known):
-        raise InvalidLine(f"has an unknown member; those known are {', '.join(known)}")
-    fields = msgspec.structs.fields(ImportLine)
-    if issues := [issue for field in fields for issue in _find_member_issue(field, members)]:
-        raise InvalidLine(", and ".join(issues))
-    return msgspec.convert(members, ImportLine)
-
-
-def _find_member_issue(field: msgspec.structs.FieldInfo, members: Members) -> Iterator[str]:
-    """Yield that a member is missing or of another type, without its value."""
-    if field.name not in members:
-        if field.required:
-            yield f"{field.name} is missing"
-        return
-    try:
-        msgspec.convert(members[field.name], field.type)
-    except msgspec.ValidationError:
-        given = describe_json_type(members[field.name])
-        is_number = given == "a number"  # like 6.5, where the rule says which numbers
-        other = "" if is_number and not is_text(field.type) else f", not {given}"
-        yield f"{field.name} {describe_rule(field.type)}{other}"
 
 
 def _parse_parameters(line: ImportLine, *, is_hex: bool) -> AuthenticatorParameters:

@@ -20,14 +20,13 @@ from otp_service.core.authenticator import (
     open_authenticator,
 )
 from otp_service.core.authenticator_transfer import (
-    MAX_LINE_CHARS,
     ImportLine,
-    InvalidLine,
     export_line,
     import_authenticator,
     parse_import_line,
     reseal_line,
 )
+from otp_service.core.json_lines import MAX_LINE_CHARS, InvalidLine
 from otp_service.core.keys import Key, KeyRing
 from otp_service.core.otpauth_uri import AuthenticatorParameters
 from otp_service.core.sealed_token import TokenCipher, TokenKind

@@ -16,7 +16,9 @@ from otp_service.core.commit import ChallengeSnapshot
 from otp_service.core.delivery import Accepted, Fault, Message, Refused, Reply, Submission
 from otp_service.core.events import EpochStarted
 from otp_service.core.keys import KEY_RING_NAMES, Key, KeyRing, ServiceKeys
+from otp_service.core.keywords import DEFAULT_KEYWORDS, KeywordTable
 from otp_service.core.messages import MessageRenderer
+from otp_service.core.opt_out_scope import OptOutScopes
 from otp_service.core.policy import Policy
 from otp_service.core.ports import HashPriority
 from otp_service.core.prepared_codes import PreparedCodes
@@ -147,6 +149,8 @@ class Installation:
             send_slots=AdmissionControl(1000, 1000),
             prepared_codes=PreparedCodes(1000, Policy().digits, TEST_PROFILE),
             random=RandomSource(secrets.randbelow, os.urandom),
+            keywords=KeywordTable(DEFAULT_KEYWORDS),
+            opt_out_scopes=OptOutScopes({"447400999001": "shop", "447400999002": "bank"}),
             versions={"config": "test"},
             issue_timeout_ms=13_000,
             allow_fictitious=True,

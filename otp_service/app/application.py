@@ -26,7 +26,7 @@ from otp_service.clock import now_ms
 from otp_service.core.admission import AdmissionControl, count_hash_slots
 from otp_service.core.delivery import Receipt
 from otp_service.core.errors import StoreUnavailable
-from otp_service.core.inbound import InboundMessage, InboundResult
+from otp_service.core.inbound import InboundMessage
 from otp_service.core.prepared_codes import count_prepared_codes
 from otp_service.core.timestamps import SECOND_MS
 from otp_service.hashing import ARGON2_CFFI, ArgonPool, MeasuredEngine, choose_engine
@@ -258,8 +258,9 @@ class Application:
 
         Raises StoreUnavailable: the provider has to bring the message again.
         """
-        del caller, message  # the handler comes with the do-not-send list of persons
-        self.access_counter.count_inbound_message(provider, InboundResult.OTHER)
+        call = self.service.handle_inbound(caller, provider, message)
+        result = await self.background_calls.run_shielded(call)
+        self.access_counter.count_inbound_message(provider, result)
 
     def _create_providers(self) -> dict[str, SmsProvider]:
         on_receipt: Callable[[str, Receipt], Awaitable[None]] = self._handle_session_receipt
@@ -314,6 +315,8 @@ class Application:
             send_slots=self._create_admission("sends", MAX_CONCURRENT_SENDS),
             prepared_codes=self.prepared_codes,
             random=factories.RANDOM_SOURCE,
+            keywords=settings.build_keyword_table(),
+            opt_out_scopes=settings.build_opt_out_scopes(),
             versions=self.versions,
             issue_timeout_ms=deadline_ms + ISSUE_TIMEOUT_MARGIN_MS,
             allow_fictitious=settings.accepts_fictitious,

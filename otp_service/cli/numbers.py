@@ -7,13 +7,14 @@ while the command runs, in the list of processes that every user of the machine 
 import argparse
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from otp_service.app import RANDOM_SOURCE, Application
 from otp_service.cli import common
 from otp_service.cli.command import CommandError, Subparsers, add_command
+from otp_service.core.do_not_send import DoNotSendEntry, ListedEntry, UnreadableEntry
 from otp_service.core.errors import StoreUnavailable
 from otp_service.core.phone_number import PhoneNumber
 from otp_service.core.ports import ProgressCallback
@@ -69,17 +70,23 @@ def run_number_action(args: argparse.Namespace) -> int:
 
 
 def run_blocked(args: argparse.Namespace) -> int:
-    """List the numbers on the do-not-send list, masked.
+    """List the numbers that operators have blocked, masked, with the time of the block.
 
-    The command scans all keys of Redis, which may take a while. Exit code 1 if Redis
-    is unavailable.
+    Those whose person has answered STOP are in 'otp-service opted-out'. The command
+    scans all keys of Redis, which may take a while. Exit code 1 if an entry cannot be
+    read, or Redis is unavailable.
 
     examples:
       otp-service blocked
     """
-    masked_numbers = asyncio.run(_query_numbers(args, NumberService.list_blocked_numbers))
-    print("\n".join(masked_numbers) or "The do-not-send list is empty.")
-    return 0
+    blocked_numbers = asyncio.run(_query_numbers(args, NumberService.list_blocked_numbers))
+    for listed in blocked_numbers:
+        entry = listed.entry
+        if isinstance(entry, DoNotSendEntry):
+            print(f"{entry.masked:<18} since {to_datetime(entry.at):%FT%TZ}")
+    if not blocked_numbers:
+        print("No number is blocked.")
+    return report_unreadable_entries(blocked_numbers)
 
 
 def run_locked(args: argparse.Namespace) -> int:
@@ -99,6 +106,15 @@ def run_locked(args: argparse.Namespace) -> int:
     if not locked_numbers:
         print("No number is locked.")
     return 0
+
+
+def report_unreadable_entries(entries: Sequence[ListedEntry]) -> int:
+    """Report the entries of the do-not-send list that cannot be opened; return the exit code."""
+    problems = [each.entry.problem for each in entries if isinstance(each.entry, UnreadableEntry)]
+    for problem in sorted(set(problems)):
+        text = f"Unreadable entries, which refuse sends nevertheless: {problems.count(problem)}"
+        print(f"{text}. {problem[:1].upper()}{problem[1:]}.", file=sys.stderr)
+    return min(len(problems), 1)
 
 
 def create_cli_app(settings: Settings, archive: Path | None = None) -> Application:
@@ -148,7 +164,10 @@ async def _block_number(app: Application, phone: PhoneNumber) -> str:
 
 
 async def _unblock_number(app: Application, phone: PhoneNumber) -> str:
-    """Take numbers off the do-not-send list."""
+    """Take numbers off the do-not-send list.
+
+    This lifts an operator's block, and every opt-out of the person who has the number.
+    """
     await app.service.numbers.unblock_number(CLI_CALLER, phone)
     return "is not on the do-not-send list"
 

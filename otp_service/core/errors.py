@@ -167,7 +167,7 @@ class InvalidPhoneNumber(OtpError):
 
 
 class NumberNotAllowed(OtpError):
-    """The policy does not allow it; `reason_code` is country, type, fictitious or blocked."""
+    """It may not be sent to; `reason_code` is country, type, fictitious, blocked or opted_out."""
 
     problem_type = "number-not-allowed"
     detail = "Codes are not sent to this number. See reason."
@@ -176,6 +176,7 @@ class NumberNotAllowed(OtpError):
         "type": "A number of its type, such as a landline, receives no SMS.",
         "fictitious": "It is a fictitious number, which no phone has: only a service for tests accepts it.",
         "blocked": "It is on the do-not-send list.",
+        "opted_out": "The person has answered STOP. An answer of START to the same number ends that.",
     }
     """By reason; the general sentence is for every other reason."""
 

@@ -27,8 +27,10 @@ from otp_service.core.events import (
 from otp_service.core.fixed_codes import FixedCodes
 from otp_service.core.ip_address import client_ip_limit_key, parse_client_ip
 from otp_service.core.keys import ServiceKeys
+from otp_service.core.keywords import KeywordTable
 from otp_service.core.known_addresses import Account, AddressTags, derive_address_tags
 from otp_service.core.messages import MessageRenderer
+from otp_service.core.opt_out_scope import OptOutScopes
 from otp_service.core.phone_number import PhoneNumber, restore_number
 from otp_service.core.policy import Policy
 from otp_service.core.ports import Hasher, NumberRegistry, Router, Store
@@ -65,6 +67,8 @@ class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
     """The ids of the configuration and of the keys in force, as events record them."""
     issue_timeout_ms: int
     """Milliseconds that an issue may take: the router's deadline and a margin."""
+    keywords: KeywordTable
+    opt_out_scopes: OptOutScopes
     refunds: PendingRefunds = msgspec.field(default_factory=PendingRefunds)
     allow_fictitious: bool = False
     only_fictitious: bool = False

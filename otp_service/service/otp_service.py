@@ -18,6 +18,7 @@ from otp_service.core import errors, events
 from otp_service.core.challenge import check_challenge_id, check_delivery_id, parse_partition
 from otp_service.core.commit import ChallengeSnapshot, Commit, CompareAndSwap
 from otp_service.core.delivery import Receipt, SubmissionReference
+from otp_service.core.inbound import InboundMessage, InboundResult
 from otp_service.core.tenant import Tenant
 from otp_service.core.verify_service import VerificationStart
 from otp_service.schemas import DeliveryRequest, IssueRequest, VerifyRequest
@@ -29,6 +30,7 @@ from otp_service.service.context import CallContext, Caller, ChallengeRef, Depen
 from otp_service.service.delivery_sender import DeliverySender
 from otp_service.service.expiry import record_expiry
 from otp_service.service.idempotency import IdempotencyKeys, Operation
+from otp_service.service.inbound_handler import InboundHandler
 from otp_service.service.numbers import NumberService
 from otp_service.service.optimistic_commit import commit_with_retry
 from otp_service.service.receipt_handler import ReceiptHandler, ReceiptResult
@@ -168,6 +170,13 @@ class OtpService:
         handler = self._create_receipt_handler(caller, provider, reference)
         async with self._record_tampering(caller, UNKNOWN_SUBJECT, reference.challenge_id):
             return await handler.handle_receipt(reference, receipt, trusted=trusted)
+
+    async def handle_inbound(
+        self, caller: Caller, provider: str, message: InboundMessage
+    ) -> InboundResult:
+        """Apply a message from a phone that only this provider can have passed on."""
+        handler = InboundHandler(self._dependencies, self.numbers, caller, provider)
+        return await handler.handle_message(message)
 
     async def auto_resend(
         self,

@@ -18,6 +18,7 @@ from otp_service.core.keys import ServiceKeys
 from otp_service.core.keywords import DEFAULT_KEYWORDS, KeywordTable, KeywordWords
 from otp_service.core.limits import DEFAULT_LIMITS, Limit, LimitTable, Window
 from otp_service.core.messages import MessageRenderer as TenantMessages
+from otp_service.core.opt_out_scope import OptOutScopes, build_opt_out_scopes
 from otp_service.core.policy import Policy
 from otp_service.core.relaxed_limits import relax_limits
 from otp_service.core.tenant import ApiKey, Scope, Tenant
@@ -42,6 +43,7 @@ from otp_service.settings.tenant_tables import TenantSettings
 from otp_service.settings.value_types import Name
 from otp_service.sms.providers import Provider
 from otp_service.sms.routes import Routes
+from otp_service.sms.sender_ids import SenderSelection
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -103,12 +105,27 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     def build_keyword_table(self) -> KeywordTable:
         return KeywordTable(self.effective_keywords)
 
+    def build_opt_out_scopes(self) -> OptOutScopes:
+        """Return what decides which tenant an opt-out is for."""
+        senders = {name: table.sender for name, table in self.tenant_settings.items()}
+        shared = [
+            sender
+            for provider in self.providers.values()
+            if isinstance(provider, SenderSelection)
+            for sender in (provider.sender, *provider.senders.values())
+        ]
+        return build_opt_out_scopes(senders, shared, self.sending_tenants)
+
+    @property
+    def sending_tenants(self) -> frozenset[str]:
+        """The tenants that can send messages: by a key of theirs, or by a hook."""
+        by_key = {name for name, table in self.tenant_settings.items() if table.can_send}
+        return self.hook_tenants | by_key
+
     @property
     def default_share_percent(self) -> int:
         """The share of a tenant that sets none: everything, if no other tenant can send."""
-        by_key = {name for name, table in self.tenant_settings.items() if table.can_send}
-        senders = by_key | self.hook_tenants
-        return DEFAULT_SHARE_PERCENT if len(senders) > 1 else WHOLE_PERCENT
+        return DEFAULT_SHARE_PERCENT if len(self.sending_tenants) > 1 else WHOLE_PERCENT
 
     @property
     def hook_tenants(self) -> frozenset[str]:

@@ -82,6 +82,10 @@ class CommitDraft:
     def append(self, event: Event) -> None:
         self.fields["events"].append(sign_event(self._cipher, event))
 
+    def append_foldable(self, event: Event) -> None:
+        """Append one of `events.FOLDABLE_EVENTS`, or count it in its fold."""
+        self.fields["foldable_event"] = self._sign_foldable_event(event)
+
     def add_commit(self, commit: Commit) -> None:
         fields = self.fields
         if commit.swap:

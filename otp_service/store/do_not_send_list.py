@@ -108,7 +108,7 @@ class DoNotSendList:
         draft.expect(key, 0)
         draft.write_record(key, ENTRY_VERSION, entry, expires_at=0)
         self._mark_processed(draft, names, phone, message)
-        draft.append(event)
+        draft.append_foldable(event)
         return await self._commit_if_unchanged(draft)
 
     async def opt_in(
@@ -135,7 +135,7 @@ class DoNotSendList:
         places = self._list_places(phone)
         names = next(names for names, one in places if one == partition)
         self._mark_processed(draft, names, phone, message)
-        draft.append(event)
+        draft.append_foldable(event)
         return await self._commit_if_unchanged(draft)
 
     async def record_help(
@@ -145,7 +145,7 @@ class DoNotSendList:
         names, partition = self._store.key_names, self._store.get_number_partition(phone.canonical)
         draft = self._store.start_commit(partition, operation_id)
         self._mark_processed(draft, names, phone, message)
-        draft.append(event)
+        draft.append_foldable(event)
         return await self._commit_if_unchanged(draft)
 
     async def list_entries(

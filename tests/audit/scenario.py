@@ -29,12 +29,13 @@ from otp_service.core import events
 from otp_service.core.charges import build_consecutive_failure_charge, build_factor_failure_charges
 from otp_service.core.commit import Commit
 from otp_service.core.factor import Factor
+from otp_service.core.inbound import InboundMessage
 from otp_service.core.keys import KEY_RING_NAMES, Key, KeyRing, ServiceKeys
 from otp_service.core.limits import Bucket, Limit, Window
 from otp_service.core.log_entry import Entry
 from otp_service.core.phone_number import PhoneNumber, parse_number
 from otp_service.core.tenant import Scope, hash_api_key
-from otp_service.service.context import CallContext, Caller, Subject
+from otp_service.service import Caller
 from otp_service.settings.model import Settings
 from otp_service.settings.service_tables import (
     HashSettings,
@@ -428,8 +429,7 @@ class Scenario:
             await self._issue_code(phone.e164, 422)
         async with self._record_step("it is taken off the list"):
             await numbers._unblock_number(self._app, phone)
-        async with self._record_step("a person answers HELP, STOP and START to another number"):
-            await self._answer_keywords(next(self._numbers))
+        await self._answer_keywords()
         async with self._record_step("somebody of the security team looks for what it did"):
             body = {"phone_number": phone.e164}
             await self._send_request("POST", "/v1/audit/search", 200, by="security", body=body)
@@ -448,18 +448,19 @@ class Scenario:
             await self._app.system_events.record_fullness_change("overflow")
             await self._app.system_events.record_fullness_change("recovered")
 
-    async def _answer_keywords(self, number: str) -> None:
-        caller = Caller.without_tenant("callback-one", "1")
-        subject = Subject(parse_number(number))
-        context = CallContext(self._app.service._dependencies, caller, subject)
-        for kind, keyword in (
-            (events.HelpRequested, "help"),
-            (events.NumberOptedOut, "stop"),
-            (events.NumberOptedIn, "start"),
-        ):
-            fields = {"provider": "one", "own_number": "447400999000", "keyword": keyword}
-            event = kind(**context.build_event_fields(**fields))
-            await self._app.store.commit(context.build_commit(foldable_event=event))
+    async def _answer_keywords(self) -> None:
+        """Let a person answer, through the provider that has sent the message and the other one."""
+        number = next(self._numbers)
+        await self._issue_in_own_step(number)
+        caller = Caller.without_tenant("callback-gateway", "1")
+        for text in ("HELP", "my code is 471093", "STOP", "START"):
+            async with self._record_step(f"a person answers: {text}"):
+                for provider in ("one", "two"):
+                    message = InboundMessage(number, text, "+447400999000", id=text)
+                    await self._app.handle_inbound(caller, provider, message)
+        async with self._record_step("the do-not-send list is exported"):
+            fields = {"count": 3, "by": "operator", "key_id": "cli"}
+            await self._app.system_events.record_transfer(events.DoNotSendListExported, **fields)
 
     async def _send_unauthenticated(self) -> None:
         async with self._record_step("strangers call, and bring receipts that are none"):

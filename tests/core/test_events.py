@@ -44,6 +44,7 @@ COSTS = {
     "recovery.locked": "an attempt",
     "provider.moved": "caused by providers",
     "otp.blocklist": "the command line alone",
+    "number.exported": "the command line alone",
     "otp.forgotten": "the command line alone",
     "otp.limit_reset": "the command line alone",
     "log.epoch": "a restart of Redis",

@@ -486,6 +486,7 @@ export interface components {
              * @example delivery.sent
              * @example log.archive
              * @example log.epoch
+             * @example number.exported
              * @example number.help_requested
              * @example number.opted_in
              * @example number.opted_out
@@ -614,7 +615,7 @@ export interface components {
             repeated?: boolean;
             /** @description The state of the circuit breaker: `open`, `closed`. */
             state?: string;
-            /** @description Calls, callbacks or messages in that minute; authenticators that a command imported or exported. */
+            /** @description Calls, callbacks or messages in that minute; authenticators that a command imported or exported, or numbers that one exported. */
             count?: number;
             /** @description The key in Redis of the record with the invalid MAC. */
             record?: string;

@@ -164,6 +164,7 @@ TAXONOMY_ENTRIES: Final[dict[tuple[str, str], TaxonomyEntry]] = {
     ("recovery.low", ""): _build_account_change(99, "Recovery Codes Low", "info", None, LOW),
     ("number.opted_out", ""): _build_account_change(5, "Disable", "change", None, LOW),
     ("number.opted_in", ""): _build_account_change(2, "Enable", "change", None, LOW),
+    ("number.exported", ""): TaxonomyEntry(READ_ACTIVITY, "iam", ("info",), "sensitive_read", HIGH),
     ("number.help_requested", ""): TaxonomyEntry((6003, 99, "Help"), "api", ("info",)),
     ("otp.limit_reset", ""): TaxonomyEntry(UPDATE_ACTIVITY, "api", ("change",), severity=LOW),
     ("otp.canceled", ""): _build_preauth("authn_token_revoked", "info"),

@@ -33,6 +33,7 @@ from otp_service.core.events.challenge_events import (
 from otp_service.core.events.event import Event, EventFields
 from otp_service.core.events.event_types import EVENT_TYPES, FOLDABLE_EVENTS, GRANT_EVENTS
 from otp_service.core.events.number_events import (
+    DoNotSendListExported,
     HelpRequested,
     KeywordReceived,
     NumberOptedIn,
@@ -117,6 +118,7 @@ __all__ = [
     "DeliveryReported",
     "DeliverySent",
     "DeliveryUpdated",
+    "DoNotSendListExported",
     "EpochStarted",
     "Event",
     "EventFields",

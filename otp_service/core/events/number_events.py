@@ -1,9 +1,9 @@
-"""Events of messages from phones, and of what they changed: the do-not-send list of persons.
+"""Events of messages from phones and of what they changed, and of the export of the do-not-send list.
 
 `tenant` is that of the opt-out; it is absent where the opt-out is for all tenants.
 """
 
-from otp_service.core.events.event import Event
+from otp_service.core.events.event import Event, build_explicit_default
 
 
 class KeywordReceived(Event, frozen=True, kw_only=True):
@@ -30,3 +30,11 @@ class NumberOptedIn(KeywordReceived, frozen=True, tag="number.opted_in", kw_only
 
 class HelpRequested(KeywordReceived, frozen=True, tag="number.help_requested", kw_only=True):
     """A person answered HELP, which changes nothing and is not answered."""
+
+
+class DoNotSendListExported(Event, frozen=True, tag="number.exported", kw_only=True):
+    """The command line wrote the numbers of the do-not-send list in the clear."""
+
+    count: int = build_explicit_default(0)
+    by: str | None = None
+    """The user of the machine where the command ran."""

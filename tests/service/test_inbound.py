@@ -1,0 +1,354 @@
+"""Messages from phones on a real Redis: STOP, START and HELP, and what each of them leaves there."""
+
+import asyncio
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from otp_service.core.errors import NumberNotAllowed, StoreUnavailable
+from otp_service.core.inbound import InboundMessage, InboundResult
+from otp_service.core.phone_number import parse_number
+from otp_service.service import Caller
+from tests.installation import DAY_MS, MINUTE_MS, Installation, gather_results
+from tests.store.faulty_proxy import ConnectionFailure, FaultyProxy
+
+
+ONE, OTHER = "+447400123456", "+447400123457"
+SHOP_OWN, BANK_OWN, SHARED_OWN = "+447400999001", "447400999002", "+447400999009"
+CANARY = "your code is 471093"
+CALLER = Caller.without_tenant("callback-p1", "request-1")
+
+
+class Phone:
+    """A person who answers messages of the installation."""
+
+    def __init__(self, installation: Installation, number: str = ONE) -> None:
+        self.installation = installation
+        self.number = number
+
+    async def receive_code(self, tenant: str = "shop") -> None:
+        """Let a provider submit a message, after the cooldown."""
+        self.installation.advance_clock(MINUTE_MS)
+        await self.installation.issue(self.number, tenant=tenant)
+
+    async def answer(
+        self, text: str, own_number: str = SHOP_OWN, *, provider: str = "p1", **fields: Any
+    ) -> InboundResult:
+        sender = fields.pop("sender", self.number)
+        message = InboundMessage(sender, text, own_number, **fields)
+        return await self.installation.service.handle_inbound(CALLER, provider, message)
+
+    async def find_refusals(self) -> list[str | None]:
+        """Return why an issue of each tenant is refused."""
+        return [await self.find_refusal(tenant) for tenant in ("shop", "bank")]
+
+    async def find_refusal(self, tenant: str) -> str | None:
+        try:
+            await self.receive_code(tenant)
+        except NumberNotAllowed as refusal:
+            return refusal.reason_code
+        return None
+
+    async def list_events(self) -> list[dict[str, Any]]:
+        """Return the events of messages from phones, without what every event has."""
+        found = [e for e in await self.installation.read_events() if "own_number" in e]
+        names = ("type", "tenant", "provider", "own_number", "keyword", "number_suffix", "key_id")
+        return [{name: event.get(name) for name in names} for event in found]
+
+
+@pytest.fixture
+def phone(installation: Installation) -> Phone:
+    return Phone(installation)
+
+
+async def test_stop_opts_out_of_the_tenant_and_start_opts_in(phone: Phone) -> None:
+    """The next code is refused with the reason, costs nothing, and each change is one event."""
+    await phone.receive_code()
+
+    assert InboundResult.OPTED_OUT == await phone.answer("Stop!")
+    assert ["opted_out", None] == await phone.find_refusals()
+    assert InboundResult.OPTED_IN == await phone.answer("START")
+    assert [None, None] == await phone.find_refusals()
+    shared = {
+        "tenant": "shop",
+        "provider": "p1",
+        "own_number": SHOP_OWN[1:],
+        "key_id": "callback-p1",
+    }
+    assert [
+        {"type": "number.opted_out", "keyword": "stop", "number_suffix": "56", **shared},
+        {"type": "number.opted_in", "keyword": "start", "number_suffix": "56", **shared},
+    ] == await phone.list_events()
+
+
+async def test_a_refused_send_costs_nothing(phone: Phone) -> None:
+    """R57: after more refusals than the limits of a number allow sends, START lets the next one through."""
+    await phone.receive_code()
+    await phone.answer("STOP")
+
+    refusals = [await phone.find_refusal("shop") for _ in range(12)]
+    await phone.answer("START")
+
+    assert ["opted_out"] * 12 == refusals
+    assert None is await phone.find_refusal("shop")
+    assert 2 == len(phone.installation.router.messages)
+    denied = [e for e in await phone.installation.read_events() if e["type"] == "otp.issue_denied"]
+    assert {("opted_out", "shop")} == {(event["reason"], event["tenant"]) for event in denied}
+
+
+async def test_a_stop_to_a_shared_number_is_for_all_tenants(phone: Phone) -> None:
+    """Any of them may have sent the message; START ends it for all of them."""
+    await phone.receive_code()
+
+    assert InboundResult.OPTED_OUT == await phone.answer("stop", SHARED_OWN)
+    assert ["opted_out", "opted_out"] == await phone.find_refusals()
+    assert InboundResult.OPTED_IN == await phone.answer("start", SHARED_OWN)
+    assert [None, None] == await phone.find_refusals()
+    assert [None, None] == [event["tenant"] for event in await phone.list_events()]
+
+
+async def test_the_opt_outs_of_two_tenants_are_lifted_one_by_one(phone: Phone) -> None:
+    """R58: a START to one sender says nothing about the other."""
+    await phone.receive_code()
+    for own_number in (SHOP_OWN, BANK_OWN):
+        assert InboundResult.OPTED_OUT == await phone.answer("STOP", own_number)
+    assert ["opted_out", "opted_out"] == await phone.find_refusals()
+
+    assert InboundResult.OPTED_IN == await phone.answer("START", BANK_OWN)
+
+    assert ["opted_out", None] == await phone.find_refusals()
+
+
+async def test_start_does_not_lift_a_block_of_an_operator(phone: Phone) -> None:
+    """Nor does a STOP between the two make a difference."""
+    await phone.receive_code()
+    numbers = phone.installation.service.numbers
+    await numbers.block_number(CALLER, parse_number(phone.number))
+
+    assert InboundResult.UNCHANGED == await phone.answer("START")
+    assert ["blocked", "blocked"] == await phone.find_refusals()
+    assert InboundResult.OPTED_OUT == await phone.answer("STOP")
+    assert InboundResult.OPTED_IN == await phone.answer("START")
+    assert ["blocked", "blocked"] == await phone.find_refusals()
+
+
+async def test_an_operator_lifts_blocks_and_opt_outs_at_once(phone: Phone) -> None:
+    """Of all tenants, whatever the person has answered."""
+    await phone.receive_code()
+    for own_number in (SHOP_OWN, BANK_OWN, SHARED_OWN):
+        await phone.answer("STOP", own_number)
+    numbers = phone.installation.service.numbers
+    await numbers.block_number(CALLER, parse_number(phone.number))
+
+    await numbers.unblock_number(CALLER, parse_number(phone.number))
+
+    assert [None, None] == await phone.find_refusals()
+
+
+async def test_help_is_an_event_and_changes_nothing(phone: Phone) -> None:
+    """The service answers no message from a phone."""
+    await phone.receive_code()
+    sent = len(phone.installation.router.messages)
+
+    assert InboundResult.HELP == await phone.answer("help?")
+
+    assert sent == len(phone.installation.router.messages)
+    (event,) = await phone.list_events()
+    assert ("number.help_requested", "help") == (event["type"], event["keyword"])
+    assert [None, None] == await phone.find_refusals()
+
+
+@pytest.mark.parametrize("text", ["Stop it!", CANARY, "", "stop " * 40, "HELP ME"])
+async def test_another_message_writes_and_reads_nothing(
+    remote: Installation, proxy: FaultyProxy, text: str
+) -> None:
+    """It costs no round trip, so that a flood of them does not reach Redis."""
+    phone = Phone(remote)
+    await phone.receive_code()
+    proxy.batches.clear()
+
+    assert InboundResult.OTHER == await phone.answer(text)
+
+    assert [] == proxy.batches
+
+
+@pytest.mark.parametrize(
+    ("texts", "trips"), [(["STOP"], 2), (["STOP", "STOP"], 3), (["START"], 1), (["HELP"], 2)]
+)
+async def test_a_keyword_costs_one_round_trip_and_a_change_another(
+    remote: Installation, proxy: FaultyProxy, texts: list[str], trips: int
+) -> None:
+    """The vendor waits for the answer, Telnyx for two seconds."""
+    phone = Phone(remote)
+    await phone.receive_code()
+    proxy.batches.clear()
+
+    for text in texts:
+        await phone.answer(text)
+
+    assert trips == proxy.count_sequential_trips()
+
+
+@pytest.mark.parametrize(
+    ("sender", "result"),
+    [
+        (ONE[1:], InboundResult.OPTED_OUT),
+        (f" {ONE[1:]}", InboundResult.OPTED_OUT),  # a plus in a query
+        ("12345", InboundResult.INVALID_SENDER),
+        ("Example", InboundResult.INVALID_SENDER),
+        ("", InboundResult.INVALID_SENDER),
+        ("07400123456", InboundResult.INVALID_SENDER),
+        ("+442079460958", InboundResult.INVALID_SENDER),  # a landline
+        (f"+{ONE}", InboundResult.INVALID_SENDER),
+        ("9" * 100_000, InboundResult.INVALID_SENDER),
+    ],
+)
+async def test_only_the_number_of_a_phone_counts_as_sender(
+    phone: Phone, sender: str, result: InboundResult
+) -> None:
+    """Most providers leave out the plus; a short code or a name is not repaired."""
+    await phone.receive_code()
+
+    assert result == await phone.answer("STOP", sender=sender)
+
+
+@pytest.mark.parametrize("keyword", ["STOP", "START", "HELP"])
+@pytest.mark.parametrize("provider", ["p1", "p2"])
+async def test_a_keyword_is_unexpected_unless_this_provider_sent_to_the_number(
+    phone: Phone, keyword: str, provider: str
+) -> None:
+    """A sender can be forged, also in a signed callback: no key, no event, no effect."""
+    await phone.receive_code()
+    stranger = Phone(phone.installation, OTHER if provider == "p1" else ONE)
+    keys = await phone.installation.list_keys()
+
+    assert InboundResult.UNEXPECTED == await stranger.answer(keyword, provider=provider)
+
+    assert set() == {*await phone.installation.list_keys()} - {*keys}
+    assert [] == await phone.list_events()
+    assert [None, None] == await stranger.find_refusals()
+
+
+async def test_a_thousand_forged_stops_write_nothing(installation: Installation) -> None:
+    """A19: of numbers that nothing was sent to, through a provider that is trusted."""
+    await Phone(installation).receive_code()
+    keys, types = await installation.list_keys(), await installation.list_event_types()
+
+    results = [
+        await Phone(installation, f"+4474{10 + i // 100:02d}{i % 100:02d}3456").answer("STOP")
+        for i in range(1000)
+    ]
+
+    assert {InboundResult.UNEXPECTED} == set(results)
+    assert set() == {*await installation.list_keys()} - {*keys}  # some expire meanwhile
+    assert types == await installation.list_event_types()
+
+
+async def test_a_keyword_counts_for_thirty_days(phone: Phone) -> None:
+    """After that its number may have another owner, or the message was forged."""
+    await phone.receive_code()
+    client = phone.installation.script_client
+    (mark,) = await phone.installation.list_keys("*:submitted:p1:*")
+    ((left,),) = [await client.run_pipeline(mark.decode(), [("PTTL", mark)])]
+    assert 30 * DAY_MS - MINUTE_MS < left <= 30 * DAY_MS
+    assert InboundResult.HELP == await phone.answer("HELP")
+
+    await client.run_pipeline(mark.decode(), [("PEXPIRE", mark, 1)])
+    await asyncio.sleep(0.01)  # Redis's own clock has to pass
+
+    assert InboundResult.UNEXPECTED == await phone.answer("STOP")
+
+
+async def test_a_repeated_stop_changes_nothing_also_after_a_start(phone: Phone) -> None:
+    """Vendors repeat a callback for a day; without an id the state makes repeats harmless."""
+    await phone.receive_code()
+
+    assert InboundResult.OPTED_OUT == await phone.answer("STOP", id="m-1")
+    assert InboundResult.UNCHANGED == await phone.answer("STOP", id="m-1")
+    assert InboundResult.UNCHANGED == await phone.answer("STOP")
+    assert InboundResult.OPTED_IN == await phone.answer("START", id="m-2")
+    assert InboundResult.UNCHANGED == await phone.answer("STOP", id="m-1")
+    assert InboundResult.UNCHANGED == await phone.answer("START")
+    assert [None, None] == await phone.find_refusals()
+    assert InboundResult.OPTED_OUT == await phone.answer("STOP", id="m-3")
+    assert 3 == len(await phone.list_events())
+
+
+async def test_a_help_is_recorded_once_for_each_message(phone: Phone) -> None:
+    """A repeat has the same id."""
+    await phone.receive_code()
+
+    results = [await phone.answer("HELP", id=id_) for id_ in ("m-1", "m-1", "m-2")]
+
+    assert [InboundResult.HELP, InboundResult.UNCHANGED, InboundResult.HELP] == results
+    assert 2 == len(await phone.list_events())
+
+
+async def test_simultaneous_messages_make_each_change_once(phone: Phone) -> None:
+    """Twenty STOPs of one phone are one opt-out with one event, and twenty STARTs one lift."""
+    await phone.receive_code()
+
+    for text, result in (("STOP", InboundResult.OPTED_OUT), ("START", InboundResult.OPTED_IN)):
+        results = await gather_results(*(phone.answer(text) for _ in range(20)))
+
+        assert (1, 19) == (results.count(result), results.count(InboundResult.UNCHANGED))
+    assert 2 == len(await phone.list_events())
+
+
+async def test_stops_and_starts_at_once_leave_one_state_that_the_events_explain(
+    phone: Phone,
+) -> None:
+    """Whichever came last: what is refused is what the last event says."""
+    await phone.receive_code()
+
+    results = await gather_results(*(phone.answer(text) for text in ("STOP", "START") * 10))
+
+    assert {InboundResult.OPTED_OUT, InboundResult.OPTED_IN, InboundResult.UNCHANGED} >= set(
+        results
+    )
+    changes = [event["type"] for event in await phone.list_events()]
+    assert ["number.opted_out", "number.opted_in"] * 10 >= changes[:1]
+    assert all(one != following for one, following in pairwise(changes))
+    expected = "opted_out" if changes[-1] == "number.opted_out" else None
+    assert expected == (await phone.find_refusals())[0]
+
+
+async def test_alternating_keywords_are_folded(phone: Phone) -> None:
+    """R65: a sender that alternates STOP and START displaces no event of another number."""
+    await phone.receive_code()
+
+    for _ in range(30):
+        assert InboundResult.OPTED_OUT == await phone.answer("STOP")
+        assert InboundResult.OPTED_IN == await phone.answer("START")
+
+    assert 20 == len(await phone.list_events())
+
+
+async def test_a_message_is_refused_while_redis_is_down_and_counts_when_it_is_repeated(
+    remote: Installation, proxy: FaultyProxy
+) -> None:
+    """The provider has to bring it again, and the error shows neither text nor number."""
+    phone = Phone(remote)
+    await phone.receive_code()
+    proxy.fail_next(ConnectionFailure.LOST_REQUEST, times=100)
+
+    with pytest.raises(StoreUnavailable) as refused:
+        await phone.answer("STOP", id="m-1")
+
+    shown = f"{refused.value!r} {refused.value} {refused.value.cause}"
+    assert not [each for each in (ONE, "STOP", SHOP_OWN[1:]) if each in shown]
+    proxy.clear_failures()
+    assert InboundResult.OPTED_OUT == await phone.answer("STOP", id="m-1")
+
+
+async def test_a_tenant_that_is_no_longer_configured_is_never_a_scope(phone: Phone) -> None:
+    """An opt-out of it stays in Redis, and refuses no send of another tenant."""
+    await phone.receive_code()
+    await phone.answer("STOP", BANK_OWN)
+    tenants = {"shop": phone.installation.tenants["shop"]}
+    scopes = replace(phone.installation.dependencies.opt_out_scopes, tenants_by_own_number={})
+    restarted = phone.installation.restart(tenants=tenants, opt_out_scopes=scopes)
+
+    assert InboundResult.UNCHANGED == await Phone(restarted).answer("START", SHOP_OWN)

@@ -30,6 +30,7 @@ COMMAND_MODULES = {
     "unblock": "numbers",
     "forget": "numbers",
     "blocked": "numbers",
+    "opted-out": "opted_out",
     "locked": "numbers",
     "reset-limit": "reset_limit",
     "providers": "providers",

@@ -14,7 +14,7 @@ from otp_service.api.in_flight import BackgroundCalls
 from otp_service.api.inbound_admission import InboundAdmission
 from otp_service.api.request_head import HostAllowlist
 from otp_service.audit.query.reader import EventReader
-from otp_service.core.inbound import InboundMessage
+from otp_service.core.inbound import InboundMessage, InboundResult
 from otp_service.core.policy import Policy
 from otp_service.core.tenant import ApiKey, Tenant
 from otp_service.core.verify_service import VerifyAccount
@@ -75,7 +75,7 @@ class ApiContext(msgspec.Struct, frozen=True, kw_only=True):
     """Called with the hook and the result for each request of an identity product."""
     handle_receipt: Callable[..., Awaitable[None]]
     """Handles and counts a receipt: the caller, the provider, the receipt, and `trusted`."""
-    handle_inbound: Callable[[Caller, str, InboundMessage], Awaitable[None]]
+    handle_inbound: Callable[[Caller, str, InboundMessage], Awaitable[InboundResult]]
     """Handles and counts a message from a phone; the text is the provider."""
     inbound_admission: InboundAdmission
     background_calls: BackgroundCalls

@@ -26,7 +26,7 @@ from otp_service.clock import now_ms
 from otp_service.core.admission import AdmissionControl, count_hash_slots
 from otp_service.core.delivery import Receipt
 from otp_service.core.errors import StoreUnavailable
-from otp_service.core.inbound import InboundMessage
+from otp_service.core.inbound import InboundMessage, InboundResult
 from otp_service.core.prepared_codes import count_prepared_codes
 from otp_service.core.timestamps import SECOND_MS
 from otp_service.hashing import ARGON2_CFFI, ArgonPool, MeasuredEngine, choose_engine
@@ -253,14 +253,17 @@ class Application:
         caller = Caller.without_tenant(f"session-{provider}", operation_id)
         await self.handle_inbound(caller, provider, message)
 
-    async def handle_inbound(self, caller: Caller, provider: str, message: InboundMessage) -> None:
+    async def handle_inbound(
+        self, caller: Caller, provider: str, message: InboundMessage
+    ) -> InboundResult:
         """Handle and count a message from a phone that only this provider can have passed on.
 
-        Raises StoreUnavailable: the provider has to bring the message again.
+        Return what came of it, which no vendor needs. Raises StoreUnavailable: the provider has to bring the message again.
         """
         call = self.service.handle_inbound(caller, provider, message)
         result = await self.background_calls.run_shielded(call)
         self.access_counter.count_inbound_message(provider, result)
+        return result
 
     def _create_providers(self) -> dict[str, SmsProvider]:
         on_receipt: Callable[[str, Receipt], Awaitable[None]] = self._handle_session_receipt

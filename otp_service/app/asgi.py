@@ -16,14 +16,16 @@ from otp_service.api.audit_ui.sessions import SessionStore
 from otp_service.api.auth import ApiKeyRegistry
 from otp_service.api.authenticator_app import Enroll, create_authenticator_app_handlers
 from otp_service.api.inbound_admission import InboundAdmission
-from otp_service.api.inbox import create_inbox_handlers
+from otp_service.api.inbox import HandleReply, ReplyRequest, create_inbox_handlers
 from otp_service.api.inbox_access import InboxAccess
 from otp_service.api.request_context import ApiContext, RequestSummary
 from otp_service.api.request_head import LOOPBACK_ONLY, HostAllowlist
 from otp_service.app.application import Application
 from otp_service.audit.reports.daily_stats import DayStatsCache
 from otp_service.clock import now_ms
+from otp_service.core.inbound import InboundMessage, InboundResult
 from otp_service.core.ip_address import is_loopback, is_wildcard
+from otp_service.core.ports import InboxMessage
 from otp_service.schemas import CreateAuthenticatorRequest, ServiceStatus
 from otp_service.service import Caller
 from otp_service.service.authenticator_service import NewAuthenticator
@@ -31,10 +33,11 @@ from otp_service.settings.development import DEV_TENANT
 from otp_service.settings.service_tables import ServiceSettings
 from otp_service.sms.aws.certificates import CertificateCache
 from otp_service.sms.provider_settings import HttpSettings
+from otp_service.sms.providers.inbox import Inbox
 
 
-POLLED_ROUTES: Final = ("/inbox", "/authenticator")
-"""The pages of a service for tests, which poll; no route of the API begins like them."""
+POLLED_ROUTES: Final = frozenset({"/inbox", "/inbox.json", "/authenticator", "/authenticator.json"})
+"""The pages of a service for tests, and their data, which they get every second."""
 
 
 def create_public_app(app: Application) -> Litestar:
@@ -90,8 +93,8 @@ def _create_api_context(app: Application, allowlist: HostAllowlist | None) -> Ap
     providers = app.settings.providers
 
     def record_request(summary: RequestSummary) -> None:
-        if summary.route.startswith(POLLED_ROUTES):
-            return  # every second
+        if summary.route in POLLED_ROUTES:
+            return
         fields = msgspec.structs.asdict(summary)
         app.request_log.log_request(**fields)
         if app.tracing:
@@ -143,7 +146,11 @@ def _create_test_handlers(app: Application) -> list[HTTPRouteHandler]:
         service.admin_host, service.admin_hosts, has_proxy=service.admin_tls
     )
     handlers = create_inbox_handlers(
-        inbox.list_messages, app.reset_data, access, service_url=service_url
+        inbox.list_messages,
+        app.reset_data,
+        _create_reply_handler(app),
+        access,
+        service_url=service_url,
     )
     if not app.is_dev:
         return handlers
@@ -152,6 +159,32 @@ def _create_test_handlers(app: Application) -> list[HTTPRouteHandler]:
         *handlers,
         *create_authenticator_app_handlers(enroll, now_ms, access, service_url=service_url),
     ]
+
+
+def _create_reply_handler(app: Application) -> HandleReply:
+    """Return what handles a reply as one that the provider of the answered message has passed on.
+
+    A phone answers the sender that it sees, which is that of the message's tenant.
+    """
+    tenants, providers = app.settings.build_tenants(), app.settings.providers
+    first_inbox = next((name for name, p in providers.items() if isinstance(p, Inbox)), "inbox")
+
+    async def handle_reply(
+        reply: ReplyRequest, answered: InboxMessage | None, state: Mapping[str, Any]
+    ) -> InboundResult:
+        tenant = tenants.get(answered.tenant) if answered else None
+        message = InboundMessage(
+            sender=reply.phone_number,
+            text=reply.text,
+            receiver=(tenant.sender or "") if tenant else "",
+            id=state["request"],
+            is_signed=True,
+        )
+        provider = answered.provider if answered else first_inbox
+        caller = Caller.without_tenant(f"inbox-{provider}", state["request"], state["trace"])
+        return await app.handle_inbound(caller, provider, message)
+
+    return handle_reply
 
 
 def _create_enroll(app: Application) -> Enroll:

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from otp_service.api.inbox import create_inbox_handlers
+from otp_service.api.inbox import ReplyRequest, create_inbox_handlers
 from otp_service.api.inbox_access import InboxAccess
 from otp_service.core.ports import InboxMessage
 from tests.api.fakes import ApiHarness, build_auth_header
@@ -29,15 +29,24 @@ class InboxApi(ApiHarness):
     def __init__(self, *, requires_key=False, **options):
         self.inbox = FakeInbox(NEWEST, MIDDLE, OLDEST)
         self.reset_count = 0
+        self.replies = []
         access = InboxAccess(requires_key=requires_key)
         super().__init__(
             admin_handlers=create_inbox_handlers(
-                self.inbox.list_messages, self.count_reset, access, **options
+                self.inbox.list_messages, self.count_reset, self.handle_reply, access, **options
             )
         )
 
     async def count_reset(self):
         self.reset_count += 1
+
+    async def handle_reply(self, reply, answered, state):
+        self.replies.append((reply.phone_number, reply.text, answered, state["request"]))
+        return "opted_out"
+
+    async def send_reply(self, number, text="STOP", **more):
+        body = {"phone_number": number, "text": text}
+        return await self.call_admin("POST", "/inbox/replies", json=body, **more)
 
     async def list_numbers(self, query="", **headers):
         answer = await self.get_admin(f"/inbox.json{query}", headers=headers)
@@ -154,10 +163,86 @@ async def test_a_reset_needs_a_json_body(api):
     assert 1 == api.reset_count
 
 
+async def test_a_reply_is_handled_with_the_message_that_it_answers(api):
+    """Its provider passes the reply on, and the answer says what the service did with it."""
+    answer = await api.send_reply(NUMBER)
+
+    assert (200, {"result": "opted_out"}) == (answer.status_code, answer.json())
+    ((number, text, answered, request),) = api.replies
+    assert (NUMBER, "STOP", NEWEST) == (number, text, answered)
+    assert request
+
+
+async def test_a_phone_that_has_got_nothing_can_write_too(api):
+    """A test sees then that it has no effect."""
+    assert 200 == (await api.send_reply("+12025550199")).status_code
+
+    assert [None] == [answered for _, _, answered, _ in api.replies]
+
+
+@pytest.mark.parametrize(
+    ("body", "path"),
+    [
+        ({"phone_number": NUMBER}, "text"),
+        ({"text": "STOP"}, "phone_number"),
+        ({"phone_number": NUMBER, "text": "STOP", "provider": "inbox"}, "provider"),
+        ({"phone_number": NUMBER, "text": "x" * 1601}, "text"),
+        ({"phone_number": 447700900123, "text": "STOP"}, "phone_number"),
+    ],
+)
+async def test_an_invalid_reply_is_refused_by_name(api, body, path):
+    """Nothing is handled."""
+    answer = await api.call_admin("POST", "/inbox/replies", json=body)
+
+    assert [(400, path)] == [(answer.status_code, each["path"]) for each in answer.json()["errors"]]
+    assert [] == api.replies
+
+
+async def test_a_reply_needs_a_json_body(api):
+    """A page of another origin can send a form to loopback, and would opt a number out (R60)."""
+    body = b'{"phone_number": "+447700900123", "text": "STOP"}'
+    headers = {"Content-Type": "text/plain"}
+
+    answer = await api.call_admin("POST", "/inbox/replies", content=body, headers=headers)
+
+    assert 415 == answer.status_code
+    assert [] == api.replies
+
+
+async def test_off_loopback_a_key_replies_to_messages_of_its_tenant():
+    """A25: a team of a test service cannot opt out the numbers of another team.
+
+    Seen to fail without the tenant in the look-up.
+    """
+    api = InboxApi(requires_key=True)
+
+    for key, status in (("", 401), ("expired", 401), ("operator", 403)):
+        headers = build_auth_header(key) if key else {}
+        assert status == (await api.send_reply(NUMBER, headers=headers)).status_code
+    headers = build_auth_header("shop")
+    for number in (OTHER_NUMBER, "+12025550199"):
+        answer = await api.send_reply(number, headers=headers)
+        assert ["phone_number"] == [each["path"] for each in answer.json()["errors"]]
+    assert [] == api.replies
+
+    assert 200 == (await api.send_reply(NUMBER, headers=headers)).status_code
+    assert [NEWEST] == [answered for _, _, answered, _ in api.replies]
+
+
+async def test_the_text_of_a_reply_is_in_no_repr():
+    """It may hold a code, and tracebacks show values."""
+    reply = ReplyRequest(NUMBER, "my code is 864209")
+
+    for shown in (repr(reply), str(reply.__rich_repr__())):
+        assert "864209" not in shown
+        assert NUMBER not in shown
+
+
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
-async def test_a_reset_is_a_post(api, method):
-    """A link or an image never deletes anything."""
-    answer = await api.call_admin(method, "/reset")
+@pytest.mark.parametrize("path", ["/inbox/replies", "/reset"])
+async def test_a_change_is_a_post(api, method, path):
+    """A link or an image never changes anything."""
+    answer = await api.call_admin(method, path)
 
     assert 405 == answer.status_code
     assert 0 == api.reset_count

@@ -20,6 +20,7 @@ KEY = "of-this-container-0123456789abcdef"
 NUMBER = "+447700900123"
 PRIVATE = [
     ("GET", "/inbox.json"),
+    ("POST", "/inbox/replies"),
     ("POST", "/reset"),
     ("GET", "/authenticator.json"),
     ("POST", "/authenticator.json"),

@@ -120,7 +120,10 @@ def test_the_redis_of_production_refuses_tests(service: RunningService) -> None:
 @pytest.mark.parametrize("listener", ["port", "admin_port"])
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("GET", "/inbox"), ("GET", "/inbox.json"), ("POST", "/reset"), ("GET", "/authenticator.json")],
+    [
+        *(("GET", "/inbox"), ("GET", "/inbox.json"), ("POST", "/inbox/replies")),
+        *(("POST", "/reset"), ("GET", "/authenticator.json")),
+    ],
 )
 def test_production_has_no_page_of_tests(
     service: RunningService, listener: str, method: str, path: str

@@ -16,6 +16,7 @@ from otp_service.api.inbox import create_inbox_handlers
 from otp_service.api.inbox_access import InboxAccess
 from otp_service.clock import now_ms
 from otp_service.core.errors import Unauthenticated
+from otp_service.core.inbound import InboundResult
 from otp_service.core.ports import InboxMessage
 from tests.browser.page_server import PageServer
 from tests.browser.page_wait import wait_until
@@ -47,9 +48,12 @@ class InboxServer(PageServer):
 
     def __init__(self, access=None):
         self.messages = []
+        self.replies = []
+        self.reply_result = "opted_out"
         self.is_unavailable = False
         access = access or InboxAccess(requires_key=False)
-        super().__init__(create_inbox_handlers(self._read, self._read, access))
+        handlers = create_inbox_handlers(self._read, self._read, self._handle_reply, access)
+        super().__init__(handlers)
 
     def receive(self, text, to="+447700900123"):
         self.messages.insert(0, InboxMessage(to, text, "inbox", "shop", now_ms()))
@@ -58,6 +62,10 @@ class InboxServer(PageServer):
         if self.is_unavailable:
             raise ServiceUnavailableException
         return list(self.messages)
+
+    async def _handle_reply(self, reply, *_):
+        self.replies.append((reply.phone_number, reply.text))
+        return self.reply_result
 
 
 class InboxPage:
@@ -81,9 +89,25 @@ class InboxPage:
     def wait_for_messages(self, count):
         self.wait_until(lambda: len(self.find("#list > li")) == count)
 
+    def reply(self, name):
+        """Open the replies of the newest message, and press the button with this name."""
+        opened = self.find("li details")[0]
+        if opened.get_attribute("open") is None:
+            opened.find_element(By.TAG_NAME, "summary").click()
+        buttons = {each.text: each for each in opened.find_elements(By.TAG_NAME, "button")}
+        buttons[name].click()
+
+    def wait_for_result(self, beginning):
+        self.wait_until(lambda: self.list_texts(".result")[0].startswith(beginning))
+
     def press(self, *keys):
         for key in keys:
             webdriver.ActionChains(self.driver).send_keys(key).perform()
+
+    def press_backwards(self):
+        """Press Shift and Tab."""
+        chain = webdriver.ActionChains(self.driver).key_down(Keys.SHIFT).send_keys(Keys.TAB)
+        chain.key_up(Keys.SHIFT).perform()
 
     def resize(self, width, height):
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
@@ -206,9 +230,107 @@ def test_code_is_copied_by_keyboard(page, inbox):
     assert "004213" == page.focused_code
     page.press(Keys.ENTER)
 
-    page.wait_until(lambda: page.list_texts("li button") == ["Copied"])
+    page.wait_until(lambda: page.list_texts(".take button") == ["Copied"])
     assert "004213" == page.clipboard
     assert "004213" == page.focused_code
+
+
+@pytest.mark.parametrize("word", ["STOP", "START", "HELP"])
+def test_a_button_answers_as_the_phone_would(page, inbox, word):
+    """The page says what the service did with it, at the message that was answered."""
+    inbox.receive(ENGLISH_MESSAGE.format("111111"), to="+33639981234")
+    inbox.receive(ENGLISH_MESSAGE.format("004213"))
+    page.wait_for_messages(2)
+
+    page.reply(word)
+    page.wait_for_result(f"{word}: Opted out. The next code for this number is refused: 422")
+
+    assert [("+447700900123", word)] == inbox.replies
+    assert "" == page.list_texts(".result")[1]
+    assert "polite" == page.find("#list")[0].get_attribute("aria-live")  # it is announced
+    assert [] == page.console_messages
+
+
+def test_a_phone_answers_without_a_mouse(page, inbox):
+    """Enter in the text sends the text, and not the first button, which is STOP.
+
+    Seen to fail with STOP as a button that submits the form.
+    """
+    inbox.receive("This message has no code.")
+    page.wait_for_messages(1)
+    inbox.reply_result = "other"
+
+    page.press(Keys.TAB, Keys.ENTER, *[Keys.TAB] * 4, "please stop", Keys.ENTER)
+    page.wait_for_result("please stop: This is no keyword")
+    page.press_backwards()
+    page.press(Keys.SPACE)
+    page.wait_until(lambda: len(inbox.replies) == 2)
+
+    assert [("+447700900123", "please stop"), ("+447700900123", "HELP")] == inbox.replies
+    (text,) = page.find(".reply input")
+    (label,) = page.find(".reply label")
+    assert "" == text.get_property("value")
+    assert label.get_attribute("for") == text.get_attribute("id")
+
+
+@pytest.mark.parametrize(
+    ("result", "words"),
+    [
+        ("opted_in", "Opted in."),
+        ("help", "The question is in the audit log."),
+        ("unchanged", "Nothing changed"),
+        ("unexpected", "nothing was sent to this number"),
+        ("invalid_sender", "no number of a phone"),
+        ("<img src=x onerror=alert(1)>", "<img src=x"),
+    ],
+)
+def test_each_result_of_a_reply_is_explained(page, inbox, result, words):
+    """And one that the page does not know is shown as it is, as text."""
+    inbox.receive(ENGLISH_MESSAGE.format("004213"))
+    page.wait_for_messages(1)
+    inbox.reply_result = result
+
+    page.reply("START")
+    page.wait_for_result("START: ")
+
+    assert words in page.list_texts(".result")[0]
+    assert [] == page.find("li img")
+
+
+def test_every_result_has_its_words_on_the_page(page):
+    """A result that is added to the service would be shown as its label."""
+    known = page.driver.execute_script("return Object.keys(results)")
+
+    assert set(InboundResult) == set(known)
+
+
+def test_a_reply_that_the_service_did_not_take_is_reported(page, inbox):
+    """A person would not know otherwise whether STOP has an effect."""
+    inbox.receive(ENGLISH_MESSAGE.format("004213"))
+    page.wait_for_messages(1)
+    inbox.is_unavailable = True
+
+    page.reply("STOP")
+    page.wait_for_result("STOP: ")
+
+    assert "Opted out" not in page.list_texts(".result")[0]
+    assert len("STOP: ") < len(page.list_texts(".result")[0])
+    assert [] == inbox.replies
+
+
+def test_a_message_that_arrives_keeps_the_reply_that_is_written(page, inbox):
+    """The list is updated each second, and the text and the focus stay."""
+    inbox.receive(ENGLISH_MESSAGE.format("111111"))
+    page.wait_for_messages(1)
+    page.press(Keys.TAB, Keys.TAB, Keys.ENTER, *[Keys.TAB] * 4, "START, ple")
+
+    inbox.receive(ENGLISH_MESSAGE.format("222222"), to="+33639981234")
+    page.wait_for_messages(2)
+    page.press("ase")
+
+    assert ["", "START, please"] == [
+        each.get_property("value") for each in page.find(".reply input")
+    ]
 
 
 def test_message_that_arrives_takes_no_focus(page, inbox):
@@ -231,7 +353,7 @@ def test_code_is_extracted_as_phones_extract_it(page, inbox):
     page.wait_for_messages(3)
 
     assert ["0123456789", "987654"] == page.list_texts(".code")
-    assert 2 == len(page.find("li button"))
+    assert 2 == len(page.find(".take button"))
 
 
 def test_same_message_twice_is_shown_twice(page, inbox):
@@ -270,7 +392,7 @@ def test_page_requests_no_other_host_and_logs_nothing(page, inbox):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("screen", [(1280, 860), (390, 844), (320, 640)])
+@pytest.mark.parametrize("screen", [(1280, 860), (390, 844), (375, 667), (320, 640)])
 def test_page_fits_every_screen(page, inbox, tmp_path, scheme, screen):
     """Nothing exceeds the width, and the newest message is visible; the screenshot is kept."""
     for number in range(30):
@@ -281,6 +403,8 @@ def test_page_fits_every_screen(page, inbox, tmp_path, scheme, screen):
     page.resize(*screen)
     page.set_color_scheme(scheme)
     page.wait_for_messages(31)
+    page.reply("STOP")
+    page.wait_for_result("STOP: Opted out")
 
     width, top = page.driver.execute_script(
         "return [document.documentElement.scrollWidth,"
@@ -313,6 +437,9 @@ def test_off_loopback_the_page_asks_for_the_key(driver):
         waiting.until(lambda _: driver.find_elements(By.CSS_SELECTOR, "#list > li"))
         assert "123456" == driver.find_element(By.CSS_SELECTOR, ".code").text
         assert not driver.find_element(By.ID, "access").is_displayed()
+        driver.find_element(By.CSS_SELECTOR, "summary").click()
+        driver.find_element(By.CSS_SELECTOR, ".word").click()
+        waiting.until(lambda _: inbox.replies)  # the call had the key
         stored = driver.execute_script(
             "return [localStorage.length, sessionStorage.length, document.cookie]"
         )

@@ -8,12 +8,19 @@ from otp_service.settings.decode import ConfigIssue, build_issues
 from otp_service.settings.model import Settings
 from otp_service.settings.sender_rules import find_sender_error
 from otp_service.sms.inbound_token import find_inbound_token_errors
+from otp_service.sms.provider_settings import HttpSettings
 from otp_service.sms.providers import Provider
+from otp_service.sms.providers.kannel import Kannel
 from otp_service.sms.routes import Route
 from otp_service.sms.validation import find_text_errors, find_tls_ca_errors
 
 
 ROUTE_PREFIX_PATTERN = re.compile(r"\+[1-9][0-9]{0,13}")
+
+KANNEL_REPLY_REMEDY = (
+    "is set: give the group sms-service of Kannel max-messages = 0. Without it Kannel sends an answer to each "
+    "phone, also to one that has sent STOP (docs/inbound.md)"
+)
 
 
 def find_errors(settings: Settings) -> Iterator[ConfigIssue]:
@@ -26,6 +33,16 @@ def find_errors(settings: Settings) -> Iterator[ConfigIssue]:
         yield ConfigIssue("routing.providers", "must state in which order the providers are tried")
     yield from _check_route(settings, "routing.providers", order)
     yield from _check_routes(settings)
+
+
+def find_warnings(settings: Settings) -> Iterator[ConfigIssue]:
+    """Yield what no request shows: how a gateway treats our answers, and a secret that may be left over."""
+    for name, provider in settings.providers.items():
+        if isinstance(provider, Kannel) and provider.inbound_token:
+            yield ConfigIssue(f"providers.{name}.inbound_token", KANNEL_REPLY_REMEDY)
+        if isinstance(provider, HttpSettings) and provider.previous_inbound_token:
+            remedy = "is set: remove it once the vendor calls the address with inbound_token"
+            yield ConfigIssue(f"providers.{name}.previous_inbound_token", remedy)
 
 
 def find_provider_errors(provider: Provider) -> list[tuple[str, str]]:

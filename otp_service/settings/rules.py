@@ -89,6 +89,7 @@ def find_warnings(settings: Settings, now_ms: int) -> Iterator[ConfigIssue]:
     yield from mode_rules.find_warnings(settings)
     if settings.mode == "live" and len(settings.build_routes().default) == 1:
         yield ConfigIssue("routing.providers", "has one provider: while it fails, no code is sent")
+    yield from provider_rules.find_warnings(settings)
     yield from build_issues("policy", settings.policy.find_warnings())
     yield from _find_listener_warnings(settings.service)
     yield from limit_rules.find_warnings(settings)

@@ -9,6 +9,7 @@ with KannelGateway(folder) as kannel:
 Everything is stopped by its own pid.
 """
 
+import re
 import shutil
 import socket
 import subprocess
@@ -133,9 +134,13 @@ class KannelGateway:
         return self.list_printed_lines(number)[0]
 
     def list_printed_lines(self, number: str) -> list[str]:
-        """Return the lines of the messages that the SMSC has got for this number, oldest first."""
+        """Return the lines of the messages that the SMSC has got for this number, oldest first.
+
+        Kannel answers a phone that has no plus in its number without one.
+        """
         lines = (self._folder / "fakesmsc.log").read_text(errors="replace").splitlines()
-        return [line for line in lines if "Got message" in line and f" {number} " in line]
+        pattern = re.compile(rf"Got message .* \+?{number.lstrip('+')} ")
+        return [line for line in lines if pattern.search(line)]
 
     def kill_box(self, box: str) -> None:
         """Kill `smsbox` or `bearerbox`, as a machine does that fails."""

@@ -241,6 +241,9 @@ class Application:
         call = self.service.handle_receipt(caller, provider, receipt, trusted=trusted)
         result = await self.background_calls.run_shielded(call)
         self.metrics.count_receipt(provider, receipt.status if result.is_known else "unknown")
+        if trusted and receipt.reference and not result.is_known:
+            # A receipt without a reference is logged by its provider, with the reason.
+            logger.info("provider %s: a receipt of a message that is no longer stored", provider)
         if reference := result.auto_resend_reference:
             # The provider expects its answer at once, and the resend does not concern it.
             sleep = self.background_calls.sleep

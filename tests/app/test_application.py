@@ -259,6 +259,32 @@ async def test_a_receipt_over_a_providers_own_connection_counts(
         assert f'otp_receipts_total{{provider="centre",status="{status}"}} 1.0' in metrics
 
 
+async def test_a_receipt_of_an_expired_message_is_counted_and_logged(
+    server: EmbeddedServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It changes nothing, and an operator sees that receipts come too late (R64)."""
+    caplog.set_level(logging.INFO)
+    async with FakeSmsc() as centre:
+        settings = replace(
+            settings_of(server, tmp_path),
+            mode="live",
+            providers={"centre": smpp_to(centre.port)},
+        )
+        async with Application(settings) as app:
+            await issued(app, "+447400123456")
+            with redis_servers.open_client(server) as client:
+                client.delete(*client.scan_iter("*:challenge:*"))
+
+            told = ShortMessage(esm_class=4, text=b"id:7a2f stat:DELIVRD err:000")
+            await centre.deliver_message(told)
+            await centre.wait_for_pdus(DELIVER_SM | RESPONSE_BIT)
+            metrics = app.metrics.render_metrics()[0].decode()
+    assert 'otp_receipts_total{provider="centre",status="unknown"} 1.0' in metrics
+    assert "provider centre: a receipt of a message that is no longer stored" in caplog.text
+    assert "of an unknown message" not in caplog.text
+    assert "447400123456" not in caplog.text
+
+
 async def test_a_receipt_is_found_by_any_worker_and_after_a_restart(
     server: EmbeddedServer, tmp_path: Path
 ) -> None:

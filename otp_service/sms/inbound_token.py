@@ -2,7 +2,8 @@
 
     https://otp.example.com/v1/inbound/acme?token=SECRET
 
-It may also be the password of Basic authentication, with any user. Two secrets count while the address at the vendor is being changed.
+It may also be the password of Basic authentication, with any user. Two secrets count while the address
+at the vendor is being changed.
 """
 
 import base64

@@ -8,6 +8,8 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from otp_service.core.secret import Secret
+from otp_service.core.url_check import FieldErrors
 from otp_service.sms.provider_callbacks import CallbackSignatureError, require_equal
 
 
@@ -16,7 +18,8 @@ JWT_DIGESTS = {"HS256": "sha256", "HS384": "sha384", "HS512": "sha512"}
 
 ClaimsT = TypeVar("ClaimsT")
 
-_SENDER_NAME: Final = "From"
+SENDER_NAME: Final = "From"
+"""The field of a message with the sender, at Twilio and at Plivo."""
 _SENDER_NAME_PATTERN: Final = re.compile(r"From([A-Z][a-z]+)*")
 """Also the names that begin with it, like `FromCity`: Twilio has four, and adds fields without notice."""
 
@@ -75,8 +78,14 @@ def has_one_sender(fields: Iterable[tuple[str, str]], signed_text: str) -> bool:
     receiver is not of its form. A message for which this is false is genuine, and has no effect.
     """
     names = [name for name, _ in set(fields) if _SENDER_NAME_PATTERN.fullmatch(name)]
-    has_no_other = signed_text.count(_SENDER_NAME) == len(names) == len(set(names))
-    return has_no_other and _SENDER_NAME in names
+    has_no_other = signed_text.count(SENDER_NAME) == len(names) == len(set(names))
+    return has_no_other and SENDER_NAME in names
+
+
+def find_ambiguous_token_errors(tokens: Iterable[Secret]) -> FieldErrors:
+    """Yield an error if a secret of the address would leave no message with one sender only."""
+    if any(SENDER_NAME in token.reveal() for token in tokens):
+        yield "inbound_token", f"choose one without {SENDER_NAME}: no message would have a keyword"
 
 
 def decode_jwt(

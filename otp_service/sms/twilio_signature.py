@@ -24,7 +24,7 @@ def verify_signature(
     www.twilio.com/docs/usage/webhooks/webhook-shared-keys. Of JSON only a hash is signed, which is in
     the address. The address may or may not have its port, so both are accepted, as in Twilio's own
     SDK. The signature has no time: a receipt that is repeated changes nothing, and a
-    repeated message is known by its id.
+    repeated message is known by its id, for as long as the store keeps it.
     """
     settings = callback.headers.get(SIGNATURE_SETTINGS_HEADER, "")
     key, digest = (shared_key, _parse_digest(settings)) if settings else (auth_token, "sha1")

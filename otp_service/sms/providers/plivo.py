@@ -40,6 +40,7 @@ from otp_service.sms.provider_callbacks import (
 from otp_service.sms.provider_settings import BasicAuth, VendorSettings
 from otp_service.sms.signatures import (
     compute_signature,
+    find_ambiguous_token_errors,
     has_one_sender,
     require_any_equal,
     require_one_reading,
@@ -141,6 +142,9 @@ class Plivo(VendorSettings, frozen=True, kw_only=True, tag="plivo"):
         if "Status" in callback.fields:
             return [_parse_receipt(callback, is_signed=is_signed)]
         return [_parse_message(callback, is_signed=is_signed)]
+
+    def find_errors(self) -> list[tuple[str, str]]:
+        return [*super().find_errors(), *find_ambiguous_token_errors(self.inbound_tokens)]
 
 
 def _parse_receipt(callback: Callback, *, is_signed: bool) -> CallbackPart:

@@ -33,7 +33,7 @@ from otp_service.sms.provider_callbacks import (
     convert_callback,
 )
 from otp_service.sms.provider_settings import BasicAuth, VendorSettings
-from otp_service.sms.signatures import require_one_reading
+from otp_service.sms.signatures import find_ambiguous_token_errors, require_one_reading
 from otp_service.sms.twilio_signature import has_certain_sender, is_json, verify_signature
 from otp_service.sms.vendor_dialect import (
     ReceiptStatus,
@@ -178,6 +178,7 @@ class Twilio(VendorSettings, frozen=True, kw_only=True, tag="twilio"):
             found.append(("api_secret", "give api_key and api_secret together, or neither"))
         if not (self.auth_token or self.api_secret):
             found.append(("auth_token", "give the account's token, or api_key and api_secret"))
+        found.extend(find_ambiguous_token_errors(self.inbound_tokens))
         return found
 
     def _build_sender_fields(self, message: Message) -> dict[str, str]:

@@ -16,6 +16,7 @@ from plivo.utils.signature_v3 import (
 )
 
 from otp_service.core.inbound import InboundMessage
+from otp_service.core.secret import Secret
 from otp_service.sms.provider_callbacks import (
     CallbackSignatureError,
     SkippedEvent,
@@ -195,3 +196,15 @@ def test_plivos_text_with_the_name_of_the_sender_has_no_keyword(sign, text):
     message = read_plivo(sign(PLIVO_FIELDS | {"Text": text, "MessageIntent": "optout"}))
 
     assert ("", True) == (message.text, message.is_signed)
+
+
+@pytest.mark.parametrize("field", ["inbound_token", "previous_inbound_token"])
+@pytest.mark.parametrize(
+    ("token", "faults"),
+    [("worthless-0123From4567", ["inbound_token"]), ("worthless-0123from4567", [])],
+)
+def test_a_token_with_the_name_of_the_sender_is_a_fault(field, token, faults):
+    """It is in the signed address, so no message would have a keyword, and nothing would say so."""
+    account = create_plivo(URL, sender="Example", **{field: Secret(token)})
+
+    assert faults == [name for name, _ in account.find_errors()]

@@ -267,3 +267,15 @@ def test_two_senders_leave_no_keyword():
     )
 
     assert "" == message.text
+
+
+@pytest.mark.parametrize("field", ["inbound_token", "previous_inbound_token"])
+@pytest.mark.parametrize(
+    ("token", "faults"),
+    [("worthless-0123From4567", ["inbound_token"]), ("worthless-0123from4567", [])],
+)
+def test_a_token_with_the_name_of_the_sender_is_a_fault(field, token, faults):
+    """It is in the signed address, so no message would have a keyword, and nothing would say so."""
+    account = twilio(**{field: Secret(token)})
+
+    assert faults == [name for name, _ in account.find_errors()]

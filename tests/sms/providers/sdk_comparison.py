@@ -36,6 +36,11 @@ def list_codes(faults, verdict):
     return found
 
 
+def remove_members(body, *names):
+    """Return the object without these members."""
+    return {name: each for name, each in body.items() if name not in names}
+
+
 def build_callback(body, *, url=CALLBACK_URL, method="POST", now_seconds=NOW_SECONDS, headers=()):
     """A callback of a vendor."""
     content = body if isinstance(body, bytes) else msgspec.json.encode(body)

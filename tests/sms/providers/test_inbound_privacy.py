@@ -13,20 +13,16 @@ from tests.sms.providers.contracts.plivo import create_plivo
 from tests.sms.providers.contracts.sinch import create_sinch
 from tests.sms.providers.contracts.telnyx import create_telnyx
 from tests.sms.providers.sdk_comparison import build_callback
-from tests.sms.providers.test_json_inbound import (
-    INFOBIP_TEXT,
-    SINCH_TEXT,
-    TELNYX_PAYLOAD,
-    VONAGE_V01,
-    VONAGE_V1,
-    build_telnyx_event,
-)
+from tests.sms.providers.test_infobip_inbound import INFOBIP_TEXT
 from tests.sms.providers.test_plivo_inbound import PLIVO_FIELDS, sign_plivo
+from tests.sms.providers.test_sinch_inbound import SINCH_TEXT
+from tests.sms.providers.test_telnyx_inbound import TELNYX_PAYLOAD, build_telnyx_event
 from tests.sms.providers.test_twilio import twilio
 from tests.sms.providers.test_twilio_inbound import TWILIO_FIELDS, sign_twilio
 from tests.sms.providers.test_vonage import vonage
 from tests.sms.providers.test_vonage_inbound import VONAGE_FIELDS
 from tests.sms.providers.test_vonage_messages import messages
+from tests.sms.providers.test_vonage_messages_inbound import VONAGE_V01, VONAGE_V1
 
 
 URL = "https://sms.example"
@@ -52,6 +48,18 @@ READABLE = {
     ),
 }
 UNREADABLE = {
+    "vonage-messages without a sender": (
+        VONAGE_MESSAGES,
+        build_callback(VONAGE_V1 | {"text": TEXT, "from": ""}),
+    ),
+    "sinch without a sender": (
+        create_sinch(URL),
+        build_callback(SINCH_TEXT | {"body": TEXT, "from": ""}),
+    ),
+    "telnyx without a sender": (
+        create_telnyx(URL),
+        build_callback(build_telnyx_event(TELNYX_PAYLOAD | {"text": TEXT, "from": {}})),
+    ),
     "twilio": (twilio(), sign_twilio(TWILIO_FIELDS | {"Body": TEXT, "MessageSid": PHONE})),
     "plivo": (create_plivo(URL), sign_plivo(PLIVO_FIELDS | {"Text": TEXT, "From": ""})),
     "vonage": (VONAGE, build_callback(VONAGE_FIELDS | {"text": TEXT, "msisdn": ""})),

@@ -1,5 +1,9 @@
-"""A real Kannel with the whole service: a phone's STOP ends its codes, and nothing is sent back."""
+"""A real Kannel with the whole service: a phone's STOP ends its codes, and nothing is sent back.
 
+Kannel has the configuration that docs/inbound.md shows.
+"""
+
+import re
 from collections.abc import Iterator
 from itertools import count
 from typing import Any, NamedTuple
@@ -9,6 +13,7 @@ import pytest
 from otp_service.store.embedded import EmbeddedServer
 from tests.processes import (
     CHEAPEST_HASH_SETTINGS,
+    REPOSITORY_ROOT,
     GatewayServer,
     RunningService,
     delete_cooldowns,
@@ -27,12 +32,15 @@ from tests.store import redis_servers
 pytestmark = pytest.mark.slow
 
 INBOUND_TOKEN = "worthless-but-long-enough"
+PAGE = (REPOSITORY_ROOT / "docs" / "inbound.md").read_text()
+GROUP_PATTERN = re.compile(
+    r"```\ngroup = sms-service\nkeyword = default\ncatch-all = true\n(.*?)\n```", re.DOTALL
+)
 SERVICES = {
-    "get-url": 'get-url = "{url}?token={token}&from=%p&to=%P&text=%a&id=%I&charset=%C"',
-    "post-url": 'send-sender = true\npost-url = "{url}?token={token}"',
+    "get-url" if "get-url" in group else "post-url": group for group in GROUP_PATTERN.findall(PAGE)
 }
 """The groups `sms-service` of docs/inbound.md."""
-NO_REPLIES = "max-messages = 0\n"
+PAGE_URL = "https://otp.example.com/v1/inbound/kannel"
 FORGED_SERVICE = """
 
 group = sms-service
@@ -87,7 +95,7 @@ class InboundDeployment(NamedTuple):
         return len(self.kannel.list_printed_lines(number))
 
 
-@pytest.fixture(scope="module", params=SERVICES)
+@pytest.fixture(scope="module", params=["get-url", "post-url"])
 def deployment(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[InboundDeployment]:
@@ -96,8 +104,8 @@ def deployment(
         pytest.skip(f"no {names}: apt install kannel kannel-extras")
     folder, port = tmp_path_factory.mktemp("inbound"), redis_servers.find_free_port()
     url = f"http://127.0.0.1:{port}/v1/inbound/kannel"
-    service_group = NO_REPLIES + SERVICES[request.param].format(url=url, token=INBOUND_TOKEN)
-    service_group += FORGED_SERVICE.format(url=url)
+    group = SERVICES[request.param].replace(PAGE_URL, url).replace("SECRET", INBOUND_TOKEN)
+    service_group = group + FORGED_SERVICE.format(url=url)
     with (
         redis_servers.start_server(folder / "redis") as redis,
         GatewayServer() as gateway,
@@ -129,6 +137,7 @@ def deployment(
         ("text", '"stop."'),
         ("text", "Arr\u00eat"),
         ("ucs2", "%00S%00T%00O%00P"),
+        ("ucs2", "%00O%00P%00T%00%20%00O%00U%00T"),
         ("ucs2", "%00a%00r%00r%00%EA%00t"),
     ],
 )

@@ -4,7 +4,8 @@ pepper         makes code hashes useless to an attacker with only Redis
 seal           encrypts personal data for the lifetime of the challenge
 state          authenticates the records in Redis and the events of workers
 pseudonym      replaces numbers and accounts by stable names in events
-limit          names buckets and partitions; not rotated on a schedule, because that empties every bucket
+limit          names buckets and partitions, and seals the do-not-send list and the subjects of failures;
+               not rotated on a schedule, because that empties every bucket
 authenticator  seals the tokens that callers store: a key is kept as long as a token sealed under it
                is in use, because nothing but the caller can bring it back
 """

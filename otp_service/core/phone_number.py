@@ -203,11 +203,22 @@ def mask_number(text: str) -> str:
 
     An invalid one shows its last two digits alone.
     """
+    phone = _restore_without_country(text)
+    return phone.masked if phone else f"{'*' * (len(text) - 2)}{text[-2:]}"
+
+
+def canonicalize_number(text: str) -> str:
+    """Return `PhoneNumber.canonical` of a number in E.164 form; an invalid one as it is."""
+    phone = _restore_without_country(text)
+    return phone.canonical if phone else text
+
+
+def _restore_without_country(text: str) -> PhoneNumber | None:
     try:
         calling_code = phonenumbers.parse(text, None).country_code or 0
     except NumberParseException:
-        return f"{'*' * (len(text) - 2)}{text[-2:]}"
-    return PhoneNumber(text, "", calling_code).masked
+        return None
+    return PhoneNumber(text, "", calling_code)
 
 
 def check_country(number: PhoneNumber, countries: frozenset[str]) -> None:

@@ -26,6 +26,7 @@ RESET_KINDS: Final = frozenset(
         "inbound",
         "inbox",
         "limit",
+        "moved",
         "opted-out",
         "pointer",
         "secret",

@@ -14,7 +14,7 @@ from otp_service.core.commit import RecordName
 from otp_service.core.do_not_send import ALL_TENANTS, DoNotSendReason, Recipient
 from otp_service.core.keys import Key, join_length_prefixed
 from otp_service.core.known_addresses import Account
-from otp_service.core.limits import ACCOUNT_RECORD_LIMITS, Bucket
+from otp_service.core.limits import ACCOUNT_RECORD_LIMITS, Bucket, Limit
 from otp_service.core.phone_number import derive_prefix
 
 
@@ -220,6 +220,12 @@ def parse_opt_out_tenant(opt_out_key: str) -> str:
     return opt_out_key.split(":")[2]
 
 
+def parse_bucket(bucket_key: str) -> tuple[Limit, str]:
+    """Return the limit and the tenant of a bucket."""
+    _, _, limit, tenant, _ = bucket_key.split(":")
+    return Limit(limit), tenant
+
+
 def parse_challenge_tenant(challenge_record_key: str) -> str:
     return challenge_record_key.split(":")[2]
 
@@ -232,3 +238,14 @@ def derive_secret_key(challenge_record_key: str) -> str:
 def build_key_pattern(key: str) -> str:
     """Return a SCAN pattern for keys of this kind, of all partitions and subjects."""
     return ":".join(("{*}", *key.split(":")[1:-1], "*"))
+
+
+def build_failures_pattern() -> str:
+    """Return a SCAN pattern for the buckets of all limits on failures in a row."""
+    return "{*}:limit:Consecutive*"
+
+
+def build_moved_key(entry_key: str) -> str:
+    """Return the key of the note that an entry of the do-not-send list was moved."""
+    tag, name = entry_key.split(":", 1)
+    return f"{tag}:moved:{name}"

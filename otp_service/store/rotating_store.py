@@ -16,6 +16,11 @@ from msgspec.structs import replace
 from otp_service.core.commit import Commit, CommitOutcome, Committed
 from otp_service.core.do_not_send import DoNotSendReason, Recipient
 from otp_service.core.limits import CONSECUTIVE_LIMITS, Bucket, Charge
+from otp_service.store.failure_move import (
+    FAILURE_FIELDS,
+    count_other_failures,
+    parse_failures,
+)
 from otp_service.store.redis_store import RedisStore
 
 
@@ -44,9 +49,11 @@ class RotatingStore(RedisStore):
     async def _add_earlier_failures(self, commit: Commit, charge: Charge) -> Charge:
         if charge.bucket.limit not in CONSECUTIVE_LIMITS:
             return charge
-        keys = self._list_other_bucket_keys(commit, charge.bucket)
-        counts = await self.client.read_each(keys, "HGET", "count")
-        return replace(charge, initial_count=sum(int(count or 0) for count in counts))
+        own, *keys = self.bucket_keys(charge.bucket, commit.partition)
+        # The others first: failures that are being moved are added here before they are taken there.
+        values = await self.client.read_each([*keys, own], "HMGET", *FAILURE_FIELDS)
+        *others, charged = map(parse_failures, (*keys, own), values)
+        return replace(charge, initial_count=count_other_failures(charged, others))
 
     async def _find_refusal_elsewhere(
         self, partition: int, recipient: Recipient

@@ -39,6 +39,7 @@ from otp_service.store.commit_request import (
     LogLimits,
     SignedEvent,
 )
+from otp_service.store.failure_move import FailureMove
 from tests.golden.fixed_inputs import NOW_MS, fixed_bytes
 
 
@@ -212,6 +213,7 @@ BUCKET_OPERATION = BucketOperation(
     initial_count=3,
     skip_delay=False,
 )
+FAILURE_MOVE = FailureMove(id="move-1", source="{07}:limit:source", failures=60)
 ABSENT_KEY = AbsentKey(key_index=9, reason="opted_out")
 EXPECTED_VERSION = ExpectedVersion(key_index=7, version="00000001")
 KEY_WRITE = KeyWrite(key_index=7, value_index=2, expires_at=NOW_MS + 1)
@@ -318,6 +320,7 @@ SAMPLES: dict[str, msgspec.Struct] = {
     "request to the commit script: a charge": BUCKET_OPERATION,
     "request to the commit script: an expected version": EXPECTED_VERSION,
     "request to the commit script: a key that must be missing": ABSENT_KEY,
+    "consecutive failures that are being moved": FAILURE_MOVE,
     "request to the commit script: a write": KEY_WRITE,
     "request to the commit script: an event": SIGNED_EVENT,
     "request to the commit script: a foldable event": FOLDABLE_EVENT,

@@ -11,9 +11,11 @@ from otp_service.app.archive import create_signer, run_sealer
 from otp_service.app.asgi import create_admin_app, create_public_app
 from otp_service.app.factories import (
     RANDOM_SOURCE,
+    collect_versions,
     create_client,
     create_providers,
     create_router,
+    create_store,
     hash_settings,
 )
 
@@ -21,12 +23,14 @@ from otp_service.app.factories import (
 __all__ = [
     "RANDOM_SOURCE",
     "Application",
+    "collect_versions",
     "create_admin_app",
     "create_client",
     "create_providers",
     "create_public_app",
     "create_router",
     "create_signer",
+    "create_store",
     "hash_settings",
     "run_sealer",
 ]

@@ -60,6 +60,12 @@ class SystemEvents:
         event = event_type(**self._build_event_fields(), **fields)
         await append_event(self._store, event, self._store.key_names.compute_partition("service"))
 
+    async def record_limit_key_move(self, reason: str, **fields: Any) -> None:
+        """Record that the command line moves what is under an earlier limit key."""
+        event = events.LimitKeyMoved(**self._build_event_fields(), reason=reason, **fields)
+        partition = self._store.key_names.compute_partition("service")
+        await append_event(self._store, event, partition)
+
     def _build_person_fields(
         self, phone: PhoneNumber | None, account: str | None
     ) -> dict[str, Any]:

@@ -33,6 +33,7 @@ COMMAND_MODULES = {
     "opted-out": "opted_out",
     "locked": "numbers",
     "reset-limit": "reset_limit",
+    "limit-key": "limit_key",
     "providers": "providers",
     "send-test": "send_test",
     "audit": "audit",

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from otp_service.api import openapi
 from otp_service.cli.command import CommandError, Subparsers, add_command, format_list
 from otp_service.cli.common import count_cores, read_configuration, read_settings
+from otp_service.cli.limit_key import scan_contents
+from otp_service.cli.limit_key_report import list_errors, list_notes
 from otp_service.cli.path_permissions import find_path_errors
 from otp_service.cli.sealer_runner import find_sealer_errors
 from otp_service.cli.secret_files import find_exposed_files
@@ -58,8 +60,8 @@ def run_check(args: argparse.Namespace) -> int:
     Prints every setting in force (TOML and environment together) with secrets starred,
     each with its origin if that is a default or the environment, and the time in which
     an attacker with a copy of Redis and the pepper finds a code.
-    Then checks the live Redis and the archive. Nothing is changed. Each finding names
-    its setting and the remedy.
+    Then checks the live Redis, what is stored under each limit key, and the archive.
+    Nothing is changed. Each finding names its setting and the remedy.
 
     Exit code 0 if the service is safe to run, 1 if a setting, Redis or the archive is
     unsafe or cannot be read.
@@ -79,6 +81,10 @@ def run_check(args: argparse.Namespace) -> int:
     print(format_settings(settings, hash_rate, source.list_origins()))
     if not any(error.startswith("redis.") for error in errors):
         errors += _check_redis(settings)
+    if not any(error.startswith(("redis", "keys.")) for error in errors):
+        contents = asyncio.run(scan_contents(settings))
+        errors += map(str, list_errors(contents))
+        warnings += list_notes(contents)
     errors += [*find_exposed_files(args.config, settings), *find_sealer_errors(settings.audit)]
     errors += [*find_path_errors(settings), *find_dev_key_errors()]
     if warnings:

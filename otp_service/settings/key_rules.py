@@ -43,6 +43,10 @@ LOGIN_KEY_REMEDY = (
     "has the scope {} in addition to that of logins: a login back end that is broken into could {}. Generate "
     "a key of its own for it"
 )
+TWO_KEYS_REMEDY = "has two keys: remove the old one (docs/key-rotation.md)"
+LIMIT_KEYS_REMEDY = (
+    "has two keys: remove the old one when 'otp-service limit-key status' finds nothing under it"
+)
 UNEXPIRED_KEY_REMEDY = "needs an unexpired key: 'otp-service key new' generates one"
 
 
@@ -60,7 +64,8 @@ def find_warnings(settings: Settings, now_ms: int) -> Iterator[ConfigIssue]:
     """Yield keys that are being rotated, that expire soon, or that open more than one use needs."""
     for setting, keys in _list_key_rings(settings).items():
         if len(keys) > 1 and setting not in UNBOUNDED_RINGS:
-            yield ConfigIssue(setting, "has two keys: remove the old one (docs/key-rotation.md)")
+            remedy = LIMIT_KEYS_REMEDY if setting == "keys.limit" else TWO_KEYS_REMEDY
+            yield ConfigIssue(setting, remedy)
     for name, table in settings.tenant_settings.items():
         for key in table.keys:
             setting = f"tenants.{name}.keys.{key.id}"

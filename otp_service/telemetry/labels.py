@@ -68,7 +68,15 @@ EVENT_REASONS: Final = frozenset(
         *(CALLBACK_REASONS - ACCEPTED_CALLBACK_REASONS),
         *FORGERY_RESULTS,
         *("country", "type", "fictitious", "blocked", "unblocked", "opted_out"),
-        *("by_tenant", "by_operator", "delivery_failed", "started", "stopped", "reload_refused"),
+        *(
+            "by_tenant",
+            "by_operator",
+            "delivery_failed",
+            "started",
+            "stopped",
+            "finished",
+            "reload_refused",
+        ),
         # The reasons that this service gives for a provider; a provider's own codes are unbounded.
         *("deadline", "internal", "unreadable", "reply-too-big", "redirect", "no-message-id"),
         *("dns-error", "tls-error", "connect-error", "connect-timeout", "invalid-url"),

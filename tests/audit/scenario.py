@@ -444,6 +444,10 @@ class Scenario:
         async with self._record_step("the bucket of a country is emptied"):
             bucket = Bucket(Limit.SENDS_COUNTRY, "", "GB")
             await self._app.service.numbers.reset_limit(numbers.CLI_CALLER, bucket)
+        async with self._record_step("what is under an earlier limit key is moved"):
+            for reason in ("started", "finished"):
+                fields = {"count": 3, "by": "operator", "key_id": "cli"}
+                await self._app.system_events.record_limit_key_move(reason, **fields)
         async with self._record_step("the archive has stood still for too long, and goes on"):
             await self._app.system_events.record_fullness_change("overflow")
             await self._app.system_events.record_fullness_change("recovered")

@@ -47,6 +47,7 @@ COSTS = {
     "number.exported": "the command line alone",
     "otp.forgotten": "the command line alone",
     "otp.limit_reset": "the command line alone",
+    "limit_key.moved": "the command line alone",
     "log.epoch": "a restart of Redis",
     "log.archive": "caused by the sealer",
     "service.changed": "a start or stop of a process",

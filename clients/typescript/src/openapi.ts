@@ -484,6 +484,7 @@ export interface components {
              * @example delivery.provider_failed
              * @example delivery.reported
              * @example delivery.sent
+             * @example limit_key.moved
              * @example log.archive
              * @example log.epoch
              * @example number.exported
@@ -615,7 +616,7 @@ export interface components {
             repeated?: boolean;
             /** @description The state of the circuit breaker: `open`, `closed`. */
             state?: string;
-            /** @description Calls, callbacks or messages in that minute; authenticators that a command imported or exported, or numbers that one exported. */
+            /** @description Calls, callbacks or messages in that minute; authenticators that a command imported or exported, or numbers that one exported; what it moves or has moved to another limit key. */
             count?: number;
             /** @description The key in Redis of the record with the invalid MAC. */
             record?: string;

@@ -167,6 +167,7 @@ TAXONOMY_ENTRIES: Final[dict[tuple[str, str], TaxonomyEntry]] = {
     ("number.exported", ""): TaxonomyEntry(READ_ACTIVITY, "iam", ("info",), "sensitive_read", HIGH),
     ("number.help_requested", ""): TaxonomyEntry((6003, 99, "Help"), "api", ("info",)),
     ("otp.limit_reset", ""): TaxonomyEntry(UPDATE_ACTIVITY, "api", ("change",), severity=LOW),
+    ("limit_key.moved", ""): TaxonomyEntry(UPDATE_ACTIVITY, "api", ("change",), severity=MEDIUM),
     ("otp.canceled", ""): _build_preauth("authn_token_revoked", "info"),
     ("otp.blocklist", "blocked"): _build_account_change(5, "Disable", "change", None, LOW),
     ("otp.blocklist", "unblocked"): _build_account_change(2, "Enable", "change", None, LOW),

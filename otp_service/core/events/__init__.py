@@ -42,6 +42,7 @@ from otp_service.core.events.number_events import (
 from otp_service.core.events.operator_events import (
     AuditLookup,
     BlocklistChanged,
+    LimitKeyMoved,
     LimitReset,
     NumberErased,
 )
@@ -126,6 +127,7 @@ __all__ = [
     "IssueDenied",
     "Issued",
     "KeywordReceived",
+    "LimitKeyMoved",
     "LimitReset",
     "Locked",
     "MessageRefused",

@@ -23,6 +23,14 @@ class NumberErased(Event, frozen=True, tag="otp.forgotten", kw_only=True):
     by: str | None = None
 
 
+class LimitKeyMoved(Event, frozen=True, tag="limit_key.moved", kw_only=True):
+    """What is under an earlier limit key is being moved (`started`) or was moved (`finished`) to that in `versions`."""
+
+    count: int = build_explicit_default(0)
+    """Blocks, opt-outs and buckets of consecutive failures: those to move, then those that were moved."""
+    by: str | None = None
+
+
 class AuditLookup(Event, frozen=True, tag="audit.lookup", kw_only=True):
     """The events of a number or an account were read; `tenant` is set if only its events were."""
 

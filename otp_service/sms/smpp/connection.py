@@ -93,7 +93,7 @@ class SmppConnection:
                 return
 
     async def unbind(self, timeout_seconds: float) -> None:
-        """Unbind (4.2), cancel the handling of receipts, and close."""
+        """Unbind (4.2), cancel the handling of deliveries, and close."""
         if not self.is_closed:
             await wait_for_response(self.send_request(protocol.UNBIND), timeout_seconds)
         await cancel_tasks(self._delivery_tasks, timeout_seconds=timeout_seconds)

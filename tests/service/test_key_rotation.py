@@ -373,11 +373,10 @@ async def test_the_do_not_send_list_survives_the_rotation_of_every_key(steps):
         assert [["blocked", "blocked"], ["opted_out", None]] == [
             await person.find_refusals() for person in on_list
         ]
-        listed = await on_list[0].list_entries()
-        assert [("blocked", "")] * (4 - place) + [("opted_out", "shop")] * (4 - place) == [
-            entry[:2] for entry in listed
-        ]
-        assert {person.phone.masked for person in on_list} <= {masked for *_, masked in listed}
+        assert [
+            *(("blocked", "", parse_number(number).masked) for number in blocked[place:]),
+            *(("opted_out", "shop", parse_number(number).masked) for number in opted_out[place:]),
+        ] == await on_list[0].list_entries()
         await on_list[0].unblock()
         assert await on_list[1].send_start("shop")
         for person in on_list:

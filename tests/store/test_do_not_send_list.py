@@ -2,8 +2,10 @@
 
 import asyncio
 import itertools
+import os
 import random
 
+import msgspec
 import pytest
 
 from otp_service.core.do_not_send import (
@@ -16,10 +18,13 @@ from otp_service.core.do_not_send import (
     SubmissionMark,
     UnreadableEntry,
 )
-from otp_service.core.errors import NumberNotAllowed
+from otp_service.core.errors import EventLogFull, NotReplicated, NumberNotAllowed
 from otp_service.core.events import NumberOptedOut
+from otp_service.core.keys import Key, KeyRing
 from otp_service.core.phone_number import parse_number
+from otp_service.core.timestamps import DAY_MS
 from otp_service.store.client import ScriptClient
+from otp_service.store.commit_request import LogLimits
 from otp_service.store.data_reset import DataReset
 from otp_service.store.mode_mark import claim_mode
 from tests.installation import (
@@ -31,6 +36,7 @@ from tests.installation import (
     Installation,
     gather_results,
 )
+from tests.service.test_commit_guards import lose_replicas
 from tests.store.texting_person import OWN_NUMBER, PHONE, PROVIDER, TextingPerson
 
 
@@ -125,6 +131,34 @@ async def test_a_block_is_the_reason_before_an_opt_out(person: TextingPerson) ->
     await person.block()
 
     assert ["blocked", "blocked"] == await person.find_refusals()
+
+
+@pytest.mark.parametrize("is_rotating", [False, True])
+async def test_every_set_of_entries_refuses_whom_it_names(
+    script_client: ScriptClient,
+    is_rotating: bool,  # noqa: FBT001  # of pytest
+) -> None:
+    """The script decides as the model does: a block first, then an opt-out of all or of the tenant."""
+    person = TextingPerson(Installation(script_client))
+    if is_rotating:
+        keys = person.installation.keys
+        ring = KeyRing((Key("2", os.urandom(32)), *keys.limit))
+        later = msgspec.structs.replace(keys, limit=ring)
+        person = TextingPerson(person.installation.restart(keys=later))
+    opt_outs = [ALL_TENANTS, *person.installation.tenants]
+    for number, (is_blocked, *chosen) in enumerate(itertools.product((False, True), repeat=4)):
+        person.phone = parse_number(f"+4474001234{number:02d}")
+        if is_blocked:
+            await person.block()
+        tenants = list(itertools.compress(opt_outs, chosen))
+        for tenant in tenants:
+            await person.send_stop(tenant)
+
+        def model(tenant: str) -> str | None:
+            is_opted_out = ALL_TENANTS in tenants or tenant in tenants  # noqa: B023  # called here
+            return "blocked" if is_blocked else "opted_out" if is_opted_out else None  # noqa: B023
+
+        assert [*map(model, person.installation.tenants)] == await person.find_refusals()
 
 
 # ------------------------------------------------------------------------------ what is lifted
@@ -285,6 +319,37 @@ async def test_a_repeated_operation_changes_nothing(person: TextingPerson) -> No
 
     assert [True, True] == results
     assert ["opted out"] == await person.list_changes()
+
+
+@pytest.mark.parametrize("answer", ["send_stop", "send_start", "send_help"])
+async def test_a_change_is_reported_only_once_replicas_have_it(
+    person: TextingPerson, answer: str
+) -> None:
+    """R79: a failover must not undo a STOP. The vendor brings it again, and it is a repeat."""
+    if answer == "send_start":
+        await person.send_stop("shop")
+    lose_replicas(person.installation)
+    send = getattr(person, answer)
+    options = {} if answer == "send_help" else {"tenant": "shop"}
+
+    with pytest.raises(NotReplicated):
+        await send(message_id="id-1", **options)
+
+    assert (await person.read_state("id-1")).is_repeated
+    assert not await send(message_id="id-1", **options)
+
+
+async def test_a_full_log_refuses_no_stop(script_client: ScriptClient) -> None:
+    """R73: issues are refused until the archive has the events; what a person asks for is not."""
+    person = TextingPerson(Installation(script_client))
+    limits = LogLimits(retention_ms=DAY_MS, max_stream_entries=1, has_archive=True)
+    await person.send_stop("bank")
+    person.installation.store._log_limits = limits
+    with pytest.raises(EventLogFull):
+        await person.installation.issue(PHONE.e164)
+
+    assert await person.send_stop("shop")
+    assert await person.send_start("shop")
 
 
 # ---------------------------------------------------------------------------- marks of messages

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
 from functools import cached_property
 from typing import Any, Protocol, TypeVar
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 
 import msgspec
 
@@ -99,6 +99,16 @@ class Callback(msgspec.Struct, frozen=True, dict=True):
         if "=" not in self.text:
             raise UnreadableCallback
         return self.form
+
+    def get_octets(self, name: str) -> bytes:
+        """Return a field of the form or the address before it is decoded; empty without it.
+
+        For a vendor that writes texts in other charsets than UTF-8.
+        """
+        has_form = self.method != "GET" and self.body
+        encoded = self.body.decode("latin-1") if has_form else urlsplit(self.url).query
+        values = parse_qs(encoded, keep_blank_values=True, encoding="latin-1").get(name, [""])
+        return values[-1].encode("latin-1", errors="replace")
 
     @property
     def query_fields(self) -> dict[str, str]:

@@ -154,7 +154,6 @@ class Vendor(NamedTuple):
 MO_FIELDS = {"From": FROM, "To": TO, "Body": TEXT, "MessageSid": test_twilio.SID}
 MO_VONAGE = {"msisdn": FROM, "to": TO, "text": TEXT, "messageId": "0A01", "type": "text"}
 MO_PLIVO = {"From": FROM, "To": TO, "Text": TEXT, "Type": "sms", "MessageUUID": "1"}
-MO_JASMIN = {"from": FROM, "to": TO, "content": TEXT, "id": "1", "origin-connector": "c"}
 MO_INFOBIP = {"from": FROM, "to": TO, "text": TEXT, "messageId": "1", "receivedAt": "2026"}
 VENDORS = {
     "twilio": Vendor(
@@ -279,7 +278,7 @@ VENDORS = {
     "jasmin": Vendor(
         test_jasmin.jasmin(),
         None,
-        [build_form(**MO_JASMIN), build_get(**MO_JASMIN), build_form(event=TEXT)],
+        [build_form(event=TEXT), build_get(event=TEXT)],
         (200, b"ACK/Jasmin"),
     ),
     "gateway": Vendor(

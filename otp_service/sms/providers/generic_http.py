@@ -14,7 +14,9 @@ A reply is checked in this order:
     any other 5xx or 2xx                                         unknown
 
 A path into a reply is dotted for its JSON ("messages.0.status"), names a group of `reply_pattern` for
-plain text, or is "header:X-Message-Id" (gateway_values.py). Receipts: gateway_receipts.py.
+plain text, or is "header:X-Message-Id" (gateway_values.py). Receipts: gateway_receipts.py; messages from
+phones: gateway_inbound.py. A gateway may send both to either address: a request with a word of the tables of
+`receipt` is a receipt, and any other with a sender and a text is a message.
 
     type = "http"
     url = "https://sms.example/v1/messages"
@@ -41,6 +43,8 @@ from otp_service.sms.fault_table import (
     classify_by_status,
     reply_from_message_id,
 )
+from otp_service.sms.gateway_callbacks import GatewayCallbackSettings, is_json
+from otp_service.sms.gateway_inbound import InboundMessageSettings
 from otp_service.sms.gateway_receipts import GatewayCodes, ReceiptSettings
 from otp_service.sms.gateway_values import (
     HEADER_PREFIX,
@@ -49,7 +53,14 @@ from otp_service.sms.gateway_values import (
     parse_body,
 )
 from otp_service.sms.http_provider import Headers, HttpProvider, HttpReply, HttpRequest
-from otp_service.sms.provider_callbacks import Callback, CallbackPart, UnreadableCallback
+from otp_service.sms.inbound_token import TOKEN_PARAMETER, has_inbound_token
+from otp_service.sms.provider_callbacks import (
+    Callback,
+    CallbackPart,
+    CallbackSignatureError,
+    SkippedEvent,
+    UnreadableCallback,
+)
 from otp_service.sms.provider_settings import BasicAuth, HttpSettings
 from otp_service.sms.router import ProviderDependencies
 from otp_service.sms.sender_ids import SenderSelection
@@ -105,6 +116,8 @@ class GenericHttp(HttpSettings, SenderSelection, frozen=True, kw_only=True, tag=
     provider_codes: GatewayCodes = frozenset()
     throttled_codes: GatewayCodes = frozenset()
     receipt: ReceiptSettings | None = None
+    inbound: InboundMessageSettings | None = None
+    """Without it no message from a phone is read."""
     statuses: dict[int, StatusFault] = msgspec.field(default_factory=dict)
 
     @property
@@ -113,13 +126,23 @@ class GenericHttp(HttpSettings, SenderSelection, frozen=True, kw_only=True, tag=
         return self.receipt.acknowledgement if self.receipt else (204, b"")
 
     @property
+    def inbound_acknowledgement(self) -> tuple[int, bytes]:
+        """What `inbound` says, or the answer to a receipt."""
+        return self.inbound.acknowledgement if self.inbound else self.acknowledgement
+
+    @property
     def has_sender_pool(self) -> bool:
         """Without `{from}` the gateway selects the sender."""
         return not body_template.uses_placeholder(self.fields | self.unicode_fields, "from")
 
     def requires_signature(self, callback: Callback) -> bool:
-        """Whether the callback needs the key of `receipt`, which takes the place of a signature."""
-        return self.receipt is not None and self.receipt.requires_key(callback)
+        """Whether the callback needs a key of `receipt` or `inbound`, in the place of a signature.
+
+        An address with a token needs no key: the token is checked where it is known what it is of.
+        """
+        has_key = any(table.key for table in self._callback_tables)
+        has_token = TOKEN_PARAMETER in callback.query
+        return has_key and not (has_token or has_inbound_token(callback, self.inbound_tokens))
 
     def build_provider(self, name: str, dependencies: ProviderDependencies) -> HttpProvider:
         return HttpProvider(name, self, dependencies.transport)
@@ -149,10 +172,22 @@ class GenericHttp(HttpSettings, SenderSelection, frozen=True, kw_only=True, tag=
         return classify_by_status(reply, code)
 
     def parse_callback(self, callback: Callback) -> list[CallbackPart]:
-        """Return the receipt, as `receipt` describes it."""
-        if self.receipt is None:
+        """Return the receipt, as `receipt` describes it, or the message, as `inbound` does.
+
+        The key of one of them proves nothing of the other. Raises CallbackSignatureError without any.
+        """
+        if not self._callback_tables:
             raise UnreadableCallback
-        return [*self.receipt.parse_callback(callback)]
+        has_receipt_key, has_inbound_key = (
+            table is not None and table.has_key(callback) for table in (self.receipt, self.inbound)
+        )
+        if self.requires_signature(callback) and not (has_receipt_key or has_inbound_key):
+            raise CallbackSignatureError
+        receipt = self.receipt and self.receipt.parse_receipt(callback, is_signed=has_receipt_key)
+        if receipt and receipt.status != "pending":
+            return [receipt]
+        message = self.inbound and self.inbound.parse_message(callback, is_signed=has_inbound_key)
+        return [message or receipt or _skip_other_event(callback)]
 
     def find_errors(self) -> list[tuple[str, str]]:
         secret_headers = {name: value.reveal() for name, value in self.secret_headers.items()}
@@ -167,7 +202,12 @@ class GenericHttp(HttpSettings, SenderSelection, frozen=True, kw_only=True, tag=
             *self._find_path_errors(),
             *self.find_sender_errors(),
             *(self.receipt.find_errors() if self.receipt else ()),
+            *(self.inbound.find_errors(has_token=bool(self.inbound_token)) if self.inbound else ()),
         ]
+
+    @property
+    def _callback_tables(self) -> tuple[GatewayCallbackSettings, ...]:
+        return tuple(table for table in (self.receipt, self.inbound) if table)
 
     @cached_property
     def _request_headers(self) -> Headers:
@@ -256,6 +296,13 @@ class GenericHttp(HttpSettings, SenderSelection, frozen=True, kw_only=True, tag=
         for field, path in paths.items():
             if path and path not in groups and not path.startswith(HEADER_PREFIX):
                 yield field, f"name a group of reply_pattern: {', '.join(groups) or '(?P<name>…)'}"
+
+
+def _skip_other_event(callback: Callback) -> SkippedEvent:
+    """Return OTHER. Raises UnreadableCallback for a form or an address without any field."""
+    if not is_json(callback):
+        _ = callback.fields
+    return SkippedEvent.OTHER
 
 
 def _build_refusal(fault: StatusFault, reply: HttpReply, code: str | None) -> Refused:

@@ -3,15 +3,21 @@
 A reply is prose: 200 with `Success "…"` is accepted, and `Error "…"` is a refusal. No reply is the
 recipient's fault: Jasmin queues messages, so an SMSC's refusal of the number comes later, as
 ESME_RINVDSTADR in a receipt.
+
+Messages from phones come from an HTTP client connector (`httpccm`) with a route (`morouter`), and a long one is
+joined. `content` is what the SMSC has sent, in no charset, so `binary` is read, by `coding`. That is the
+number of its documentation, or the octet with this number, as its code writes it.
 """
 
 import re
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
 
 from otp_service.core.delivery import Accepted, Message, Reply
 from otp_service.core.gsm_alphabet import count_septets
+from otp_service.core.inbound import InboundMessage
 from otp_service.core.secret import Secret
 from otp_service.sms.fault_table import FaultTable, classify_prose
 from otp_service.sms.http_provider import HttpReply, HttpRequest
@@ -24,6 +30,8 @@ from otp_service.sms.provider_callbacks import (
 from otp_service.sms.provider_settings import VendorSettings
 from otp_service.sms.reply_decoder import decode_text
 from otp_service.sms.smpp.delivery_receipts import normalize_state
+from otp_service.sms.smpp.text_codec import DEFAULT_ALPHABET_CODING
+from otp_service.sms.smpp.text_codec import decode_text as decode_octets
 from otp_service.sms.vendor_dialect import ReceiptStatus, build_form_request, build_receipt
 
 
@@ -68,6 +76,7 @@ _FAILED_STATUS_PATTERN: Final = re.compile(
 )
 _SUCCESS_PATTERN: Final = re.compile(r'Success "([^"]*)"?')
 _DLR_LEVEL_SMSC_AND_PHONE: Final = "3"
+_CODING_PATTERN: Final = re.compile(rb"[0-9]{1,3}|.", re.DOTALL)
 
 
 class _ReceiptBody(msgspec.Struct):
@@ -83,7 +92,7 @@ class Jasmin(VendorSettings, frozen=True, kw_only=True, tag="jasmin"):
 
     @property
     def acknowledgement(self) -> tuple[int, bytes]:
-        """Exactly this body; after any other Jasmin repeats the receipt."""
+        """Exactly this body; after any other Jasmin repeats the receipt or the message."""
         return 200, b"ACK/Jasmin"
 
     def build_request(self, message: Message) -> HttpRequest:
@@ -105,9 +114,11 @@ class Jasmin(VendorSettings, frozen=True, kw_only=True, tag="jasmin"):
         return classify_prose(FAULT_TABLE, reply, REFUSED_PREFIXES)
 
     def parse_callback(self, callback: Callback) -> list[CallbackPart]:
-        """Return the receipt of a delivery report; Jasmin does not sign them."""
+        """Return the receipt of a report, or the message of a person; Jasmin signs neither."""
         fields = callback.fields
-        given = fields.get("message_status", "")
+        if "message_status" not in fields:
+            return [_message_from_fields(callback, fields)]
+        given = fields["message_status"]
         word = normalize_state(given) or given
         if word not in RECEIPT_STATUSES and not _FAILED_STATUS_PATTERN.fullmatch(word):
             return [SkippedEvent.OTHER]
@@ -130,6 +141,26 @@ class Jasmin(VendorSettings, frozen=True, kw_only=True, tag="jasmin"):
                 if len(value.encode(errors="replace")) > MAX_CREDENTIAL_BYTES
             ),
         ]
+
+
+def _message_from_fields(callback: Callback, fields: Mapping[str, str]) -> CallbackPart:
+    if not fields.get("from") or "content" not in fields:
+        return SkippedEvent.OTHER
+    try:
+        octets = bytes.fromhex(fields["binary"])
+    except KeyError:  # of an old version
+        octets = callback.get_octets("content")
+    except ValueError:
+        return SkippedEvent.UNREADABLE
+    text = decode_octets(_parse_coding(callback.get_octets("coding")), octets)
+    return InboundMessage(fields["from"], text, fields.get("to", ""), fields.get("id", ""))
+
+
+def _parse_coding(coding: bytes) -> int:
+    """Return the data_coding; that of the default alphabet if it is neither a number nor an octet."""
+    if not _CODING_PATTERN.fullmatch(coding):
+        return DEFAULT_ALPHABET_CODING
+    return int(coding) if coding.isdigit() else coding[0]
 
 
 def _encode_text(text: str) -> dict[str, str]:

@@ -28,7 +28,6 @@ from collections.abc import Mapping
 from functools import cached_property
 from html import escape
 from typing import Final
-from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
@@ -166,7 +165,7 @@ def _parse_message(callback: Callback) -> CallbackPart:
     if "text" not in fields or "to" not in fields:
         return SkippedEvent.OTHER
     return _build_message(
-        fields, _decode_text(_read_raw_text(callback), fields.get("charset", "utf-8"))
+        fields, _decode_text(callback.get_octets("text"), fields.get("charset", "utf-8"))
     )
 
 
@@ -174,12 +173,6 @@ def _build_message(fields: Mapping[str, str], text: str) -> CallbackPart:
     if not fields.get("from"):
         return SkippedEvent.UNREADABLE
     return InboundMessage(fields["from"], text, fields.get("to", ""), fields.get("id", ""))
-
-
-def _read_raw_text(callback: Callback) -> bytes:
-    """Return the octets of the text in the address, which are not always UTF-8."""
-    raw = parse_qs(urlsplit(callback.url).query, keep_blank_values=True, encoding="latin-1")
-    return raw["text"][-1].encode("latin-1")
 
 
 def _decode_text(octets: bytes, charset: str) -> str:

@@ -2,15 +2,18 @@
 
 import re
 import tomllib
+from base64 import b64encode
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from otp_service.core.delivery import Accepted, Fault, Receipt, RefusalScope, Refused
+from otp_service.core.inbound import InboundMessage
 from otp_service.core.phone_number import PhoneNumber
 from otp_service.core.secret import Secret
 from otp_service.settings.provider_rules import find_provider_errors
+from otp_service.sms.gateway_inbound import InboundMessageSettings
 from otp_service.sms.gateway_receipts import ReceiptSettings
 from otp_service.sms.http_provider import HttpReply
 from otp_service.sms.provider_callbacks import (
@@ -202,12 +205,13 @@ def test_receipts_without_the_secret_are_refused(query):
 def test_secret_in_a_header():
     """It then is in no access log of a proxy."""
     receipt = ReceiptSettings(status="s", reference="r", key=Secret(KEY), key_header="X-Key")
+    gateway = GenericHttp(url=URL, fields=FIELDS, receipt=receipt)
 
-    (found,) = receipt.parse_callback(calls("s=1&r=2", **{"x-key": KEY}))
+    (found,) = gateway.parse_callback(calls("s=1&r=2", **{"x-key": KEY}))
 
     assert found.is_signed
     with pytest.raises(CallbackSignatureError):
-        receipt.parse_callback(calls(f"s=1&r=2&key={KEY}"))
+        gateway.parse_callback(calls(f"s=1&r=2&key={KEY}"))
 
 
 def test_expired_is_a_temporary_failure():
@@ -224,6 +228,120 @@ def test_callback_without_a_status_is_no_receipt():
         EXAMPLES["reports"].parse_callback(calls(""))
 
 
+BOTH_KEYS = {"receipt": "worthless-key-of-receipts", "inbound": "worthless-key-of-messages"}
+BOTH = GenericHttp(
+    url=URL,
+    fields={**FIELDS},
+    inbound_token=Secret("worthless-token-of-messages"),
+    receipt=ReceiptSettings(
+        "state",
+        frozenset({"DELIVRD"}),
+        reference="ref",
+        key=Secret(BOTH_KEYS["receipt"]),
+        key_header="X-Receipts",
+    ),
+    inbound=InboundMessageSettings(
+        sender="from", text="text", key=Secret(BOTH_KEYS["inbound"]), key_header="X-Messages"
+    ),
+)
+RECEIPT_FORM, MESSAGE_FORM = b"state=DELIVRD&ref=r&from=1&text=STOP", b"from=447400123456&text=STOP"
+
+
+@pytest.mark.parametrize(
+    ("headers", "signed"),
+    [
+        ({"x-receipts": BOTH_KEYS["receipt"]}, (True, False)),
+        ({"x-messages": BOTH_KEYS["inbound"]}, (False, True)),
+        (
+            {"x-receipts": BOTH_KEYS["receipt"], "x-messages": BOTH_KEYS["inbound"]},
+            (True, True),
+        ),
+        ({"x-receipts": "wrong", "x-messages": BOTH_KEYS["inbound"]}, (False, True)),
+        (
+            {"authorization": f"Basic {b64encode(b'a:worthless-token-of-messages').decode()}"},
+            2 * (False,),
+        ),
+    ],
+)
+def test_the_key_of_receipts_proves_no_message_and_that_of_messages_no_receipt(headers, signed):
+    """R64: who reports deliveries may not stop the codes of a person."""
+    (receipt,) = BOTH.parse_callback(calls("", RECEIPT_FORM, **headers))
+    (message,) = BOTH.parse_callback(calls("", MESSAGE_FORM, **headers))
+
+    assert (Receipt("delivered", "r"), InboundMessage("447400123456", "STOP")) == (
+        msgspec.structs.replace(receipt, is_signed=False),
+        msgspec.structs.replace(message, is_signed=False),
+    )
+    assert signed == (receipt.is_signed, message.is_signed)
+
+
+@pytest.mark.parametrize("body", [RECEIPT_FORM, MESSAGE_FORM, b"event=of-next-year"])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"x-receipts": BOTH_KEYS["inbound"]},
+        {"x-messages": BOTH_KEYS["receipt"]},
+        {"x-messages": f"{BOTH_KEYS['inbound']}0"},
+        {"x-messages": "\u00e4"},
+        {"x-messages": "\udc80"},
+        {"authorization": f"Basic {b64encode(b'a:wrong').decode()}"},
+    ],
+)
+def test_without_any_secret_nothing_is_read(body, headers):
+    """R64: also no other event, which would be counted as one of the gateway's."""
+    callback = calls("", body, **headers)
+
+    assert BOTH.requires_signature(callback)
+    with pytest.raises(CallbackSignatureError):
+        BOTH.parse_callback(callback)
+
+
+def test_an_address_with_a_token_needs_no_key_and_signs_nothing():
+    """The token is that of a submission or of the gateway's messages, which others know."""
+    callback = calls("token=k:1", MESSAGE_FORM)
+
+    assert not BOTH.requires_signature(callback)
+    assert [InboundMessage("447400123456", "STOP")] == BOTH.parse_callback(callback)
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b"state=DELIVRD&from=1&text=STOP", Receipt("delivered")),  # its text is that of a message
+        (b"state=RECEIVED&from=1&text=STOP", InboundMessage("1", "STOP")),
+        (b"state=BUFFERED&from=1", Receipt("pending")),
+        (b"from=1&text=STOP&from=2", InboundMessage("2", "STOP")),
+        (b"from=1", SkippedEvent.OTHER),
+        (b"from=1&text=", SkippedEvent.OTHER),
+        (b"from=1&text=%FF", InboundMessage("1", "\ufffd")),
+    ],
+)
+def test_one_address_for_receipts_and_messages(body, expected):
+    """Only the words of the tables make a receipt of a request that has a sender and a text."""
+    assert [expected] == BOTH.parse_callback(calls("token=k:1", body))
+
+
+def test_without_the_table_a_message_is_another_event():
+    """A gateway whose messages are described nowhere."""
+    assert [SkippedEvent.OTHER] == EXAMPLES["reports"].parse_callback(calls("", MESSAGE_FORM))
+    with pytest.raises(UnreadableCallback):
+        GenericHttp(url=URL, fields=FIELDS).parse_callback(calls("", MESSAGE_FORM))
+
+
+def test_messages_of_the_page_are_read():
+    """The example of docs/http-gateways.md."""
+    body = (
+        b'{"from": "447400123456", "to": "447400987654", "content": {"text": "STOP"}, "id": "m-1"}'
+    )
+    headers = {"content-type": "application/json", "x-api-key": KEY}
+
+    (message,) = EXAMPLES["two-way"].parse_callback(calls("", body, **headers))
+
+    assert InboundMessage("447400123456", "STOP", "447400987654", "m-1", is_signed=True) == message
+    assert (200, b"OK") == EXAMPLES["two-way"].inbound_acknowledgement
+
+
 @pytest.mark.parametrize(
     ("settings", "answer"),
     [
@@ -237,7 +355,11 @@ def test_answer_to_a_receipt_is_what_the_gateway_wants(settings, answer):
     """Some repeat a receipt until they read a word."""
     gateway = GenericHttp(url=URL, fields=FIELDS, receipt=ReceiptSettings(status="s", **settings))
 
-    assert answer == gateway.acknowledgement
+    message = InboundMessageSettings(sender="f", text="t", **settings)
+    two_way = msgspec.structs.replace(gateway, inbound=message, receipt=None)
+
+    assert answer == gateway.acknowledgement == gateway.inbound_acknowledgement
+    assert ((204, b""), answer) == (two_way.acknowledgement, two_way.inbound_acknowledgement)
     assert (204, b"") == GenericHttp(url=URL, fields=FIELDS).acknowledgement
 
 
@@ -262,6 +384,28 @@ def test_answer_to_a_receipt_is_what_the_gateway_wants(settings, answer):
             "receipt",
         ),
         ({"receipt": ReceiptSettings("s", answer="x", answer_status=204)}, "receipt.answer_status"),
+        ({"inbound": InboundMessageSettings(sender="s", text="t")}, "inbound.key"),
+        (
+            {"inbound": InboundMessageSettings(sender="", text="t", key=Secret(KEY))},
+            "inbound.sender",
+        ),
+        ({"inbound": InboundMessageSettings(sender="s", text="", key=Secret(KEY))}, "inbound.text"),
+        ({"inbound": InboundMessageSettings(sender="s", text="t", key=Secret("k"))}, "inbound.key"),
+        (
+            {
+                "inbound": InboundMessageSettings(sender="s", text="t", key_header="X-Key"),
+                "inbound_token": Secret(KEY),
+            },
+            "inbound.key",
+        ),
+        (
+            {
+                "inbound": InboundMessageSettings(
+                    sender="s", text="t", key=Secret(KEY), answer="x", answer_status=204
+                )
+            },
+            "inbound.answer_status",
+        ),
     ],
 )
 def test_settings_that_contradict_one_another_are_refused(more, field):

@@ -13,6 +13,8 @@ from msgspec.structs import replace
 
 from otp_service.core.inbound import InboundMessage
 from otp_service.core.secret import Secret
+from otp_service.sms.gateway_inbound import InboundMessageSettings
+from otp_service.sms.gateway_receipts import ReceiptSettings
 from otp_service.sms.provider_callbacks import (
     Callback,
     CallbackSignatureError,
@@ -20,11 +22,13 @@ from otp_service.sms.provider_callbacks import (
     UnreadableCallback,
 )
 from otp_service.sms.providers import aws, bird, clickatell
+from otp_service.sms.providers.generic_http import GenericHttp
 from tests.sms.aws.sns_topic import NOW_MS, TOPIC_ARN, SnsTopic
 from tests.sms.providers import (
     test_aws,
     test_bird,
     test_clickatell,
+    test_jasmin,
     test_kannel,
     test_messagebird,
 )
@@ -60,6 +64,11 @@ def build_get(fields: dict[str, str]) -> Callback:
     return Callback("GET", f"{URL}&{urlencode(fields)}", {}, b"", NOW_MS)
 
 
+def add_headers(callback: Callback, headers: dict[str, str]) -> Callback:
+    """Return the callback with more headers."""
+    return replace(callback, headers={**callback.headers, **headers})
+
+
 def build_post(body: bytes, **headers: str) -> Callback:
     """Build a POST as smsbox of Kannel does."""
     names = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -68,14 +77,13 @@ def build_post(body: bytes, **headers: str) -> Callback:
 
 def sign_bird(callback: Callback) -> Callback:
     """Sign as Standard Webhooks does."""
-    signature = test_bird.signed(callback.body, at=NOW_SECONDS)
-    return replace(callback, headers={**callback.headers, **signature})
+    return add_headers(callback, test_bird.signed(callback.body, at=NOW_SECONDS))
 
 
 def sign_messagebird(callback: Callback) -> Callback:
     """Sign address and body as MessageBird does."""
-    signature = test_messagebird.signed(callback, at=NOW_SECONDS).headers
-    return replace(callback, headers={**callback.headers, **signature})
+    signed = test_messagebird.signed(callback, at=NOW_SECONDS)
+    return add_headers(callback, dict(signed.headers))
 
 
 def sign_sns(callback: Callback) -> Callback:
@@ -86,6 +94,36 @@ def sign_sns(callback: Callback) -> Callback:
 def keep_unsigned(callback: Callback) -> Callback:
     """Return the callback of a vendor that signs nothing: the address has a secret."""
     return callback
+
+
+def sign_gateway(callback: Callback) -> Callback:
+    """Put the secret of the gateway in the place of the token in the address."""
+    url = callback.url.replace("token=worthless-token-of-an-address", f"key={GATEWAY_KEY}")
+    return replace(callback, url=url)
+
+
+GATEWAY_KEY = "worthless-key-of-a-gateway"
+GATEWAY = GenericHttp(
+    url=ADDRESS,
+    fields={"to": "{to}"},
+    receipt=ReceiptSettings("state", frozenset({"DELIVRD"}), failed=frozenset({"UNDELIV"})),
+    inbound=InboundMessageSettings(
+        sender="from",
+        text="text",
+        receiver="to",
+        id="mo",
+        key=Secret(GATEWAY_KEY),
+        answer="RECEIVED",
+    ),
+)
+JSON_GATEWAY = GenericHttp(
+    url=ADDRESS,
+    fields={"to": "{to}"},
+    inbound_token=Secret("worthless-token-of-an-address"),
+    inbound=InboundMessageSettings(
+        sender="messages.0.from.number", text="messages.0.text", id="header:X-Message-Id"
+    ),
+)
 
 
 class Vendor(NamedTuple):
@@ -106,8 +144,20 @@ VENDORS = {
     "aws": Vendor(test_aws.settings(topic_arn=TOPIC_ARN), sign_sns),
     "clickatell": Vendor(test_clickatell.settings(), keep_unsigned),
     "kannel": Vendor(test_kannel.kannel(), keep_unsigned, (200, b"")),
+    "jasmin": Vendor(test_jasmin.jasmin(), keep_unsigned, (200, b"ACK/Jasmin")),
+    "gateway": Vendor(GATEWAY, sign_gateway, (200, b"RECEIVED")),
+    "json-gateway": Vendor(JSON_GATEWAY, keep_unsigned),
+    "header-gateway": Vendor(
+        replace(
+            JSON_GATEWAY,
+            inbound=InboundMessageSettings(
+                sender="header:X-From", text="text", receiver="header:X-To"
+            ),
+        ),
+        keep_unsigned,
+    ),
 }
-SIGNING_VENDORS = [name for name, vendor in VENDORS.items() if vendor.sign is not keep_unsigned]
+SIGNING_VENDORS = ("messagebird", "bird", "aws")
 
 FLOW_FIELDS = {"originator": SENDER, "recipient": RECEIVER, "payload": TEXT, "id": "mo-1"}
 WEBHOOK_FIELDS = {
@@ -159,6 +209,20 @@ KANNEL_HEADERS = {
 }
 
 
+JASMIN_FIELDS = {
+    "id": "mo-1",
+    "from": SENDER,
+    "to": RECEIVER,
+    "origin-connector": "smsc-1",
+    "priority": "0",
+    "coding": "\x00",
+    "content": TEXT,
+    "binary": TEXT.encode().hex(),
+}
+GATEWAY_FIELDS = {"from": SENDER, "to": RECEIVER, "text": TEXT, "mo": "mo-1"}
+GATEWAY_EVENT = {"messages": [{"from": {"number": int(SENDER)}, "text": TEXT}]}
+
+
 def build_bird_event(**changes: object) -> dict[str, object]:
     """Return an sms.received event of Bird."""
     return {
@@ -207,6 +271,27 @@ DOCUMENTED = [
     ("clickatell", build_json(build_clickatell_event(CLICKATELL_ITEM)), DIGITS),
     ("kannel", build_get(KANNEL_FIELDS), DIGITS),
     ("kannel", build_post(TEXT.encode(), **KANNEL_HEADERS), replace(DIGITS, id="")),
+    ("jasmin", build_form(JASMIN_FIELDS), DIGITS),
+    ("jasmin", build_get(JASMIN_FIELDS), DIGITS),
+    ("gateway", build_form(GATEWAY_FIELDS), replace(DIGITS, is_signed=True)),
+    ("gateway", build_get(GATEWAY_FIELDS), replace(DIGITS, is_signed=True)),
+    ("gateway", build_json(GATEWAY_FIELDS), replace(DIGITS, is_signed=True)),
+    (
+        "gateway",
+        build_form({**GATEWAY_FIELDS, "state": "RECEIVED"}),
+        replace(DIGITS, is_signed=True),
+    ),
+    (
+        "json-gateway",
+        add_headers(build_json(GATEWAY_EVENT), {"x-message-id": "mo-1"}),
+        replace(DIGITS, receiver=""),
+    ),
+    ("json-gateway", build_json(GATEWAY_EVENT), replace(DIGITS, receiver="", id="")),
+    (
+        "header-gateway",
+        add_headers(build_form({"text": TEXT}), {"x-from": SENDER, "x-to": RECEIVER}),
+        replace(DIGITS, id=""),
+    ),
 ]
 
 
@@ -275,6 +360,15 @@ OTHER_EVENTS = [
     ("kannel", build_get({"from": SENDER, "text": TEXT})),
     ("kannel", build_get({"from": SENDER, "to": RECEIVER})),
     ("kannel", build_get({**KANNEL_FIELDS, "type": "64"})),
+    ("jasmin", build_form({**JASMIN_FIELDS, "from": ""})),
+    ("jasmin", build_form({"id": "mo-1", "from": SENDER, "to": RECEIVER})),
+    ("jasmin", build_form({**JASMIN_FIELDS, "message_status": "of next year"})),
+    ("gateway", build_form({**GATEWAY_FIELDS, "text": ""})),
+    ("gateway", build_form({**GATEWAY_FIELDS, "from": ""})),
+    ("gateway", build_json({**GATEWAY_FIELDS, "text": {"body": TEXT}})),
+    ("gateway", build_json([GATEWAY_FIELDS])),
+    ("json-gateway", build_json({"messages": []})),
+    ("json-gateway", build_form(GATEWAY_FIELDS)),
 ]
 
 
@@ -296,6 +390,8 @@ UNREADABLE_EVENTS = [
     ("aws", build_json({**AWS_FIELDS, "originationNumber": [SENDER]})),
     ("aws", build_json({**AWS_FIELDS, "messageBody": {"text": TEXT}})),
     ("kannel", build_get({})),
+    ("jasmin", build_get({})),
+    ("json-gateway", Callback("POST", URL, JSON_HEADERS, TEXT.encode(), NOW_MS)),
 ]
 
 
@@ -399,9 +495,69 @@ def test_a_report_of_kannel_is_a_receipt_whatever_it_looks_like():
         assert ("delivered", "1426e7ce") == (receipt.status, receipt.message_id)
 
 
+@pytest.mark.parametrize(
+    ("coding", "octets", "text"),
+    [
+        ("", b"STOP", "STOP"),
+        ("%00", b"ARR\x1fT", "ARRÉT"),  # GSM 03.38
+        ("0", b"STOP", "STOP"),
+        ("%08", "ARRÊT".encode("utf-16-be"), "ARRÊT"),
+        ("8", "ARRÊT".encode("utf-16-be"), "ARRÊT"),
+        ("%03", "ARRÊT".encode("latin-1"), "ARRÊT"),
+        ("%F0", b"STOP", "STOP"),
+        ("240", b"STOP", "STOP"),
+        ("%F4", b"STOP", ""),  # 8-bit data
+        ("%04", b"STOP", ""),
+        ("999", b"STOP", "STOP"),
+        ("UCS2", b"STOP", "STOP"),
+        ("8", b"\0S\0T\0", "ST\ufffd"),
+        ("0", b"", ""),
+    ],
+)
+def test_a_text_of_jasmin_is_decoded_by_its_coding(coding, octets, text):
+    """Jasmin writes the octet of data_coding where its documentation has a number."""
+    body = f"from={SENDER}&to={RECEIVER}&id=mo-1&content=x&coding={coding}&binary={octets.hex()}"
+    if not coding:
+        body = body.replace("&coding=", "")
+    callback = Callback("POST", URL, FORM_HEADERS, body.encode(), NOW_MS)
+
+    assert [replace(DIGITS, text=text)] == test_jasmin.jasmin().parse_callback(callback)
+
+
+@pytest.mark.parametrize(
+    ("more", "text"),
+    [
+        ("content=%00S%00T%00O%00P&coding=%08", "STOP"),
+        ("content=ARR%1FT", "ARRÉT"),
+        ("content=ARR%CAT&coding=%03", "ARRÊT"),
+    ],
+)
+def test_a_message_of_an_old_jasmin_is_read_from_its_content(more, text):
+    """It has no `binary`; the octets are not UTF-8."""
+    body = f"from={SENDER}&to={RECEIVER}&id=mo-1&{more}".encode()
+    posted = Callback("POST", URL, FORM_HEADERS, body, NOW_MS)
+    got = Callback("GET", f"{URL}&{body.decode()}", {}, b"", NOW_MS)
+
+    for callback in (posted, got):
+        assert [replace(DIGITS, text=text)] == test_jasmin.jasmin().parse_callback(callback)
+
+
+@pytest.mark.parametrize("binary", ["53544", "STOP", "0x53", "5354\u0664"])
+def test_a_message_of_jasmin_that_is_not_hexadecimal_is_skipped(binary):
+    """After any other answer than its word it would be repeated three times."""
+    callback = build_form({**JASMIN_FIELDS, "binary": binary})
+
+    assert [SkippedEvent.UNREADABLE] == test_jasmin.jasmin().parse_callback(callback)
+
+
 @pytest.mark.parametrize(("name", "callback", "expected"), DOCUMENTED)
 def test_a_long_message_of_a_person_is_read_whole(name, callback, expected):
     """Vendors join the parts, and nobody here shortens what is compared as a whole."""
+    callback = replace(
+        callback,
+        url=callback.url.replace(CANARY.encode().hex(), "78" * 9_000),
+        body=callback.body.replace(CANARY.encode().hex().encode(), b"78" * 80_000),
+    )
     longer = replace(
         callback,
         url=callback.url.replace(CANARY, "x" * 9_000),
@@ -471,6 +627,7 @@ JSON_PAYLOADS = {
     "bird": BIRD_DATA,
     "aws": AWS_FIELDS,
     "clickatell": CLICKATELL_ITEM,
+    "gateway": GATEWAY_FIELDS,
 }
 
 

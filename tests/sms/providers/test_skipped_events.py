@@ -176,7 +176,10 @@ JSON_HEADERS = {"content-type": "application/json"}
         (create_infobip(ADDRESS), build_callback({"event": "of another product"})),
         (test_clickatell.settings(), build_callback({"event": {"moMedia": [{"content": TEXT}]}})),
         (test_clickatell.settings(), build_callback({"integrationId": "1"})),
-        (test_jasmin.jasmin(), build_callback(b"id=1&from=447400123456&to=1&content=STOP")),
+        (
+            test_jasmin.jasmin(),
+            build_callback(b"id=1&number_of_next_year=447400123456&to=1&content=STOP"),
+        ),
         (
             test_kannel.kannel(),
             build_callback(b"STOP", url=f"{CALLBACK_URL}&from=447400123456&to=1"),

@@ -1,0 +1,282 @@
+"""A caller with the token of /v1/inbound: what it can write, what it delays, and where the token is not."""
+
+import asyncio
+import json
+import time
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import pytest
+
+from otp_service.api.inbound_admission import MAX_RUNNING_REQUESTS, MAX_WAITING_REQUESTS
+from otp_service.store.embedded import EmbeddedServer
+from tests.processes import (
+    CHEAPEST_HASH_SETTINGS,
+    HIGH_CAPACITY_SETTINGS,
+    METRICS_DELAY_SECONDS,
+    GatewayServer,
+    RawConnection,
+    RunningService,
+    build_request,
+    run_service,
+)
+from tests.store import redis_servers
+from tests.trace_collector import TraceCollector
+
+
+pytestmark = pytest.mark.slow
+
+TOKEN, PREVIOUS = "worthless-token-of-inbound", "worthless-token-of-before"
+PHONES = (
+    '{ type = "infobip", base_url = "https://sms.example", api_key = "worthless", '
+    f'inbound_token = "{TOKEN}", previous_inbound_token = "{PREVIOUS}" }}'
+)
+"""A vendor that signs nothing; nothing is sent through it."""
+LIMITS = ("SENDS_PER_PREFIX", "SENDS_PER_COUNTRY", "SENDS_PER_TENANT", "SENDS_OVERALL")
+SETTINGS = {
+    "PROVIDERS__PHONES": PHONES,
+    "ROUTING__PROVIDERS": '["gateway"]',
+    **{f"LIMITS__{name}": '["900000 in 1 h"]' for name in LIMITS},
+}
+
+FORGED_COUNT, BATCH_SIZE, CONNECTIONS = 1_000, 1_000, 4
+HOUSEKEEPING_SECONDS = 10.0
+SITECUSTOMIZE = f"""
+import os
+import otp_service.app.application
+otp_service.app.application.HOUSEKEEPING_INTERVAL_SECONDS = {HOUSEKEEPING_SECONDS}
+os.environ["OTEL_BSP_SCHEDULE_DELAY"] = "100"
+"""
+CANARY = "864209"
+"""A code that a person typed to the wrong place."""
+SENDER = "447400555111"
+
+
+class FloodedService(NamedTuple):
+    """A service, its gateway and its Redis."""
+
+    service: RunningService
+    gateway: GatewayServer
+    redis: EmbeddedServer
+
+
+@pytest.fixture
+def flooded_service(tmp_path) -> Iterator[FloodedService]:
+    """Return a service with a vendor whose messages the token proves."""
+    with GatewayServer() as gateway, redis_servers.start_server(tmp_path / "redis") as redis:
+        settings = SETTINGS | HIGH_CAPACITY_SETTINGS | CHEAPEST_HASH_SETTINGS
+        with run_service(
+            tmp_path / "s", redis, [gateway.url], workers=1, sitecustomize=SITECUSTOMIZE, **settings
+        ) as service:
+            yield FloodedService(service, gateway, redis)
+
+
+def build_call(*messages: tuple[str, str], token: str = TOKEN) -> bytes:
+    """Build the request of these messages, each a sender and a text."""
+    results = [
+        {"messageId": sender, "from": sender, "to": "447400987654", "text": text}
+        for sender, text in messages
+    ]
+    body = json.dumps({"results": results}).encode()
+    headers = {"Content-Type": "application/json"}
+    return build_request("POST", f"/v1/inbound/phones?token={token}", body=body, headers=headers)
+
+
+def list_keys(redis: EmbeddedServer) -> set[bytes]:
+    """Return all keys but those of the events and folded counts that the housekeeping writes."""
+    client = redis_servers.open_client(redis)
+    own = {b"log", b"events", b"operation", b"folds", b"due", b"refusals"}
+    keys = {key for key in client.scan_iter(count=10_000) if key.split(b":")[1] not in own}
+    client.close()
+    return keys
+
+
+def log_in(flooded: FloodedService, number: str) -> float:
+    """Issue and verify a code, and return the seconds."""
+    started = time.monotonic()
+    issued = flooded.service.issue(number)
+    assert 201 == issued.status
+    assert 200 == flooded.service.verify(issued, flooded.gateway.find_code(number)).status
+    return time.monotonic() - started
+
+
+async def log_in_meanwhile(flooded: FloodedService, flood: "asyncio.Future[Any]") -> list[float]:
+    """Log in while the flood lasts, and return the seconds of each login."""
+    seconds: list[float] = []
+    while not flood.done() and len(seconds) < 90:
+        number = f"+4474007{len(seconds):02d}829"
+        seconds.append(await asyncio.to_thread(log_in, flooded, number))
+    return seconds
+
+
+async def send_stops(service: RunningService, prefix: str) -> list[int]:
+    """Send STOP for FORGED_COUNT numbers, one by one on each of some connections."""
+
+    async def send_some(first: int) -> list[int]:
+        connection = await RawConnection.connect(service.port)
+        numbers = range(first, FORGED_COUNT, CONNECTIONS)
+        calls = [build_call((f"{prefix}{number:05d}", "STOP")) for number in numbers]
+        statuses = [(await connection.exchange(call)).status for call in calls]
+        connection.close()
+        return statuses
+
+    statuses = await asyncio.gather(*map(send_some, range(CONNECTIONS)))
+    return [status for each in statuses for status in each]
+
+
+async def test_forged_messages_with_the_token_write_nothing(
+    flooded_service: FloodedService,
+) -> None:
+    """A forged sender is in a message that its vendor really passes on, so the token does not help.
+
+    Nothing was sent to these numbers. A thousand come one by one, and a thousand in one call.
+    """
+    service, _, redis = flooded_service
+    log_in(flooded_service, "+447400600829")
+    keys, started = list_keys(redis), time.monotonic()
+
+    statuses = await send_stops(service, "4474003")
+    connection = await RawConnection.connect(service.port)
+    batch = [(f"4474004{number:05d}", "STOP") for number in range(BATCH_SIZE)]
+    statuses.append((await connection.exchange(build_call(*batch))).status)
+    connection.close()
+
+    assert [204] * (FORGED_COUNT + 1) == statuses
+    assert set() == list_keys(redis) - keys
+    await assert_folded(service, started)
+    assert set() == list_keys(redis) - keys
+    assert 201 == (await asyncio.to_thread(service.issue, "+447400300001")).status
+
+
+async def test_logins_go_on_while_messages_are_forged(flooded_service: FloodedService) -> None:
+    """They are compared with the keywords and looked up, and no login waits for them."""
+    flood = asyncio.ensure_future(send_stops(flooded_service.service, "4474003"))
+
+    seconds = await log_in_meanwhile(flooded_service, flood)
+
+    assert [204] * FORGED_COUNT == await flood
+    assert seconds
+    assert max(seconds) < 5
+
+
+async def assert_folded(service: RunningService, started: float) -> None:
+    """Wait for the count of the forged messages: one event for each run of the housekeeping."""
+
+    def fetch_rejections() -> list[dict[str, Any]]:
+        return service.fetch_events(type="callback.rejected")
+
+    def count_forged() -> int:
+        return sum(each["count"] for each in fetch_rejections())
+
+    await asyncio.to_thread(
+        redis_servers.wait_until,
+        lambda: count_forged() >= FORGED_COUNT + BATCH_SIZE,
+        timeout_seconds=40,
+        description="housekeeping",
+    )
+    rejections = fetch_rejections()
+    most = (time.monotonic() - started) / HOUSEKEEPING_SECONDS + 1
+    assert FORGED_COUNT + BATCH_SIZE == sum(each["count"] for each in rejections)
+    assert {("phones", "unexpected")} == {(each["provider"], each["reason"]) for each in rejections}
+    assert len(rejections) <= most
+    kinds = {each["type"] for each in service.fetch_events()}
+    assert not [kind for kind in kinds if kind.startswith("number.")]
+
+
+async def test_more_calls_at_once_than_a_provider_may_have_are_503(
+    flooded_service: FloodedService,
+) -> None:
+    """Each has a hundred keywords, so each asks Redis a hundred times; logins go on meanwhile."""
+    service = flooded_service.service
+    count = 2 * (MAX_RUNNING_REQUESTS + MAX_WAITING_REQUESTS)
+    batch = build_call(*((f"4474005{number:05d}", "STOP") for number in range(100)))
+    connections = [await RawConnection.connect(service.port) for _ in range(count)]
+
+    flood = asyncio.ensure_future(asyncio.gather(*(each.exchange(batch) for each in connections)))
+    seconds = await log_in_meanwhile(flooded_service, flood)
+    answers = await flood
+    for each in connections:
+        each.close()
+
+    statuses = [answer.status for answer in answers]
+    assert {204, 503} == {*statuses}
+    assert statuses.count(204) >= MAX_RUNNING_REQUESTS + MAX_WAITING_REQUESTS
+    assert all(answer.headers["retry-after"] for answer in answers if answer.status == 503)
+    assert seconds
+    assert max(seconds) < 10
+
+
+def test_neither_the_token_nor_a_text_is_in_any_output(tmp_path) -> None:
+    """R68: at DEBUG and through every answer of this address, also in spans and in Redis."""
+    with (
+        GatewayServer() as gateway,
+        redis_servers.start_server(tmp_path / "redis") as redis,
+        TraceCollector() as collector,
+        run_service(
+            tmp_path / "s",
+            redis,
+            [gateway.url],
+            workers=1,
+            sitecustomize=SITECUSTOMIZE,
+            SERVICE__LOG_LEVEL="debug",
+            TELEMETRY__TRACES=collector.url,
+            REDIS__TIMEOUT_MILLISECONDS="400",
+            **SETTINGS,
+        ) as service,
+    ):
+        statuses = call_in_every_way(service, redis)
+        time.sleep(METRICS_DELAY_SECONDS)  # the worker's own clock
+        redis_servers.wait_until(
+            lambda: b"/v1/inbound/{provider" in collector.bodies, description="the spans"
+        )
+        outputs = {
+            "log": service.log.read_bytes(),
+            "metrics": service.fetch_metrics().encode(),
+            "events": repr(service.fetch_events()).encode(),
+            "spans": collector.bodies,
+            "answers": repr(service.responses).encode(),
+            "Redis": dump_redis(redis),
+        }
+
+    assert {204, 400, 401, 404, 405, 413, 503} == {*statuses}
+    for name, output in outputs.items():
+        assert output, name
+        words = (TOKEN, PREVIOUS, "worthless-token", CANARY, SENDER)
+        assert not [word for word in words if word.encode() in output], name
+
+
+def call_in_every_way(service: RunningService, redis: EmbeddedServer) -> list[int]:
+    """Send a text with a code in every way that has an answer of its own, and return the statuses."""
+    stop = {"results": [{"from": SENDER, "text": "STOP", "messageId": CANARY}]}
+    other = {"results": [{"from": SENDER, "text": f"STOP {CANARY}", "messageId": "1"}]}
+    right, wrong = f"/v1/inbound/phones?token={TOKEN}", f"/v1/inbound/phones?token={TOKEN}x"
+
+    def call(method: str, path: str, body: Any = other, **more: Any) -> int:
+        return service.send_request(method, path, by="", body=body, **more).status
+
+    statuses = [
+        call("POST", right),
+        call("POST", right, stop),
+        call("POST", f"/v1/inbound/phones?token={PREVIOUS}"),
+        call("POST", wrong),
+        call("POST", f"{right}&token={TOKEN}y"),
+        call("POST", right.replace("phones", "nobody")),
+        call("POST", right.replace("inbound", "callbacks")),
+        call("POST", right, {"results": [{"from": "1", "text": CANARY, "messageId": "1"}] * 1_001}),
+        call("POST", right, {"results": f"{SENDER} {CANARY}"}),
+        call("POST", right, {"results": [], "padding": CANARY * 60_000}),
+        call("GET", f"{right}&text={CANARY}&from={SENDER}", None),
+        *(call(method, right, None) for method in ("HEAD", "PUT", "DELETE", "OPTIONS")),
+    ]
+    with redis_servers.suspend_server(redis):
+        statuses.append(call("POST", right, stop))
+    return statuses
+
+
+def dump_redis(redis: EmbeddedServer) -> bytes:
+    """Return every key with its value as Redis serializes it."""
+    client = redis_servers.open_client(redis)
+    keys = [*client.scan_iter(count=10_000)]
+    dumps = [client.dump(key) or b"" for key in keys]
+    client.close()
+    return b" ".join([*keys, *dumps])

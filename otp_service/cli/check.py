@@ -60,8 +60,9 @@ def run_check(args: argparse.Namespace) -> int:
     Prints every setting in force (TOML and environment together) with secrets starred,
     each with its origin if that is a default or the environment, and the time in which
     an attacker with a copy of Redis and the pepper finds a code.
-    Then checks the live Redis, what is stored under each limit key, and the archive.
-    Nothing is changed. Each finding names its setting and the remedy.
+    Then checks the live Redis, what is stored under each limit key (it scans all keys,
+    some seconds for a million), and the archive. Nothing is changed. Each finding names
+    its setting and the remedy.
 
     Exit code 0 if the service is safe to run, 1 if a setting, Redis or the archive is
     unsafe or cannot be read.

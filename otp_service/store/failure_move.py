@@ -30,13 +30,25 @@ FAILURE_FIELDS = ("count", "move", "taken")
 """The fields of a bucket that `parse_failures` needs."""
 
 encode_move = msgspec.msgpack.Encoder().encode
-decode_move = msgspec.msgpack.Decoder(FailureMove).decode
+
+_decode_move = msgspec.msgpack.Decoder(FailureMove).decode
+
+
+def decode_move(note: bytes | None) -> FailureMove | None:
+    """Return the move of a note, or None without one.
+
+    One that another program wrote counts as missing: the failures then count twice, and not less.
+    """
+    try:
+        return _decode_move(note) if note else None
+    except msgspec.MsgspecError:
+        return None
 
 
 def parse_failures(key: str, fields: Sequence[bytes | None]) -> StoredFailures:
     """Return the bucket with these values of FAILURE_FIELDS."""
     count, *notes = fields
-    move, taken = (decode_move(note) if note else None for note in notes)
+    move, taken = map(decode_move, notes)
     return StoredFailures(key, int(count or 0), move, taken)
 
 

@@ -7,6 +7,7 @@ partition together.
 """
 
 import hashlib
+import re
 from base64 import urlsafe_b64encode
 
 from otp_service.core.challenge import PARTITION_COUNT
@@ -243,6 +244,11 @@ def build_key_pattern(key: str) -> str:
 def build_failures_pattern() -> str:
     """Return a SCAN pattern for the buckets of all limits on failures in a row."""
     return "{*}:limit:Consecutive*"
+
+
+def is_failures_key(text: str) -> bool:
+    """Whether a text is the key of a bucket that `build_failures_pattern` matches."""
+    return re.fullmatch(r"\{\d\d\}:limit:Consecutive.*", text, re.ASCII) is not None
 
 
 def build_moved_key(entry_key: str) -> str:

@@ -21,7 +21,12 @@ from otp_service.core.timestamps import MINUTE_MS
 from otp_service.store.commit_request import read_lua
 from otp_service.store.do_not_send_entries import ENTRY_VERSION, open_entry
 from otp_service.store.failure_move import FailureMove, decode_move, encode_move
-from otp_service.store.key_names import build_failures_pattern, build_moved_key, parse_key_partition
+from otp_service.store.key_names import (
+    build_failures_pattern,
+    build_moved_key,
+    is_failures_key,
+    parse_key_partition,
+)
 from otp_service.store.key_scan import find_keys, ignore_progress
 from otp_service.store.limit_key_contents import ContentKind, LimitKeyContents, MisplacedKey
 from otp_service.store.lua_script import LuaScript
@@ -165,10 +170,14 @@ class LimitKeyMover:
 
         A correct code or an operator may have reset the source since it was read.
         """
-        source, failures = decode_move(move).source, decode_move(move).failures
-        taken: int = await self._run(source, b"take", move, b"%d" % failures)
-        await self._run(target, b"finish", move, b"%d" % (failures - taken))
-        await self._run(source, b"forget", move)
+        noted = decode_move(move)
+        if noted is None or not is_failures_key(noted.source):
+            # Another program wrote the note. Nothing is subtracted for it.
+            await self._run(target, b"finish", move, b"0")
+            return
+        taken: int = await self._run(noted.source, b"take", move, b"%d" % noted.failures)
+        await self._run(target, b"finish", move, b"%d" % (noted.failures - taken))
+        await self._run(noted.source, b"forget", move)
 
     async def _run(self, key: str, call: bytes, *arguments: bytes) -> Any:
         run = partial(

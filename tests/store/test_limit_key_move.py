@@ -3,7 +3,8 @@
 import asyncio
 import itertools
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from random import Random
 
 import msgspec
 import pytest
@@ -261,6 +262,34 @@ async def test_everything_is_moved_and_removing_the_old_key_changes_no_refusal(
     assert {ContentKind.BLOCK: 2, ContentKind.OPT_OUT: 4, ContentKind.FAILURES: 3} == {
         kind: own.in_place[kind] for kind in MOVED_KINDS
     }
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_when_nothing_is_left_under_the_old_key_its_removal_changes_no_refusal(
+    rotation: Rotation, seed: int
+) -> None:
+    """Whatever workers of all three steps have stored before."""
+    random = Random(seed)  # noqa: S311  # a scenario that can be repeated
+    actions: list[Callable[[Installation, str], Awaitable[None]]] = [
+        block,
+        unblock,
+        opt_out,
+        lambda world, number: opt_out(world, number, "shop"),
+        lambda world, number: opt_out(world, number, "bank"),
+        lambda world, number: add_failures(world, number, 60),
+        add_failures,
+    ]
+    for number in random.choices(NUMBERS, k=40):
+        world = random.choice([rotation.before, rotation.spread, rotation.used])
+        await random.choice(actions)(world, number)
+    await move(rotation.used)
+    assert (await scan(rotation.used)).is_settled
+
+    for number, tenant in itertools.product(NUMBERS, ("shop", "bank")):
+        rotation.advance_clock(60 * SECOND_MS)
+        with_old_key = await is_refused(rotation.used, number, tenant)
+        rotation.advance_clock(60 * SECOND_MS)
+        assert await is_refused(rotation.over, number, tenant) is with_old_key
 
 
 async def test_an_entry_keeps_its_time_its_tenant_and_where_it_came_from(
@@ -675,6 +704,26 @@ async def test_lost_replies_of_a_move_change_nothing(rotation: Rotation) -> None
 
     assert 67 == await read_count(rotation.over)
     assert await is_refused(rotation.over, NUMBERS[0])
+
+
+@pytest.mark.parametrize(
+    "note",
+    [b"garbage", msgspec.msgpack.encode(FailureMove("1", "{00}:mode", 60))],
+    ids=["no move", "of another key"],
+)
+async def test_a_note_of_another_program_subtracts_nothing(rotation: Rotation, note: bytes) -> None:
+    """Write access to Redis gives an attacker no attempt, and no call fails by it."""
+    await add_failures(rotation.used, count=60)
+    await add_failures(rotation.before, count=40)
+    bucket = Bucket(Limit.CONSECUTIVE_FAILURES, "shop", NUMBER)
+    key = locate_bucket(rotation.used.store.key_names, bucket)
+    await rotation.used.script_client.run_pipeline(key, [("HSET", key, "move", note)])
+
+    assert await is_refused(rotation.used)
+    await move(rotation.used)
+
+    assert 100 == await read_count(rotation.over)
+    assert [] == await rotation.used.list_keys("{00}:mode")
 
 
 async def test_a_move_ends_when_the_store_does_not_answer(rotation: Rotation) -> None:

@@ -16,9 +16,12 @@ from plivo.utils import validate_signature as validate_v2_signature
 from otp_service.core.inbound import InboundMessage
 from otp_service.core.secret import Secret
 from otp_service.sms.aws.certificates import CertificateCache
+from otp_service.sms.gateway_inbound import InboundMessageSettings
+from otp_service.sms.gateway_receipts import ReceiptSettings
 from otp_service.sms.provider_callbacks import Callback
 from otp_service.sms.provider_settings import HttpSettings
 from otp_service.sms.providers import Provider
+from otp_service.sms.providers.generic_http import GenericHttp
 from otp_service.sms.signatures import compute_signature
 from tests.api import test_other_events
 from tests.api.fakes import ApiHarness
@@ -190,6 +193,27 @@ JSON_OF_CLICKATELL = {
 }
 QUERY_OF_KANNEL = {"from": f"+{PHONE}", "to": OURS, "text": TEXT, "id": "1", "charset": "UTF-8"}
 
+FIELDS_OF_JASMIN = {
+    "id": "1",
+    "from": PHONE,
+    "to": OURS,
+    "origin-connector": "c",
+    "priority": "1",
+    "coding": "0",
+    "content": TEXT,
+    "binary": TEXT.encode().hex(),
+    "validity": "",
+}
+FIELDS_OF_GATEWAY = {"from": PHONE, "to": OURS, "text": TEXT, "id": "1"}
+GATEWAY_PLACES: dict[str, Any] = {"sender": "from", "text": "text", "receiver": "to", "id": "id"}
+
+
+def create_gateway(**settings: Any) -> GenericHttp:
+    """Return a gateway whose messages are described in the settings."""
+    inbound = InboundMessageSettings(**GATEWAY_PLACES, **settings)
+    return GenericHttp(url="https://sms.example", fields={"to": "{to}"}, inbound=inbound)
+
+
 INBOUND_VENDORS = {
     "twilio": InboundVendor(
         [build_form(**FORM_OF_TWILIO), build_get(**FORM_OF_TWILIO)],
@@ -247,9 +271,25 @@ INBOUND_VENDORS = {
     "kannel": InboundVendor(
         [build_get(**QUERY_OF_KANNEL)], expect_message(f"+{PHONE}"), (200, b"")
     ),
+    "jasmin": InboundVendor(
+        [build_form(**FIELDS_OF_JASMIN), build_get(**FIELDS_OF_JASMIN)],
+        expect_message(),
+        (200, b"ACK/Jasmin"),
+    ),
+    "gateway": InboundVendor(
+        [
+            build_form(**FIELDS_OF_GATEWAY),
+            build_get(**FIELDS_OF_GATEWAY),
+            build_json(FIELDS_OF_GATEWAY),
+        ],
+        expect_message(),
+        unsigned=create_gateway(),
+    ),
 }
 CASES = [(name, each) for name, vendor in INBOUND_VENDORS.items() for each in vendor.messages]
-SIGNING = [name for name in INBOUND_VENDORS if VENDORS[name].sign]
+WITH_KEY = "gateway"
+"""Its key is of the caller and of no text, so it is no signature: see the tests at the end."""
+SIGNING = [name for name in INBOUND_VENDORS if VENDORS[name].sign and name != WITH_KEY]
 SIGNED_CASES = [(name, each) for name, each in CASES if name in SIGNING]
 TOKEN_CASES = [(name, each) for name, each in CASES if name != ONLY_SIGNED]
 
@@ -300,7 +340,7 @@ def test_every_type_with_an_address_is_here() -> None:
         each.__struct_config__.tag for each in get_args(Provider) if issubclass(each, HttpSettings)
     }
 
-    assert types - {"sns", "http", "jasmin"} == INBOUND_VENDORS.keys()
+    assert types - {"sns", "http"} == INBOUND_VENDORS.keys() - {WITH_KEY}
 
 
 @pytest.mark.parametrize(("name", "message"), SIGNED_CASES)
@@ -471,6 +511,26 @@ async def test_a_post_url_of_kannel_is_read() -> None:
 
     assert (200, b"") == (answer.status_code, answer.content)
     assert [expect_message(f"+{PHONE}", id="")] == read_messages(api)
+
+
+@pytest.mark.parametrize("message", INBOUND_VENDORS[WITH_KEY].messages)
+async def test_the_key_of_a_gateway_takes_the_place_of_a_signature(message) -> None:
+    """Of messages alone: that of receipts does not count here, and a wrong one is counted."""
+    receipt = ReceiptSettings("status", reference="ref", key=Secret(PREVIOUS), key_header="x-key")
+    dialect = replace(create_gateway(key=Secret(TOKEN), key_header="x-key"), receipt=receipt)
+    statuses = {}
+    for key in (TOKEN, PREVIOUS, "wrong", ""):
+        api = ApiHarness(callback_dialects={WITH_KEY: dialect})
+        addressed = address_message(WITH_KEY, message)
+        answer = await call(api, add_headers(addressed, {"x-key": key}))
+        statuses[key] = (answer.status_code, len(api.inbound_messages), api.rejected)
+
+    assert {
+        TOKEN: (204, 1, []),
+        PREVIOUS: (401, 0, [(WITH_KEY, "token")]),
+        "wrong": (401, 0, [(WITH_KEY, "signature")]),
+        "": (401, 0, [(WITH_KEY, "signature")]),
+    } == statuses
 
 
 async def test_a_vendor_without_messages_refuses_them() -> None:

@@ -25,16 +25,31 @@ async def find_keys(
 
     Raises StoreUnavailable.
     """
+    found: set[str] = set()  # SCAN may return a key twice
+    async for names in iterate_keys(client, pattern, progress, only_master_of=only_master_of):
+        found.update(names)
+    return sorted(found)
+
+
+async def iterate_keys(
+    client: ScriptClient,
+    pattern: str,
+    progress: ProgressCallback = ignore_progress,
+    *,
+    only_master_of: str = "",
+) -> AsyncIterator[list[str]]:
+    """Yield what `find_keys` returns in parts, for patterns of which there may be millions.
+
+    A key may be yielded twice. Raises StoreUnavailable.
+    """
     key = only_master_of
     masters = [await client.find_master(key)] if key else await client.list_masters()
-    found: set[str] = set()  # SCAN may return a key twice
     done, total = 0, sum([await client.read_from(master, "DBSIZE") for master in masters])
     for master in masters:
         async for names in _scan_keys(client, master, pattern):
-            found.update(names)
+            yield names
             done += SCAN_BATCH_KEYS
             progress(min(done, total), total)
-    return sorted(found)
 
 
 async def _scan_keys(

@@ -27,7 +27,7 @@ from otp_service.store.key_names import (
     parse_kind,
     parse_opt_out_tenant,
 )
-from otp_service.store.key_scan import find_keys, ignore_progress
+from otp_service.store.key_scan import find_keys, ignore_progress, iterate_keys
 from otp_service.store.record_cipher import RecordCipher
 from otp_service.store.redis_store import RedisStore
 
@@ -121,9 +121,9 @@ class LimitKeyScan:
         await self.count_moved_kinds()
         if len(self._contents.key_ids) > 1:
             mark = self._names.submission_mark_key(0, "*", "")
-            await self._scan(build_key_pattern(mark), self._count_mark, "GET")
+            await self._scan_many(build_key_pattern(mark), self._count_mark)
             secret = self._names.secret_record_key(0, "*", "")
-            await self._scan(build_key_pattern(secret), self._count_secret, "GET")
+            await self._scan_many(build_key_pattern(secret), self._count_secret)
         return self._contents
 
     async def count_moved_kinds(self) -> LimitKeyContents:
@@ -137,13 +137,22 @@ class LimitKeyScan:
 
     async def _scan(self, pattern: str, count: Callable[[str, Any], None], *command: str) -> None:
         """Call `count` with each key of a pattern and its value."""
-        client = self._store.client
-        keys = await find_keys(client, pattern, self._progress)
+        keys = await find_keys(self._store.client, pattern, self._progress)
         for start in range(0, len(keys), READ_BATCH_KEYS):
-            batch = keys[start : start + READ_BATCH_KEYS]
-            for key, value in zip(batch, await client.read_each(batch, *command), strict=True):
-                if value is not None:
-                    count(key, value)
+            await self._read(keys[start : start + READ_BATCH_KEYS], count, *command)
+
+    async def _scan_many(self, pattern: str, count: Callable[[str, bytes], None]) -> None:
+        """Do as `_scan` with strings, without all names in memory; a key may be counted twice."""
+        async for keys in iterate_keys(self._store.client, pattern, self._progress):
+            await self._read(keys, count, "GET")
+
+    async def _read(
+        self, keys: Sequence[str], count: Callable[[str, Any], None], *command: str
+    ) -> None:
+        values = await self._store.client.read_each(keys, *command)
+        for key, value in zip(keys, values, strict=True):
+            if value is not None:
+                count(key, value)
 
     def _count_entry(self, key: str, value: bytes) -> None:
         is_block = parse_kind(key) == "blocked"

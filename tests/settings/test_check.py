@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from otp_service.core.ip_address import is_loopback
@@ -98,6 +99,17 @@ def test_a_rotation_is_remembered(load_config, now_ms):
     found = [str(fault) for fault in find_warnings(load_config("working_rotation"), now_ms)]
 
     assert "keys.pepper: has two keys: remove the old one (docs/key-rotation.md)" in found
+
+
+def test_the_earlier_limit_key_stays_until_nothing_is_under_it(load_config, now_ms):
+    """Only Redis shows that, so the warning names the command."""
+    settings = load_config("working_rotation")
+    keys = msgspec.structs.replace(settings.keys, limit=settings.keys.pepper)
+
+    found = [*map(str, find_warnings(msgspec.structs.replace(settings, keys=keys), now_ms))]
+
+    remedy = "remove the old one when 'otp-service limit-key status' finds nothing under it"
+    assert f"keys.limit: has two keys: {remedy}" in found
 
 
 def test_the_test_mode_is_said_aloud(load_config, now_ms):

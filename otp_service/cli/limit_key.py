@@ -64,16 +64,17 @@ def run_move(args: argparse.Namespace) -> int:
     added up, and the earlier of two opt-outs is kept.
 
     Run it after step 2 of the rotation, when every process has the new key in front
-    ('otp-service status'). It may be interrupted and repeated. The event
-    limit_key.moved records the start and the end. Exit code 1 if something is left
-    that a later run can move, or that cannot be read.
+    ('otp-service status'): one that does not know the key would not find what was
+    moved. It may be interrupted and repeated. The event limit_key.moved records the
+    start and the end. Exit code 1 if something is left that a later run can move, or
+    that cannot be read.
 
     examples:
       otp-service limit-key move
     """
     moved, contents = asyncio.run(_move_contents(common.read_running_settings(args.config)))
     key_id = contents.key_ids[0]
-    print(f"Moved to {key_id!r}: {moved}." if moved else f"Nothing was to move to {key_id!r}.")
+    print(f"Moved to {key_id!r}: {moved}.")
     if findings := [*list_errors(contents), *list_notes(contents)]:
         print(format_list(findings))
     left = sum(count for (_, kind), count in contents.elsewhere.items() if kind in MOVED_KINDS)

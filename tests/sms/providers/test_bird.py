@@ -12,6 +12,7 @@ import pytest
 from standardwebhooks import Webhook
 
 from otp_service.core.delivery import Receipt
+from otp_service.core.inbound import InboundMessage
 from otp_service.core.secret import Secret
 from otp_service.sms.http_provider import HttpRequest
 from otp_service.sms.provider_callbacks import CallbackSignatureError
@@ -202,6 +203,29 @@ async def test_the_sdk_asks_for_the_same(gateway, transport, message):
     ours, theirs = await send_with_both(gateway, transport, create_bird(gateway.url), asked, send)
 
     assert ours == theirs
+
+
+def test_the_sdk_reads_the_same_of_a_message_from_a_phone():
+    """Outside opinion: its validator and its struct of the event."""
+    at = int(time.time())
+    data = report(text="Stop!", segments={"count": 1, "encoding": "GSM_7BIT", "characters": 5})
+    event = data | {"type": "sms.received"}
+    event["data"] = data["data"] | {"from": "+447400123456", "to": "+447400987654"}
+    body = msgspec.json.encode(event)
+    headers = signed(body, at=at)
+    dialect = create_bird("https://eu1.platform.bird.com", webhook_secret=Secret(SECRET))
+
+    with sdk.Bird(api_key="bk_eu1_k3y", webhook_secret=SECRET) as client:
+        theirs = client.webhooks.unwrap(body, headers).root.data
+    (ours,) = dialect.parse_callback(build_callback(body, now_seconds=at, headers=headers))
+
+    assert InboundMessage("+447400123456", "Stop!", "+447400987654", ID, is_signed=True) == ours
+    assert (theirs.from_, theirs.text, theirs.to, theirs.sms_id) == (
+        ours.sender,
+        ours.text,
+        ours.receiver,
+        ours.id,
+    )
 
 
 def test_the_sdk_accepts_what_we_hold_for_signed():

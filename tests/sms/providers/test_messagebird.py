@@ -220,7 +220,13 @@ async def test_the_sdk_asks_for_the_same(gateway, transport, message):
 
 
 @pytest.mark.parametrize(
-    "callback", [asked_with(report()), build_callback(urlencode(report()).encode())]
+    "callback",
+    [
+        asked_with(report()),
+        build_callback(urlencode(report()).encode()),
+        asked_with({"originator": "447400123456", "payload": "Stop !", "id": "1"}),
+        build_callback({"originator": "447400123456", "payload": "Arr\u00eat", "id": "1"}),
+    ],
 )
 def test_the_sdk_accepts_what_we_hold_for_signed(callback):
     """Outside opinion: its validator, of the same tokens that ours was tried with."""

@@ -15,7 +15,12 @@ from otp_service import telemetry
 from otp_service.core import events
 from otp_service.core.delivery import DeliveryStatus, Fault, RefusalScope, Submission
 from otp_service.core.limits import Limit
-from otp_service.telemetry.labels import ACCESS_REASONS, EVENT_REASONS
+from otp_service.telemetry.labels import (
+    ACCESS_REASONS,
+    CALLBACK_REASONS,
+    EVENT_REASONS,
+    INBOUND_RESULTS,
+)
 from otp_service.telemetry.process_metrics import PROCESS_METRICS
 
 
@@ -44,6 +49,7 @@ RECORDED_METRICS = {
     "otp:conversion:ratio1h": {"provider", "country"},
     "otp:rejected_per_verified:ratio1d": {"tenant"},
     "otp:factor_rejected_per_verified:ratio1d": {"tenant"},
+    "otp:opted_out_per_sent:ratio1d": {"provider"},
 }
 """Recording rules of alerts.yml, and their labels."""
 TARGET_LABELS = {"instance", "job"}
@@ -91,6 +97,8 @@ LABEL_VALUES = {
     ("otp_events_total", "type"): {*generate_event_types()},
     ("otp_events_total", "reason"): EVENT_REASONS,
     ("otp_unauthenticated_total", "reason"): ACCESS_REASONS,
+    ("otp_callbacks_rejected_total", "reason"): CALLBACK_REASONS,
+    ("otp_inbound_messages_total", "result"): INBOUND_RESULTS,
     ("otp_limit_refusals_total", "limit"): {*Limit},
     ("otp_receipts_total", "status"): {*get_args(DeliveryStatus)},
     ("otp_submissions_total", "scope"): {*RefusalScope},

@@ -676,7 +676,7 @@ HEADS = [
     *(("port", "/v1/audit/events", "security"), ("port", "/v1/audit/events", "")),
     *(("admin_port", "/metrics", ""), ("admin_port", "/openapi.yaml", "")),
     *(("admin_port", "/docs", ""), ("admin_port", "/audit", ""), ("admin_port", "/nothing", "")),
-    *(("admin_port", "/audit/login", ""), ("port", "/v1/callbacks/gateway", "")),
+    ("admin_port", "/audit/login", ""),
 ]
 
 
@@ -702,6 +702,17 @@ def test_head_is_answered_wherever_get_is(
     assert headers[0] == headers[1]
     assert "content-length" in answers["HEAD"].headers
     assert "no-store" == answers["HEAD"].headers["cache-control"]
+
+
+@pytest.mark.parametrize("path", ["/v1/callbacks/gateway", "/v1/inbound/gateway"])
+def test_head_is_405_where_a_get_changes_something(service: RunningService, path: str) -> None:
+    """A4, RFC 9110 §9.2.1: without a body, and the next request on the connection is answered."""
+    head = build_head((path, [], 0), method="HEAD", length=None)
+
+    found = exchange(service.port, head, count=1, has_body=False)
+
+    assert found.probe
+    assert [405] == [answer.status for answer in found.responses]
 
 
 DEEP = b"[" * 16_000

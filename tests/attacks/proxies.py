@@ -66,6 +66,7 @@ def write_nginx_config(
     """
     site = NGINX_SITE.read_text().replace("127.0.0.1:8000", f"127.0.0.1:{service_port}")
     tls = f" ssl http2;\nssl_certificate {certificate};\nssl_certificate_key {certificate}"
+    site = site.replace("/var/log/nginx/", f"{folder}/")
     site = re.sub(r"    ssl_certificate\w* .*\n", "", site)
     site = site.replace("443 ssl http2", f"127.0.0.1:{port}{tls if certificate else ''}")
     if websocket:

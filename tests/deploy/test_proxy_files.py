@@ -3,8 +3,10 @@
 tests/attacks/test_proxies.py runs each of them in front of a service.
 """
 
+import http.server
 import re
 import subprocess
+import threading
 from typing import NamedTuple
 
 import pytest
@@ -13,6 +15,7 @@ from otp_service.api.callbacks import MAX_CALLBACK_BYTES
 from otp_service.api.request_body import BODY_TIMEOUT_SECONDS
 from otp_service.settings.service_tables import RoutingSettings, ServiceSettings
 from tests.attacks import proxies
+from tests.processes import send_request
 from tests.store.redis_servers import find_free_port
 
 
@@ -129,3 +132,37 @@ def test_caddy_reads_a_body_for_as_long_as_the_service_does():
     (seconds,) = re.findall(r"read_body (\d+)s", read_directives("caddy"))
 
     assert BODY_TIMEOUT_SECONDS == int(seconds)
+
+
+class AcceptingHandler(http.server.BaseHTTPRequestHandler):
+    """Answers 204 to every call, health checks included."""
+
+    def do_GET(self) -> None:
+        """Answer after the body was read."""
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.send_response(204)
+        self.end_headers()
+
+    def do_POST(self) -> None:
+        """Answer in the same way."""
+        self.do_GET()
+
+    def log_message(self, *_: object) -> None:
+        """Write nothing."""
+
+
+@pytest.mark.parametrize("program", FILES)
+def test_no_access_log_has_the_secret_of_an_address(program, tmp_path):
+    """Those of providers have a token in the query, which proves receipts and messages from phones."""
+    token = "worthless-token-of-inbound"
+    folder, path = tmp_path / "proxy", f"/v1/inbound/acme?token={token}"
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), AcceptingHandler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        with proxies.run_proxy(program, folder, server.server_port) as port:
+            assert 204 == send_request(port, "POST", path, body=b"text=STOP").status
+        server.shutdown()
+
+    texts = {path.name: path.read_text() for path in folder.rglob("*.log")}
+    assert not [name for name, text in texts.items() if token in text]
+    if program == "nginx":
+        assert '"POST /v1/inbound/acme" 204' in texts["otp-service.log"]

@@ -1,0 +1,118 @@
+"""Decides whether a send may draw on the debts of its scopes.
+
+All scopes of a call are charged, or none: a refusal in a narrow scope never charges a wider one, so an
+attack on one range cannot use up the country. The store charges the scopes of each partition in one
+commit. What an earlier commit has charged is repaid exactly if a later one refuses.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from otp_service.core.pumping.allowance import Terms, compute_allowance
+from otp_service.core.pumping.debt import (
+    EMPTY_DEBT,
+    Debt,
+    charge_debt,
+    list_changes,
+    repay_debt,
+    settle_debt,
+)
+from otp_service.core.pumping.scopes import BrakeMode, ScopeBucket
+
+
+class DebtCharge(msgspec.Struct, frozen=True):
+    """The price of a send in one scope."""
+
+    bucket: ScopeBucket
+    terms: Terms
+    price: int
+
+
+class DebtRefusal(msgspec.Struct, frozen=True):
+    """The narrowest scope that refuses, with the figures of its first full window, for the event."""
+
+    bucket: ScopeBucket
+    unverified: int
+    allowance: int
+
+
+class SendDecision(msgspec.Struct, frozen=True):
+    """Whether a message is sent, and the buckets that change."""
+
+    is_sent: bool
+    debts: dict[ScopeBucket, Debt]
+    refusal: DebtRefusal | None = None
+    """In record mode the message is sent all the same."""
+
+
+def decide_send(
+    debts: Mapping[ScopeBucket, Debt], charges: Sequence[DebtCharge], mode: BrakeMode, now: int
+) -> SendDecision:
+    """Return the decision about a send; `charges` are in order, the narrowest scope first.
+
+    Record mode charges nothing for what it would refuse. So it decides each send as refuse mode does,
+    and its count of refusals is that of refuse mode.
+    """
+    if mode is BrakeMode.OFF:
+        return SendDecision(is_sent=True, debts={})
+    charged = {}
+    for charge in charges:
+        debt = settle_debt(debts.get(charge.bucket, EMPTY_DEBT), now)
+        refusal = _find_refusal(debt, charge)
+        if refusal is not None:
+            return SendDecision(mode is BrakeMode.RECORD, {}, refusal)
+        charged[charge.bucket] = charge_debt(debt, charge.price, now)
+    return SendDecision(is_sent=True, debts=charged)
+
+
+def repay_send(
+    debts: Mapping[ScopeBucket, Debt],
+    charges: Sequence[DebtCharge],
+    charged_at: int,
+    now: int,
+    *,
+    is_counted: bool,
+) -> dict[ScopeBucket, Debt]:
+    """Return the buckets after one send of a challenge that has verified.
+
+    `is_counted` is true for one send of the challenge, and false if its number has verified within a
+    day: a person who verifies again and again raises the allowance of others once a day.
+    """
+    return {
+        charge.bucket: repay_debt(
+            debts.get(charge.bucket, EMPTY_DEBT),
+            charge.price,
+            charged_at,
+            now,
+            verified=charge.price if is_counted else 0,
+        )
+        for charge in charges
+        if charge.bucket.limit.is_repaid
+    }
+
+
+def compute_wait(debts: Mapping[ScopeBucket, Debt], charges: Sequence[DebtCharge], now: int) -> int:
+    """Return the milliseconds until every scope admits the send; 0 if all do now (Retry-After).
+
+    It is true if nothing else is charged and no figures change.
+
+    An allowance shrinks as verifications leave the window. So each instant at which something leaves
+    is tried with all scopes; at the last one all are empty.
+    """
+    for instant in (now, *list_changes(now)):
+        settled = ((settle_debt(debts.get(c.bucket, EMPTY_DEBT), instant), c) for c in charges)
+        if all(_find_refusal(debt, charge) is None for debt, charge in settled):
+            return instant - now
+    raise AssertionError("an empty scope admits a send")
+
+
+def _find_refusal(debt: Debt, charge: DebtCharge) -> DebtRefusal | None:
+    """Return why a settled bucket has no room for the charge, or None."""
+    price = charge.price
+    for index, window in enumerate(debt.windows):
+        unverified = sum(window.unverified)
+        allowance = compute_allowance(charge.terms, index, sum(window.verified), price)
+        if unverified + price > allowance:
+            return DebtRefusal(charge.bucket, unverified, allowance)
+    return None

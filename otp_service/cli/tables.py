@@ -12,6 +12,7 @@ from otp_service.audit.reports.event_record import (
     list_details,
 )
 from otp_service.audit.reports.factor_stats import FACTOR_COLUMNS, sum_by_factor
+from otp_service.audit.reports.opt_out_stats import OPT_OUT_COLUMNS
 from otp_service.audit.reports.stats import TOP_OFFENDERS, Offender, StatsOverview, StatsRow
 from otp_service.core.printable_text import format_value
 from otp_service.core.timestamps import format_rfc3339
@@ -83,6 +84,7 @@ def format_overview(
     yield from _format_section("Refused at every factor, by reason", reasons)
     yield from _format_factors(overview)
     yield from _format_deliveries(overview)
+    yield from _format_opt_outs(overview)
     for kind, plural in OFFENDER_TITLES.items():
         offenders: Sequence[Offender] = getattr(overview, kind)
         heading = f"Refused or wrong most often, {plural}"
@@ -116,6 +118,29 @@ def _format_deliveries(overview: StatsOverview) -> Iterator[str]:
         header = ("DELIVERIES", *(name.upper() for name in DELIVERY_COLUMNS))
         yield ""
         yield from format_table([header, *rows])
+
+
+def _format_opt_outs(overview: StatsOverview) -> Iterator[str]:
+    """Yield the table of what people answered, and what it refused, if there is any of it."""
+    stats = overview.opt_outs
+    rows = [
+        (
+            *(format_value(name or "-") for name in (row.day, row.provider, row.own_number)),
+            *(str(getattr(row, name)) for name in OPT_OUT_COLUMNS),
+        )
+        for row in stats.rows
+    ]
+    if rows:
+        header = ("ANSWERS", "PROVIDER", "OWN NUMBER")
+        columns = (name.upper().replace("_", " ") for name in OPT_OUT_COLUMNS)
+        yield ""
+        yield from format_table([(*header, *columns), *rows])
+    if stats.refused:
+        yield f"\nSends refused because of an opt-out: {stats.refused}."
+    ignored = ((str(one.times), one.provider, one.reason) for one in stats.ignored)
+    yield from _format_section(
+        "Messages from phones without an effect, by provider and reason", ignored
+    )
 
 
 def to_json_members(overview: StatsOverview) -> dict[str, object]:

@@ -22,6 +22,11 @@ from otp_service.audit.reports.anomalies import describe_baseline, find_anomalie
 from otp_service.audit.reports.delivery_stats import DELIVERY_COLUMNS
 from otp_service.audit.reports.event_record import build_event_record
 from otp_service.audit.reports.factor_stats import FACTOR_COLUMNS, sum_by_factor
+from otp_service.audit.reports.opt_out_stats import (
+    ANSWER_TYPES,
+    OPT_OUT_COLUMNS,
+    REFUSED_SEND_TYPES,
+)
 from otp_service.audit.reports.timeline import render_timeline
 from otp_service.core.challenge import parse_partition
 from otp_service.core.errors import ChallengeNotFound, InvalidRequest
@@ -63,6 +68,9 @@ async def show_last_day(request: AuthenticatedRequest) -> ASGIResponse:
         factors=sum_by_factor(day.overview.factors),
         factor_columns=FACTOR_COLUMNS,
         delivery_columns=DELIVERY_COLUMNS,
+        answer_columns=OPT_OUT_COLUMNS,
+        answer_types=",".join(ANSWER_TYPES),
+        refused_types=",".join(REFUSED_SEND_TYPES),
     )
 
 

@@ -26,6 +26,8 @@ AnomalyKind = Literal[
     "refusals",
     "recoveries",
     "deliveries",
+    "opt-outs",
+    "ignored-messages",
 ]
 
 Dimension = Literal[
@@ -144,6 +146,20 @@ ANOMALY_GUIDES: Final[Mapping[AnomalyKind, AnomalyGuide]] = {
         " product, a stolen key with the scope deliver, or a provider that loses messages. Whether such"
         " codes come back is unknown here.",
         "Ask the product how many of its codes came back, and compare the receipts by provider and country.",
+    ),
+    "opt-outs": AnomalyGuide(
+        "alarm",
+        "Far more people than usual opted out, and get no code until they answer START: senders are forged"
+        " to keep people out, or people get codes that they did not ask for (pumping).",
+        "Ask some of them. If it was forged, change the provider's inbound_token, and lift the opt-outs with"
+        " 'otp-service unblock'; 'otp-service opted-out' lists them.",
+    ),
+    "ignored-messages": AnomalyGuide(
+        "alarm",
+        "STOP had no effect: senders are forged, or the provider's address, token or form of numbers is"
+        " wrong, and people who opt out still get codes.",
+        "Compare the setup at the vendor with docs/inbound.md. Keywords for another product with the same"
+        " number are harmless.",
     ),
 }
 

@@ -43,6 +43,8 @@ class EventRecord(msgspec.Struct, kw_only=True):
     outcome: str = "success"
     reason: str | None = None
     provider: str | None = None
+    own_number: str | None = None
+    keyword: str | None = None
     milliseconds: int = 0
     status: str | None = None
     send: int = 1
@@ -57,7 +59,7 @@ class EventRecord(msgspec.Struct, kw_only=True):
     folded: Annotated[int, msgspec.Meta(ge=1, le=2**40)] = 1
     """How many refusals it counts. No MAC covers it, so it is bounded."""
     count: int = 1
-    """How many calls without a valid key, or how many authenticators, it counts."""
+    """How many calls without a valid key, rejected callbacks or authenticators it counts."""
 
 
 def build_event_record(decoded: DecodedEvent) -> EventRecord | None:
@@ -91,6 +93,8 @@ def list_details(event: Mapping[str, Any]) -> list[str]:
     details = [format_value(id_[:SHORT_ID_CHARS])] if id_ else []
     values = [event.get(name) for name in ("provider", "status", "reason", "limit", "by")]
     details += [format_value(value) for value in values if value]
+    if own_number := event.get("own_number"):
+        details.append(f"to {format_value(own_number)}")
     if isinstance(left := event.get("codes_left"), int):
         details.append(f"{left} code{'s' * (left != 1)} left")
     if event.get("repeated") is True:

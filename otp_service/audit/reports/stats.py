@@ -1,4 +1,4 @@
-"""Statistics: SMS challenges by hour, country, provider and tenant; the other factors; refusals.
+"""Statistics: SMS challenges by hour, country, provider and tenant; the other factors; opt-outs; refusals.
 
 Events of authenticators and recovery codes are in no `StatsRow`: these have neither messages nor a
 conversion, so in one row with SMS they would look like a failure of it. Nor are those of deliveries,
@@ -21,6 +21,7 @@ from otp_service.audit.reports.factor_stats import (
     FactorRefusals,
     FactorRow,
 )
+from otp_service.audit.reports.opt_out_stats import OptOutCollector, OptOutStats
 from otp_service.core.conversion import ConversionMatcher
 from otp_service.core.errors import InvalidRequest
 from otp_service.core.ip_address import client_ip_limit_key, parse_client_ip
@@ -105,6 +106,8 @@ class StatsOverview(msgspec.Struct, frozen=True, kw_only=True):
     factor_refusals: tuple[FactorRefusals, ...]
     deliveries: tuple[DeliveryRow, ...]
     """Codes of other products, at every tenant that sent some."""
+    opt_outs: OptOutStats
+    """What people answered, and the sends that it refused."""
     earlier: int
     """Verified challenges that were issued before the period; in no row."""
     without_key: int
@@ -136,6 +139,7 @@ class StatsCollector:
         self._attacks = AttackCollector()
         self._factors = FactorCollector()
         self._deliveries = DeliveryCollector()
+        self._opt_outs = OptOutCollector()
         self._locked_numbers: dict[str, NumberLock] = {}
         self._unlocked_numbers: set[str] = set()
         self._awaiting_issue: set[str] = set()
@@ -178,6 +182,7 @@ class StatsCollector:
             handler(event)
         self._factors.add_event(event)
         self._deliveries.add_event(event)
+        self._opt_outs.add_event(event)
         self._attacks.add_event(event)
 
     def build_overview(self) -> StatsOverview:
@@ -201,6 +206,7 @@ class StatsCollector:
             factors=self._factors.build_rows(),
             factor_refusals=self._factors.build_refusals(),
             deliveries=self._deliveries.build_rows(),
+            opt_outs=self._opt_outs.build_stats(),
             earlier=len(self._awaiting_issue),
             without_key=self._without_key,
             copies=self._copies,

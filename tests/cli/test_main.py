@@ -94,6 +94,7 @@ def test_an_interrupted_command_ends_with_130(tmp_path):
         "forget",
         "locked",
         "blocked",
+        "opted-out",
         "providers",
         "send-test",
     ],

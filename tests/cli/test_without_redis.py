@@ -13,6 +13,8 @@ COMMANDS = [
     ("unblock",),
     ("forget",),
     ("blocked",),
+    ("opted-out",),
+    ("opted-out", "export"),
     ("locked",),
     ("providers",),
     ("audit", "tail"),

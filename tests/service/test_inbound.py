@@ -98,6 +98,24 @@ async def test_a_refused_send_costs_nothing(phone: Phone) -> None:
     assert {("opted_out", "shop")} == {(event["reason"], event["tenant"]) for event in denied}
 
 
+async def test_a_delivery_and_a_resend_to_an_opted_out_number_are_refused_too(phone: Phone) -> None:
+    """Whatever sends the code: the person wants no message of this tenant."""
+    phone.installation.advance_clock(MINUTE_MS)
+    issued = await phone.installation.issue(phone.number)
+    await phone.answer("STOP")
+    phone.installation.advance_clock(MINUTE_MS)
+
+    for call in (
+        phone.installation.deliver(number=phone.number),
+        phone.installation.resend(issued),
+    ):
+        with pytest.raises(NumberNotAllowed) as refusal:
+            await call
+        assert "opted_out" == refusal.value.reason_code
+    assert 1 == len(phone.installation.router.messages)
+    assert await phone.installation.deliver(number=phone.number, tenant="bank")
+
+
 async def test_a_stop_to_a_shared_number_is_for_all_tenants(phone: Phone) -> None:
     """Any of them may have sent the message; START ends it for all of them."""
     await phone.receive_code()

@@ -14,9 +14,10 @@ from otp_service.api.problems import PROBLEM_TYPES
 from otp_service.api.twilio.error_bodies import TWILIO_CODES
 from otp_service.api.twilio.form_fields import REFUSED_START_FIELDS
 from otp_service.core.errors import Overloaded, StoreTampered, StoreUnavailable
+from otp_service.core.inbound import InboundMessage
 from otp_service.core.limits import DEFAULT_LIMITS, Limit, Window
 from otp_service.core.verification_sid import build_verification_challenge_id, to_verification_sid
-from otp_service.service import send_admission
+from otp_service.service import Caller, send_admission
 from tests.api.twilio.sdk import (
     ACCOUNTS,
     BANK_SERVICE,
@@ -392,6 +393,19 @@ async def test_a_blocked_or_locked_number_is_60410(verify: VerifyHarness) -> Non
     started = await catch(harness.start())
 
     assert (403, 60410) == (checked.status, checked.code) == (started.status, started.code)
+
+
+async def test_a_number_that_is_opted_out_is_60410(verify: VerifyHarness) -> None:
+    """Its message says what ends that; a landline or a country has a row of its own."""
+    await verify.start()
+    caller, stop = Caller.without_tenant("callback-p1", "1"), InboundMessage(NUMBER, "STOP")
+    await verify.installation.service.handle_inbound(caller, "p1", stop)
+    verify.pass_cooldown()
+
+    error = await catch(verify.start())
+
+    assert (403, 60410) == (error.status, error.code)
+    assert "answered STOP" in error.msg
 
 
 async def test_a_limit_that_others_share_is_20429(verify: VerifyHarness) -> None:

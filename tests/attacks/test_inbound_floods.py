@@ -18,6 +18,7 @@ from tests.processes import (
     RawConnection,
     RunningService,
     build_request,
+    delete_cooldowns,
     run_service,
 )
 from tests.store import redis_servers
@@ -27,6 +28,7 @@ from tests.trace_collector import TraceCollector
 pytestmark = pytest.mark.slow
 
 TOKEN, PREVIOUS = "worthless-token-of-inbound", "worthless-token-of-before"
+GATEWAY_TOKEN = "worthless-token-of-gateway"
 PHONES = (
     '{ type = "infobip", base_url = "https://sms.example", api_key = "worthless", '
     f'inbound_token = "{TOKEN}", previous_inbound_token = "{PREVIOUS}" }}'
@@ -35,6 +37,8 @@ PHONES = (
 LIMITS = ("SENDS_PER_PREFIX", "SENDS_PER_COUNTRY", "SENDS_PER_TENANT", "SENDS_OVERALL")
 SETTINGS = {
     "PROVIDERS__PHONES": PHONES,
+    "PROVIDERS__GATEWAY__INBOUND": '{ sender = "from", text = "text" }',
+    "PROVIDERS__GATEWAY__INBOUND_TOKEN": GATEWAY_TOKEN,
     "ROUTING__PROVIDERS": '["gateway"]',
     **{f"LIMITS__{name}": '["900000 in 1 h"]' for name in LIMITS},
 }
@@ -181,6 +185,35 @@ async def assert_folded(service: RunningService, started: float) -> None:
     assert len(rejections) <= most
     kinds = {each["type"] for each in service.fetch_events()}
     assert not [kind for kind in kinds if kind.startswith("number.")]
+
+
+def test_a_stop_counts_only_through_the_provider_that_sent(flooded_service: FloodedService) -> None:
+    """The token of one vendor opts nobody out to whom another one has sent; START lifts an opt-out."""
+    service, number = flooded_service.service, "+447400610829"
+    log_in(flooded_service, number)
+
+    def answer(provider: str, token: str, text: str) -> int:
+        message = {"messageId": "1", "from": number[1:], "text": text}
+        body = {"results": [message]} if provider == "phones" else message
+        path = f"/v1/inbound/{provider}?token={token}"
+        return service.send_request("POST", path, by="", body=body).status
+
+    def issue() -> tuple[int, str]:
+        delete_cooldowns(flooded_service.redis)
+        issued = service.issue(number)
+        return issued.status, issued.json.get("reason", "")
+
+    assert 204 == answer("phones", TOKEN, "STOP")
+    assert 401 == answer("gateway", TOKEN, "STOP")
+    assert (201, "") == issue()
+    assert 204 == answer("gateway", GATEWAY_TOKEN, " Stop.")
+    assert (422, "opted_out") == issue()
+    assert 204 == answer("phones", TOKEN, "START")
+    assert (422, "opted_out") == issue()
+    assert 204 == answer("gateway", GATEWAY_TOKEN, "start")
+    assert (201, "") == issue()
+    changes = [event["type"] for event in service.fetch_events() if "number." in event["type"]]
+    assert ["number.opted_out", "number.opted_in"] == sorted(changes, reverse=True)
 
 
 async def test_more_calls_at_once_than_a_provider_may_have_are_503(

@@ -176,7 +176,7 @@ class NumberNotAllowed(OtpError):
         "type": "A number of its type, such as a landline, receives no SMS.",
         "fictitious": "It is a fictitious number, which no phone has: only a service for tests accepts it.",
         "blocked": "It is on the do-not-send list.",
-        "opted_out": "The person has answered STOP. An answer of START to the same number ends that.",
+        "opted_out": "The person has answered STOP. START to the same number ends that, or an operator.",
     }
     """By reason; the general sentence is for every other reason."""
 

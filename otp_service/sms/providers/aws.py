@@ -169,12 +169,19 @@ class Aws(AwsSettings, frozen=True, kw_only=True, tag="aws"):
     max_price: str = ""
     """The highest price of one part of a message in USD: 0.50."""
     topic_arn: str = ""
-    """The only topic whose receipts are accepted."""
+    """The topic of events."""
+    inbound_topic_arn: str = ""
+    """The topic of the two-way channel, if messages from phones have one of their own."""
 
     @property
     def has_sender_pool(self) -> bool:
         """See `pool`."""
         return bool(self.pool)
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """The only topics whose notifications are accepted."""
+        return tuple(filter(None, (self.topic_arn, self.inbound_topic_arn)))
 
     def requires_signature(self, callback: Callback) -> bool:  # noqa: ARG002  # see CallbackDialect
         """SNS signs everything with its certificate."""
@@ -208,7 +215,7 @@ class Aws(AwsSettings, frozen=True, kw_only=True, tag="aws"):
 
     def parse_callback(self, callback: Callback) -> list[CallbackPart]:
         """Return the receipt of an event or the message of a person; not those of other channels."""
-        notification = sns_notification.verify_notification(callback, self.topic_arn)
+        notification = sns_notification.verify_notification(callback, self.topics)
         if notification.type != "Notification":
             _log_subscription_change(notification)
             return [SkippedEvent.OTHER]
@@ -228,10 +235,13 @@ class Aws(AwsSettings, frozen=True, kw_only=True, tag="aws"):
 
     def find_certificate_url(self, callback: Callback) -> str | None:
         """Return the address of SNS's certificate. Raises as `parse_certificate_url`."""
-        return sns_notification.parse_certificate_url(callback, self.topic_arn)
+        return sns_notification.parse_certificate_url(callback, self.topics)
 
     def find_errors(self) -> list[tuple[str, str]]:
-        return [*super().find_errors(), *sns_notification.find_topic_errors(self.topic_arn)]
+        found = super().find_errors()
+        for setting in ("topic_arn", "inbound_topic_arn"):
+            found += sns_notification.find_topic_errors(setting, getattr(self, setting))
+        return found
 
 
 def _decode_event(message: str) -> _EventBody:

@@ -56,7 +56,7 @@ def test_signed_notification_is_taken(topic, version, subject):
     """With both versions of the signature, with and without a subject."""
     body = topic.build_notification("news\n€", SignatureVersion=version, **subject)
 
-    assert "news\n€" == verify_notification(topic.build_callback(body), TOPIC_ARN).message
+    assert "news\n€" == verify_notification(topic.build_callback(body), (TOPIC_ARN,)).message
 
 
 def test_certificate_is_asked_for_by_its_address(topic):
@@ -119,7 +119,7 @@ def test_late_notification_is_taken(topic, off):
         topic.build_notification("{}", Timestamp=format_timestamp(NOW_MS + off))
     )
 
-    assert "{}" == verify_notification(callback, TOPIC_ARN).message
+    assert "{}" == verify_notification(callback, (TOPIC_ARN,)).message
 
 
 @pytest.mark.parametrize("name", ["Message", "MessageId", "Subject", "Timestamp"])
@@ -129,7 +129,7 @@ def test_every_signed_field_is_signed(topic, name):
     changed = format_timestamp(NOW_MS - 2000) if name == "Timestamp" else "changed"
 
     with pytest.raises(CallbackSignatureError):
-        verify_notification(topic.build_callback(body | {name: changed}), TOPIC_ARN)
+        verify_notification(topic.build_callback(body | {name: changed}), (TOPIC_ARN,))
 
 
 @pytest.mark.parametrize(
@@ -148,14 +148,14 @@ def test_wrong_signature_is_refused(topic, change):
     """Another version, another type, none at all."""
     with pytest.raises(CallbackSignatureError):
         verify_notification(
-            topic.build_callback(topic.build_notification("{}") | change), TOPIC_ARN
+            topic.build_callback(topic.build_notification("{}") | change), (TOPIC_ARN,)
         )
 
 
 def test_another_key_is_refused(topic):
     """The certificate that was fetched decides."""
     with pytest.raises(CallbackSignatureError):
-        verify_notification(topic.build_callback(SnsTopic().build_notification("{}")), TOPIC_ARN)
+        verify_notification(topic.build_callback(SnsTopic().build_notification("{}")), (TOPIC_ARN,))
 
 
 def test_certificate_that_has_expired_is_refused():
@@ -163,7 +163,7 @@ def test_certificate_that_has_expired_is_refused():
     topic = SnsTopic(days=-1)
 
     with pytest.raises(CallbackSignatureError):
-        verify_notification(topic.build_callback(topic.build_notification("{}")), TOPIC_ARN)
+        verify_notification(topic.build_callback(topic.build_notification("{}")), (TOPIC_ARN,))
 
 
 @pytest.mark.parametrize("pem", [b"", b"<html>", b"-----BEGIN CERTIFICATE-----\nAAAA\n"])
@@ -175,7 +175,7 @@ def test_what_is_no_certificate_is_refused(topic, pem):
     )
 
     with pytest.raises(CallbackSignatureError):
-        verify_notification(callback, TOPIC_ARN)
+        verify_notification(callback, (TOPIC_ARN,))
 
 
 @pytest.mark.parametrize(
@@ -231,7 +231,7 @@ def test_a_signed_text_has_one_reading(topic, signed, other):
     changed = {name: each for name, each in body.items() if name != "Subject"} | other
 
     with pytest.raises(CallbackSignatureError):
-        verify_notification(topic.build_callback(changed), TOPIC_ARN)
+        verify_notification(topic.build_callback(changed), (TOPIC_ARN,))
 
 
 def test_without_a_topic_nothing_is_taken(topic):
@@ -245,22 +245,23 @@ def test_without_a_topic_nothing_is_taken(topic):
 @pytest.mark.parametrize(
     "arn", ["sms-events", f"{TOPIC_ARN}.fifo", f"{TOPIC_ARN}\n", TOPIC_ARN.replace("eu-", "")]
 )
-def test_topic_of_the_settings_is_a_topic(arn):
+@pytest.mark.parametrize("setting", ["topic_arn", "inbound_topic_arn"])
+def test_topic_of_the_settings_is_a_topic(arn, setting):
     """Its region becomes part of a host."""
     settings = Aws(
         region="eu-west-1",
         access_key_id=Secret("a"),
         secret_access_key=Secret("b"),
-        topic_arn=arn,
+        **{setting: arn},
     )
 
-    assert ["topic_arn"] == [field for field, _ in settings.find_errors()]
+    assert [setting] == [field for field, _ in settings.find_errors()]
 
 
 def test_envelope_does_not_show_its_message(topic):
     """It holds a number."""
     envelope = verify_notification(
-        topic.build_callback(topic.build_notification("+447400123456")), TOPIC_ARN
+        topic.build_callback(topic.build_notification("+447400123456")), (TOPIC_ARN,)
     )
 
     assert "Notification(Notification)" == repr(envelope)

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 from botocore.config import Config  # type: ignore[import-untyped]
 from botocore.exceptions import ClientError  # type: ignore[import-untyped]
+from msgspec.structs import replace
 
 from otp_service.core.delivery import Fault, Receipt, RefusalScope
 from otp_service.core.phone_number import PhoneNumber
@@ -316,6 +317,43 @@ def test_subscription_to_a_foreign_topic_is_not_even_logged(topic, caplog):
         settings(topic_arn=TOPIC_ARN).parse_callback(topic.build_callback(foreign))
 
     assert [] == caplog.records
+
+
+TWO_WAY_TOPIC = "arn:aws:sns:us-east-1:123456789012:two-way"
+MESSAGE = json.dumps({"originationNumber": "+447400123456", "messageBody": "STOP"})
+
+
+def test_messages_from_phones_may_have_a_topic_of_their_own(topic):
+    """A two-way channel names its topic, which need not be that of events, nor in its region."""
+    certificate_url = "https://sns.us-east-1.amazonaws.com/SimpleNotificationService-0.pem"
+    notification = topic.build_notification(
+        MESSAGE, TopicArn=TWO_WAY_TOPIC, SigningCertURL=certificate_url
+    )
+    callback = replace(
+        topic.build_callback(notification), certificates={certificate_url: topic.pem}
+    )
+    both = settings(topic_arn=TOPIC_ARN, inbound_topic_arn=TWO_WAY_TOPIC)
+
+    [message] = both.parse_callback(callback)
+
+    assert ("STOP", True) == (message.text, message.is_signed)
+    assert certificate_url == both.find_certificate_url(callback)
+    for other in (
+        settings(topic_arn=TOPIC_ARN),
+        settings(),
+        settings(topic_arn=TWO_WAY_TOPIC[:-1]),
+    ):
+        with pytest.raises(CallbackSignatureError):
+            other.parse_callback(callback)
+
+
+def test_the_certificate_is_that_of_the_region_of_its_topic(topic):
+    """Another region of the settings must not lend its host."""
+    notification = topic.build_notification(MESSAGE, TopicArn=TWO_WAY_TOPIC)
+    both = settings(topic_arn=TOPIC_ARN, inbound_topic_arn=TWO_WAY_TOPIC)
+
+    with pytest.raises(CallbackSignatureError):
+        both.parse_callback(topic.build_callback(notification))
 
 
 async def test_botocore_asks_for_the_same(gateway, transport, message, monkeypatch):

@@ -19,6 +19,15 @@ VERIFIED_NUMBER, UNVERIFIED_NUMBER, BANK_NUMBER = "+447400123456", "+44740098765
 VERIFIED_ACCOUNT = "person-4711"
 MARKUP = "\"'></td></style><script>document.title='owned'</script><img src=x onerror=alert(1)>"
 
+OPTED_OUT_NUMBER, OWN_NUMBER = "+447400444123", "447400999001"
+INBOUND_TOKEN = "worthless-token-of-the-gateway"
+INBOUND_SETTINGS = {
+    "PROVIDERS__GATEWAY__INBOUND_TOKEN": INBOUND_TOKEN,
+    "PROVIDERS__GATEWAY__INBOUND__SENDER": "from",
+    "PROVIDERS__GATEWAY__INBOUND__TEXT": "text",
+    "PROVIDERS__GATEWAY__INBOUND__RECEIVER": "to",
+}
+
 UNKNOWN_CHALLENGE_PATH = f"/challenges/c00-{'0' * 32}"
 
 pytestmark = pytest.mark.slow
@@ -40,6 +49,7 @@ def service(tmp_path_factory):
             workers=1,
             AUDIT__SIGNING_KEY=str(folder / "audit.pem"),
             **archive,
+            **INBOUND_SETTINGS,
         ) as service,
     ):
         service.redis = redis
@@ -57,7 +67,22 @@ def issue_challenges(service, gateway) -> str:
     assert 429 == service.issue(VERIFIED_NUMBER, client_ip="203.0.113.9").status
     assert 201 == service.issue(UNVERIFIED_NUMBER).status
     assert 201 == service.issue(BANK_NUMBER, by="bank").status
+    opt_out(service)
     return str(issued.json["id"])
+
+
+def opt_out(service) -> None:
+    """Let a person ask for help, opt out, and ask for a code again, which is refused."""
+    assert 201 == service.issue(OPTED_OUT_NUMBER).status
+    for token, text, status in (
+        (INBOUND_TOKEN, "HELP", 204),
+        (INBOUND_TOKEN, "Stop!", 204),
+        ("wrong", "START", 401),
+    ):
+        body = {"from": OPTED_OUT_NUMBER, "to": OWN_NUMBER, "text": text}
+        path = f"/v1/inbound/gateway?token={token}"
+        assert status == service.send_request("POST", path, body=body).status
+    assert 422 == service.issue(OPTED_OUT_NUMBER).status
 
 
 def has_seal(archive) -> bool:
@@ -104,7 +129,7 @@ def test_the_last_day_shows_the_numbers_of_all_tenants(page):
     """Those of the issued challenges; the plots have the same values."""
     page.log_in()
 
-    assert (3, 1, 1) == tuple(map(page.read_figure, ("issued", "verified", "refused")))
+    assert (4, 1, 2) == tuple(map(page.read_figure, ("issued", "verified", "refused")))
     assert {"shop", "bank"} == set(page.list_texts("section[aria-labelledby=Tenant] tbody th"))
     assert ["GB"] == page.list_texts("section[aria-labelledby=Country] tbody th")
     assert ["gateway"] == page.list_texts("section[aria-labelledby=Provider] tbody th")
@@ -149,6 +174,30 @@ def test_a_number_is_found_and_leads_to_the_timeline_of_its_challenge(page):
     digits = VERIFIED_NUMBER[1:]
     assert not any(digits in address for address in page.requested_urls)
     assert digits not in page.service.log.read_text()
+    assert [] == page.console_messages
+
+
+def test_the_last_day_leads_to_people_who_opted_out_and_to_what_was_refused(page):
+    """The number leads from the person to the answers: a search by number finds all of them."""
+    page.log_in()
+    (row,) = page.find("#answers tbody tr")
+    assert ["gateway", OWN_NUMBER, "1", "0", "1", "0"] == row.text.split()[1:]
+
+    page.find("button.link[form=find-answers]")[0].click()
+    page.wait_until(lambda: page.find("#found"))
+    assert ["number.opted_out", "number.help_requested"] == page.list_texts(".events summary")
+    page.open_page()
+    page.find("button[form=find-refused]")[0].click()
+    page.wait_until(lambda: page.find("#found"))
+    assert ["otp.issue_denied"] == page.list_texts(".events summary")
+    page.search(number=OPTED_OUT_NUMBER, reason="Ticket 4713")
+
+    types = {"number.opted_out", "number.help_requested", "otp.issue_denied", "otp.issued"}
+    assert types <= set(page.list_texts(".events summary"))
+    assert f"to {OWN_NUMBER}" in page.main_text
+    assert OPTED_OUT_NUMBER not in page.driver.page_source.replace(
+        f'value="{OPTED_OUT_NUMBER}"', ""
+    )
     assert [] == page.console_messages
 
 
@@ -247,7 +296,7 @@ def test_markup_that_was_written_to_redis_stays_text(page):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("screen", [(1280, 900), (400, 800)])
+@pytest.mark.parametrize("screen", [(1280, 900), (375, 800)])
 def test_every_page_fits_every_screen(page, tmp_path, scheme, screen):
     """Nothing exceeds the width; the screenshots are kept."""
     size = {"width": screen[0], "height": screen[1], "deviceScaleFactor": 1}

@@ -114,4 +114,4 @@ async def test_a_hostile_provider_or_own_number_is_text_and_in_no_form(
 
     assert HOSTILE in read_cells(section, "answers")[0]
     assert "<img" not in section
-    assert 'name="provider"' not in section
+    assert 'class="link"' not in section

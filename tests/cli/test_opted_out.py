@@ -161,3 +161,18 @@ def test_a_long_import_shows_its_progress_on_a_terminal(monkeypatch, capsys):
         opted_out._show_progress(done, 250)
 
     assert "lines: 100 of 250\rlines: 250 of 250\r\x1b[K" == capsys.readouterr().err
+
+
+def test_a_search_by_number_and_the_statistics_show_an_imported_opt_out(
+    run_otp, config, run_opted_out
+):
+    """The row names who imported it and our number; an import counts as no answer."""
+    run_opted_out("import", stdin=LINE)
+
+    found = run_otp("audit", "search", "--config", config, "--number", "-", stdin=ONE).out
+    counted = run_otp("audit", "stats", "--config", config).out
+
+    assert re.search(
+        rf"number\.opted_out +shop .* p1, {getpass.getuser()}, to 447400999001\n", found
+    )
+    assert re.search(r"\d{4}-\d\d-\d\d +p1 +447400999001 +0 +0 +0 +1\n", counted)

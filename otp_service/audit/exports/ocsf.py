@@ -48,6 +48,9 @@ AUTH_FACTORS: Final = {
 }
 """The factor of each group of event types, as OCSF names it."""
 
+INCOMING_EVENTS: Final = frozenset({"otp.delivery", "delivery.reported", "number.help_requested"})
+"""API Activity that a provider begins, apart from the calls that are refused."""
+
 SUCCESS_EVENTS: Final = frozenset({"otp.verified", "authenticator.verified", "recovery.used"})
 PRODUCT_INFO: Final = {"name": SERVICE_NAME, "version": __version__}
 
@@ -168,7 +171,7 @@ def _build_api_activity(record: ExportRecord) -> dict[str, Any]:
     provider, request, trace = map(record.get_field, ("provider", "request", "trace"))
     call = {"request": {"uid": request}} if request else {}
     theirs = {"name": provider, "svc_name": provider} if provider else None
-    is_incoming = record.taxonomy.is_refusal or record.event_type == "otp.delivery"
+    is_incoming = record.taxonomy.is_refusal or record.event_type in INCOMING_EVENTS
     ours = {"name": SERVICE_NAME, "svc_name": SERVICE_NAME}
     return _drop_none(
         actor=_build_actor(record),

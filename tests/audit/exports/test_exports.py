@@ -108,6 +108,11 @@ def _shown(value: Any) -> str:
         ),
         ("otp.locked", "number_locked", (3001, 11), 1, "iam change", "authn_login_lock"),
         ("otp.unlocked", "by_operator", (3001, 12), 1, "authentication info", None),
+        ("otp.issue_denied", "opted_out", (3002, 6), 2, "authentication info", None),
+        ("delivery.denied", "opted_out", (6003, 1), 2, "api denied", None),
+        ("number.opted_out", None, (3001, 5), 1, "iam change", None),
+        ("number.opted_in", None, (3001, 2), 1, "iam change", None),
+        ("number.help_requested", None, (6003, 99), 1, "api info", None),
         ("service.changed", "reload_refused", (6003, 99), 2, "configuration info", None),
         (
             "callback.rejected",
@@ -132,6 +137,25 @@ def test_events_are_called_what_the_requirements_call_them(  # noqa: PLR0913, PL
     assert ecs.split() == [*other["event"]["category"], *other["event"]["type"]]
     assert (kind, outcome) == (other["event"]["action"], other["event"]["outcome"])
     assert owasp == one["unmapped"].get("owasp") == other["labels"].get("owasp")
+
+
+@pytest.mark.parametrize(
+    "kind", ["number.opted_out", "number.opted_in", "number.help_requested", "delivery.reported"]
+)
+def test_what_a_provider_passes_on_comes_from_the_provider(kind: str) -> None:
+    """The number is whom it is about, and our own number and the keyword are in both formats."""
+    is_answer = kind.startswith("number.")
+    answer = {"own_number": "13013", "keyword": "stop"} if is_answer else {}
+    line = build_line(build_full_event(kind, provider="east", **answer))
+
+    one, other = export(line, "ocsf"), export(line, "ecs")
+
+    assert ("east", "east") == (one["src_endpoint"]["name"], other["service"]["target"]["name"])
+    assert one.get("dst_endpoint", {}).get("name") in {None, "otp-service"}
+    user = one["user"] if one["class_uid"] == 3001 else one["resources"][0]
+    assert ("number-of-it", "number-of-it") == (user["uid"], other["user"]["hash"])
+    assert answer.items() <= one["unmapped"].items()
+    assert answer.items() <= other["labels"].items()
 
 
 def test_the_chain_can_be_followed_in_both() -> None:

@@ -30,7 +30,7 @@ _SLOT_COUNT: Final = SLOTS_PER_PERIOD + 1  # the current one is not complete
 _EMPTY_SLOTS: Final = (0,) * _SLOT_COUNT
 
 
-class DebtWindow(msgspec.Struct, frozen=True, array_like=True):
+class DebtWindow(msgspec.Struct, frozen=True):
     """The amounts of one window, the newest slot first; `newest_slot` counts slots since 1970."""
 
     newest_slot: int = 0
@@ -39,7 +39,7 @@ class DebtWindow(msgspec.Struct, frozen=True, array_like=True):
     """One price for each challenge that was charged and has verified."""
 
 
-class Debt(msgspec.Struct, frozen=True, array_like=True):
+class Debt(msgspec.Struct, frozen=True):
     """The bucket of one scope, with a window for each of PERIODS_MS."""
 
     windows: tuple[DebtWindow, DebtWindow] = (DebtWindow(), DebtWindow())

@@ -18,7 +18,7 @@ MAX_UNPAID_SENDS: Final = 6
 """Exempt sends without a verification after which the number counts as unknown until it verifies."""
 
 
-class KnownNumber(msgspec.Struct, frozen=True, array_like=True):
+class KnownNumber(msgspec.Struct, frozen=True):
     """The record of one number at one tenant. It is stored for KNOWN_NUMBER_TTL_MS."""
 
     verified_at: int

@@ -120,7 +120,7 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
     recipient: Recipient | None = None
     """Of a send: the number that must not be on the do-not-send list, for all tenants or for its own."""
     submission_marks: tuple[SubmissionMark, ...] = ()
-    """What a message from a phone is expected after; a later mark replaces an earlier one."""
+    """What a message from a phone is expected after; a later mark replaces, or deletes, an earlier one."""
     charges: tuple[Charge, ...] = ()
     refunds: tuple[Refund, ...] = ()
     reset_buckets: tuple[Bucket, ...] = ()

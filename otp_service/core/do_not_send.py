@@ -18,6 +18,9 @@ ALL_TENANTS: Final = ""
 SUBMISSION_MARK_TTL_MS: Final = 30 * DAY_MS
 """A STOP, START or HELP counts for so long after the last submission to its number."""
 
+ANY_PROVIDER: Final = ""
+"""The provider of the mark of a message that is being submitted: which one may take it is not known yet."""
+
 PROCESSED_MESSAGE_TTL_MS: Final = 2 * DAY_MS
 """Vendors repeat a message for a day at most."""
 
@@ -51,16 +54,30 @@ class SubmissionMark(msgspec.Struct, frozen=True):
     """That a provider may have sent something to a number. Its `repr` omits the number."""
 
     provider: str
+    """ANY_PROVIDER while a message is being submitted: a person may answer before its provider does."""
     number: str
     """The canonical number."""
     expires_at: int
-    """Milliseconds since 1970."""
+    """Milliseconds since 1970. The mark is deleted if this is past."""
 
     def __repr__(self) -> str:
         return f"SubmissionMark({self.provider!r})"
 
     def __rich_repr__(self) -> list[tuple[str, object]]:
         return [("provider", self.provider)]  # msgspec's own would show the number
+
+
+def mark_submitting(number: str, now: int) -> SubmissionMark:
+    """Return the mark that is written before a message is given to any provider.
+
+    It stays if the process ends, or Redis fails, before what the providers answered is stored.
+    """
+    return SubmissionMark(ANY_PROVIDER, number, now + SUBMISSION_MARK_TTL_MS)
+
+
+def unmark_submitting(number: str, now: int) -> SubmissionMark:
+    """Return what deletes that mark: it is now known which providers may have sent something."""
+    return SubmissionMark(ANY_PROVIDER, number, now)
 
 
 class DoNotSendEntry(msgspec.Struct, frozen=True, array_like=True):
@@ -123,7 +140,7 @@ class InboundState(msgspec.Struct, frozen=True):
     now: int
     """Milliseconds since 1970, by the store's clock."""
     is_expected: bool
-    """Whether the provider submitted something to the number within SUBMISSION_MARK_TTL_MS."""
+    """Whether the provider submitted something to the number within SUBMISSION_MARK_TTL_MS, or any one may have."""
     is_repeated: bool
     """Whether a message of the provider with this id has made a change."""
     opt_outs: tuple[StoredOptOut, ...] = ()

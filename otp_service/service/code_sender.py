@@ -13,6 +13,7 @@ from otp_service.core.commit import (
     PointerName,
     PointerSwap,
 )
+from otp_service.core.do_not_send import mark_submitting
 from otp_service.core.known_addresses import KnownAddresses
 from otp_service.core.phone_number import PhoneNumber
 from otp_service.core.prepared_codes import CodeReservation, HashedCode
@@ -208,7 +209,11 @@ class CodeSender:
         swap = CompareAndSwap(None, challenge, secret)
         pointer_swap = verification and self._build_pointer_swap(challenge, verification)
         return self._context.build_commit(
-            swap=swap, pointer_swap=pointer_swap, events=(issued,), durable=True
+            swap=swap,
+            pointer_swap=pointer_swap,
+            submission_marks=(mark_submitting(self._phone.canonical, charged.now),),
+            events=(issued,),
+            durable=True,
         )
 
     def _build_pointer_swap(
@@ -274,4 +279,9 @@ class CodeSender:
         reason = None if failed_send is None else "delivery_failed"
         resent = events.Resent(**self._context.build_event_fields(reason=reason), send=new.sends)
         swap = CompareAndSwap(challenge, new, current.secret.add_code(code), new.deadline)
-        return self._context.build_commit(swap=swap, events=(resent,), durable=True)
+        return self._context.build_commit(
+            swap=swap,
+            submission_marks=(mark_submitting(self._phone.canonical, current.now),),
+            events=(resent,),
+            durable=True,
+        )

@@ -4,6 +4,7 @@ from functools import partial
 
 from otp_service.core.challenge import Challenge
 from otp_service.core.commit import ChallengeSnapshot, Commit, CompareAndSwap
+from otp_service.core.do_not_send import mark_submitting
 from otp_service.core.errors import StoreUnavailable
 from otp_service.core.phone_number import PhoneNumber
 from otp_service.core.timestamps import MINUTE_MS
@@ -73,7 +74,10 @@ class DeliverySender:
     def _build_commit(self, delivery: Challenge) -> Commit:
         created = self._context.build_started_event(self._phone, delivery.deadline)
         swap = CompareAndSwap(None, delivery)
-        return self._context.build_commit(swap=swap, events=(created,), durable=True)
+        mark = mark_submitting(self._phone.canonical, delivery.created_at)
+        return self._context.build_commit(
+            swap=swap, submission_marks=(mark,), events=(created,), durable=True
+        )
 
     def _build_withdrawal(self, delivery: Challenge, current: ChallengeSnapshot) -> Commit:
         """Return the commit that ends the delivery, if it is stored and was not sent.

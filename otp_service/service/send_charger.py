@@ -7,7 +7,7 @@ import msgspec
 
 from otp_service.core import charges, errors, events
 from otp_service.core.commit import ChallengeSnapshot, Commit, Committed, Refund
-from otp_service.core.do_not_send import Recipient
+from otp_service.core.do_not_send import Recipient, unmark_submitting
 from otp_service.core.known_addresses import Account
 from otp_service.core.limits import Charge
 from otp_service.core.phone_number import PhoneNumber
@@ -143,8 +143,12 @@ class SendCharger:
         snapshot = await self._store.fetch_challenge(self._tenant.name, self._context.challenge.id)
 
         def build_commit(current: ChallengeSnapshot) -> Commit:
-            refunds = send_charges.number_refunds
-            return msgspec.structs.replace(build_withdrawal(current), refunds=refunds, durable=True)
+            return msgspec.structs.replace(
+                build_withdrawal(current),
+                submission_marks=(unmark_submitting(self._phone.canonical, current.now),),
+                refunds=send_charges.number_refunds,
+                durable=True,
+            )
 
         await apply_all(
             commit_with_retry(self._store, snapshot, build_commit),

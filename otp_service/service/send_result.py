@@ -9,7 +9,11 @@ from otp_service.core import charges, events
 from otp_service.core.challenge import Challenge, ChallengeStatus
 from otp_service.core.commit import ChallengeSnapshot, Commit, CompareAndSwap, Refund
 from otp_service.core.delivery import Fault, Submission
-from otp_service.core.do_not_send import SUBMISSION_MARK_TTL_MS, SubmissionMark
+from otp_service.core.do_not_send import (
+    SUBMISSION_MARK_TTL_MS,
+    SubmissionMark,
+    unmark_submitting,
+)
 from otp_service.core.errors import (
     DeliveryFailed,
     OtpError,
@@ -41,12 +45,15 @@ class SendResult(msgspec.Struct, frozen=True):
         return sum(submission.may_be_billed for submission in self.submissions)
 
     def build_marks(self, phone: PhoneNumber, now: int) -> tuple[SubmissionMark, ...]:
-        """Return a mark for each provider that may have sent something, by the store's clock."""
+        """Return a mark for each provider that may have sent something, in place of that of any."""
         providers = [one.provider for one in self.submissions if one.may_be_billed]
         expires_at = now + SUBMISSION_MARK_TTL_MS
-        return tuple(
-            SubmissionMark(provider, phone.canonical, expires_at)
-            for provider in dict.fromkeys(providers)
+        return (
+            unmark_submitting(phone.canonical, now),
+            *(
+                SubmissionMark(provider, phone.canonical, expires_at)
+                for provider in dict.fromkeys(providers)
+            ),
         )
 
     @property

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from otp_service.core.do_not_send import (
     ALL_TENANTS,
+    ANY_PROVIDER,
     PROCESSED_MESSAGE_TTL_MS,
     DoNotSendEntry,
     DoNotSendReason,
@@ -73,7 +74,11 @@ class DoNotSendList:
     ) -> InboundState:
         """Return what a message is decided on. In a cluster, two limit keys cost two round trips."""
         number, names_of_tenants = phone.canonical, _add_all(tenants)
-        marks = self._store.submission_mark_keys(provider, number)
+        marks = [
+            key
+            for sender in (provider, ANY_PROVIDER)
+            for key in self._store.submission_mark_keys(sender, number)
+        ]
         opt_outs: list[str] = []
         processed: list[str] = []
         for names, partition in self._list_places(phone):

@@ -250,6 +250,54 @@ async def test_a_keyword_is_unexpected_unless_this_provider_sent_to_the_number(
     assert [None, None] == await stranger.find_refusals()
 
 
+SENDS = {
+    "issue": lambda phone, _: phone.installation.issue(phone.number),
+    "resend": lambda phone, issued: phone.installation.resend(issued),
+    "deliver": lambda phone, _: phone.installation.deliver(number=phone.number),
+}
+
+
+@pytest.mark.parametrize("send", SENDS)
+async def test_a_stop_counts_before_the_provider_has_answered(phone: Phone, send: str) -> None:
+    """The message arrives within seconds, and the provider may take ten for its answer."""
+    results = await answer_during_send(phone, send)
+
+    assert [InboundResult.OPTED_OUT] == results
+    assert "opted_out" == await phone.find_refusal("shop")
+
+
+@pytest.mark.parametrize("send", SENDS)
+async def test_a_stop_counts_although_the_worker_ended_during_the_send(
+    phone: Phone, send: str
+) -> None:
+    """What the provider answered is then never stored, and the person has the message."""
+    with pytest.raises(asyncio.CancelledError):
+        await answer_during_send(phone, send, then=asyncio.CancelledError())
+
+    assert InboundResult.OPTED_OUT == await phone.answer("STOP", provider="p2")
+
+
+async def answer_during_send(
+    phone: Phone, send: str, then: BaseException | None = None
+) -> list[InboundResult]:
+    """Answer STOP to the first message of this phone, before its provider answers or the call ends."""
+    installation, results, issued = phone.installation, [], None
+    if send == "resend":
+        issued = await installation.issue(phone.number)
+        for key in await installation.list_keys("*:submitted:*"):
+            await installation.script_client.run_pipeline(key.decode(), [("DEL", key)])
+        installation.advance_clock(MINUTE_MS)
+
+    async def answer() -> None:
+        if then:
+            raise then
+        results.append(await phone.answer("STOP"))
+
+    installation.router.on_send = answer
+    await SENDS[send](phone, issued)
+    return results
+
+
 async def test_a_thousand_forged_stops_write_nothing(installation: Installation) -> None:
     """A19: of numbers that nothing was sent to, through a provider that is trusted."""
     await Phone(installation).receive_code()

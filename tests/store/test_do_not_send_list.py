@@ -377,6 +377,19 @@ async def test_a_send_that_was_refused_is_not_marked(person: TextingPerson, repl
     assert [] == await person.installation.list_keys("*:submitted:*")
 
 
+async def test_a_send_that_was_withdrawn_is_not_marked(person: TextingPerson) -> None:
+    """Too few replicas have the challenge: no provider was asked."""
+    client = person.installation.script_client
+    lose_replicas(person.installation)
+
+    with pytest.raises(NotReplicated):
+        await person.installation.issue(PHONE.e164)
+
+    person.installation.store.client = client
+    assert [] == await person.installation.list_keys("*:submitted:*")
+    assert not person.installation.router.messages
+
+
 async def test_resends_and_deliveries_are_marked(person: TextingPerson) -> None:
     """By the provider that took them."""
     installation = person.installation

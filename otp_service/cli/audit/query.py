@@ -102,7 +102,8 @@ def run_stats(args: argparse.Namespace) -> int:
     """Count events in a period, by default the last 24 hours.
 
     The first table counts SMS challenges alone; authenticators and recovery codes have a
-    table of their own, with the column FACTOR. Refusals by reason, and the numbers,
+    table of their own, with the column FACTOR. What people answered (STOP, START, HELP)
+    is counted by day, provider and own number. Refusals by reason, and the numbers,
     accounts and addresses with most of them, are of every factor.
 
     VERIFIED is how many of the challenges that were ISSUED in the row were verified; for

@@ -3,6 +3,7 @@
 An operator blocks a number for all tenants. A person opts out for one tenant, or for all.
 """
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final
 
@@ -132,6 +133,8 @@ class ReceivedMessage(msgspec.Struct, frozen=True):
     """The provider's id of the message; empty without one, and then a repeat is not known."""
     at: int
     """The instant at which it was handled, by the store's clock: `InboundState.now`."""
+    processed: Mapping[str, bytes] = {}
+    """Of the state that it was decided on."""
 
 
 class InboundState(msgspec.Struct, frozen=True):
@@ -143,6 +146,8 @@ class InboundState(msgspec.Struct, frozen=True):
     """Whether the provider submitted something to the number within SUBMISSION_MARK_TTL_MS, or any one may have."""
     is_repeated: bool
     """Whether a message of the provider with this id has made a change."""
+    processed: Mapping[str, bytes] = {}
+    """By key, what is stored of earlier messages that made a change; only the store uses it."""
     opt_outs: tuple[StoredOptOut, ...] = ()
     """Those of the tenants that were asked for; two of one tenant during a rotation of the limit key."""
 

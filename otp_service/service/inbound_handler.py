@@ -63,7 +63,7 @@ class InboundHandler:
         decision = decide_inbound(keyword, sender, state)
         if isinstance(decision, NoChange):
             return decision.result
-        message = ReceivedMessage(sender.provider, message_id, state.now)
+        message = ReceivedMessage(sender.provider, message_id, state.now, state.processed)
         return await self._apply(decision, phone, sender, message)
 
     async def _apply(

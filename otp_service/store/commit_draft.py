@@ -23,7 +23,7 @@ from otp_service.store.commit_request import (
     SignedEvent,
 )
 from otp_service.store.key_names import KeyNames
-from otp_service.store.record_cipher import RecordCipher
+from otp_service.store.record_cipher import VERSION_DIGITS, RecordCipher
 
 
 SECRET_GRACE_MS = 10 * SECOND_MS
@@ -61,6 +61,11 @@ class CommitDraft:
     def expect(self, key: str, version: int) -> None:
         """Expect a record of this version; 0 expects no record."""
         prefix = RecordCipher.format_version(version) if version else ""
+        self.fields["expected_versions"].append(ExpectedVersion(self.add_key(key), prefix))
+
+    def expect_start(self, key: str, value: bytes) -> None:
+        """Expect a value that begins as this one does, which is ASCII; an empty one expects no value."""
+        prefix = value[:VERSION_DIGITS].decode()
         self.fields["expected_versions"].append(ExpectedVersion(self.add_key(key), prefix))
 
     def write(self, key: str, value: bytes, expires_at: int = 0) -> None:

@@ -28,7 +28,11 @@ from otp_service.store.key_scan import ignore_progress
 from otp_service.store.redis_store import RedisStore
 
 
-PROCESSED_MARK = b"1"
+MAX_PROCESSED_MESSAGES = 32
+"""Of one number and provider. A phone that sends STOP and START in turn fills no memory, and no person
+changes their mind so often before the vendor repeats a message."""
+DIGEST_CHARS = 16
+"""Of `KeyNames.digest_message_id`."""
 
 
 class DoNotSendList:
@@ -80,17 +84,21 @@ class DoNotSendList:
             for key in self._store.submission_mark_keys(sender, number)
         ]
         opt_outs: list[str] = []
-        processed: list[str] = []
+        digests: dict[str, bytes] = {}
         for names, partition in self._list_places(phone):
             opt_outs += [names.opt_out_key(partition, one, number) for one in names_of_tenants]
             if message_id:
-                key = names.processed_message_key(partition, provider, message_id, number)
-                processed.append(key)
-        now, stored = await self._read_present((*marks, *opt_outs, *processed))
+                key = names.processed_messages_key(partition, provider, number)
+                digests[key] = names.digest_message_id(provider, message_id, number).encode()
+        now, stored = await self._read_present((*marks, *opt_outs, *digests))
+        processed = {key: stored[key] for key in digests if key in stored}
         return InboundState(
             now,
             is_expected=any(key in stored for key in marks),
-            is_repeated=any(key in stored for key in processed),
+            is_repeated=any(
+                digests[key] in split_digests(value) for key, value in processed.items()
+            ),
+            processed=processed,
             opt_outs=tuple(
                 self._open_opt_out(key, stored[key]) for key in opt_outs if key in stored
             ),
@@ -214,14 +222,19 @@ class DoNotSendList:
     def _mark_processed(
         draft: CommitDraft, names: KeyNames, phone: PhoneNumber, message: ReceivedMessage | None
     ) -> None:
-        """Let the commit depend on that the message has made no change, and mark it."""
+        """Let the commit depend on that no message has made a change since the read, and note this one."""
         if message is None or not message.id:
             return
         number = phone.canonical
         partition = names.compute_number_partition(number)
-        key = names.processed_message_key(partition, message.provider, message.id, number)
-        draft.expect(key, 0)
-        draft.write(key, PROCESSED_MARK, message.at + PROCESSED_MESSAGE_TTL_MS)
+        key = names.processed_messages_key(partition, message.provider, number)
+        stored = message.processed.get(key, b"")
+        earlier = split_digests(stored)
+        if earlier or not stored:  # what another program has written there is replaced
+            draft.expect_start(key, stored)
+        digest = names.digest_message_id(message.provider, message.id, number).encode()
+        digests = b"".join((digest, *earlier)[:MAX_PROCESSED_MESSAGES])
+        draft.write(key, digests, message.at + PROCESSED_MESSAGE_TTL_MS)
 
     async def _commit_if_unchanged(self, draft: CommitDraft) -> bool:
         reply = await self._store.run_commit(draft, durable=True)
@@ -229,6 +242,13 @@ class DoNotSendList:
 
     def _open_opt_out(self, key: str, value: bytes) -> StoredOptOut:
         return StoredOptOut(parse_opt_out_tenant(key), open_entry(self._cipher, key, value), key)
+
+
+def split_digests(value: bytes) -> list[bytes]:
+    """Return the digests of message ids in a value, the newest first; none of another program's value."""
+    if len(value) % DIGEST_CHARS or not value.isascii():
+        return []
+    return [value[at : at + DIGEST_CHARS] for at in range(0, len(value), DIGEST_CHARS)]
 
 
 def _add_all(tenants: Iterable[str]) -> list[str]:

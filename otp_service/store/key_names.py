@@ -136,12 +136,13 @@ class KeyNames:
         """Return the key of the mark that a provider submitted something to a canonical number."""
         return f"{_tag(partition)}:submitted:{provider}:{self._digest_listed_number(number)}"
 
-    def processed_message_key(
-        self, partition: int, provider: str, message_id: str, number: str
-    ) -> str:
-        """Return the key of a message from a canonical number that made a change."""
-        digest = self._digest("inbound", provider, message_id, number)
-        return f"{_tag(partition)}:inbound:{provider}:{digest}"
+    def processed_messages_key(self, partition: int, provider: str, number: str) -> str:
+        """Return the key of the messages from a canonical number that have made a change."""
+        return f"{_tag(partition)}:inbound:{provider}:{self._digest('inbound', provider, number)}"
+
+    def digest_message_id(self, provider: str, message_id: str, number: str) -> str:
+        """Return what is stored of the id of such a message: 16 characters of ASCII."""
+        return self._digest("message", provider, message_id, number)
 
     def locate_idempotency_record(self, tenant: str, idempotency_key: str) -> tuple[int, str]:
         partition = self.compute_partition("idempotency", tenant, idempotency_key)

@@ -61,7 +61,8 @@ def list_key_names(names: Any) -> list[tuple[str, object]]:
             tuple(key for key, _ in names.list_refusing_keys(7, Recipient(NUMBER, "shop"))),
         ),
         ("mark of a submission", names.submission_mark_key(7, "twilio", NUMBER)),
-        ("processed message", names.processed_message_key(7, "twilio", "SM1", NUMBER)),
+        ("processed messages", names.processed_messages_key(7, "twilio", NUMBER)),
+        ("id of a message", names.digest_message_id("twilio", "SM1", NUMBER)),
         ("partition of an account", names.compute_account_partition("shop", "account-1")),
         *(
             (

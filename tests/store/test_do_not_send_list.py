@@ -26,6 +26,7 @@ from otp_service.core.timestamps import DAY_MS
 from otp_service.store.client import ScriptClient
 from otp_service.store.commit_request import LogLimits
 from otp_service.store.data_reset import DataReset
+from otp_service.store.do_not_send_list import DIGEST_CHARS, MAX_PROCESSED_MESSAGES
 from otp_service.store.mode_mark import claim_mode
 from tests.installation import (
     ACCEPTED_REPLY,
@@ -304,6 +305,36 @@ async def test_a_message_is_remembered_for_two_days(person: TextingPerson) -> No
     left = await person.installation.script_client.run_pipeline(key.decode(), [("PTTL", key)])
 
     assert PROCESSED_MESSAGE_TTL_MS - 10 * SECOND_MS < left[0] <= PROCESSED_MESSAGE_TTL_MS
+
+
+async def test_a_flood_of_keywords_for_one_number_fills_no_memory(person: TextingPerson) -> None:
+    """Whoever knows the token of an address sends them for nothing: 32 ids are kept, and a repeat is known."""
+    for number in range(20):
+        assert await person.send_stop("shop", f"stop-{number}")
+        assert await person.send_start("shop", f"start-{number}")
+        assert await person.send_help(f"help-{number}")
+
+    (key,) = await person.installation.list_keys("*:inbound:*")
+    (stored,) = await person.installation.script_client.run_pipeline(key.decode(), [("GET", key)])
+    assert MAX_PROCESSED_MESSAGES * DIGEST_CHARS == len(stored)
+    for message_id in ("stop-19", "start-19", "help-19", "help-10"):
+        assert (await person.read_state(message_id)).is_repeated
+    assert not await person.send_stop("shop", "stop-19")
+    assert not (await person.read_state("help-5")).is_repeated
+
+
+@pytest.mark.parametrize("value", [b"1", b"\xff" * 16, b"x" * 16, b"y" * 15])
+async def test_a_value_of_another_program_keeps_no_message_out(
+    person: TextingPerson, value: bytes
+) -> None:
+    """It is replaced by the next change."""
+    await person.send_stop("shop", "id-1")
+    (key,) = await person.installation.list_keys("*:inbound:*")
+    client = person.installation.script_client
+    await client.run_pipeline(key.decode(), [("SET", key, value)])
+
+    assert await person.send_start("shop", "id-2")
+    assert (await person.read_state("id-2")).is_repeated
 
 
 async def test_a_repeated_operation_changes_nothing(person: TextingPerson) -> None:

@@ -132,7 +132,7 @@ class TextingPerson:
     @staticmethod
     def _build_change(event: Event, state: InboundState, message_id: str) -> dict[str, Any]:
         return {
-            "message": ReceivedMessage(PROVIDER, message_id, state.now),
+            "message": ReceivedMessage(PROVIDER, message_id, state.now, state.processed),
             "event": event,
             "operation_id": create_id(),
         }

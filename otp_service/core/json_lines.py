@@ -6,7 +6,7 @@ from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 
-from otp_service.core.value_rule import describe_json_type, describe_rule, is_text
+from otp_service.core.value_rule import describe_json_type, describe_rule, takes_text
 
 
 MAX_LINE_CHARS = 64 * 1024
@@ -30,7 +30,7 @@ def parse_json_line(text: str) -> Members:
     except (ValueError, RecursionError):
         raise InvalidLine("is not valid JSON in UTF-8; each line must be one object") from None
     if not isinstance(members, dict):
-        raise InvalidLine('is not a JSON object, like {"account": "u-81"}')
+        raise InvalidLine("is not a JSON object; each line must be one")
     return members
 
 
@@ -61,7 +61,15 @@ def _find_member_issue(field: msgspec.structs.FieldInfo, members: Members) -> It
     try:
         msgspec.convert(members[field.name], field.type)
     except msgspec.ValidationError:
-        given = describe_json_type(members[field.name])
-        is_number = given == "a number"  # like 6.5, where the rule says which numbers
-        other = "" if is_number and not is_text(field.type) else f", not {given}"
+        other = _describe_other_type(field.type, members[field.name])
         yield f"{field.name} {describe_rule(field.type)}{other}"
+
+
+def _describe_other_type(kind: Any, value: object) -> str:
+    """Return the type of a value that is no value of `kind`; empty where the rule says enough.
+
+    Such as 6.5, where the rule says which numbers, and text in the wrong form.
+    """
+    given = describe_json_type(value)
+    is_enough = given == ("text" if takes_text(kind) else "a number")
+    return "" if is_enough else f", not {given}"

@@ -54,6 +54,17 @@ def is_text(kind: Any) -> bool:
     return isinstance(described, inspect.StrType | inspect.DateTimeType)
 
 
+def takes_text(kind: Any) -> bool:
+    """Whether values of this type are text: any, or one of a few words."""
+    match _unwrap_type(kind)[0]:
+        case inspect.EnumType(cls=members):
+            return all(isinstance(member.value, str) for member in members)
+        case inspect.LiteralType(values=values):
+            return all(isinstance(value, str) for value in values)
+        case _:
+            return is_text(kind)
+
+
 def _unwrap_type(kind: Any) -> tuple[inspect.Type, dict[str, Any]]:
     """Return the type without its metadata and without null, and the `extra` of its metadata."""
     described = inspect.type_info(kind)

@@ -84,7 +84,8 @@ def _list_notes_of(contents: LimitKeyContents, key_id: str) -> Iterator[ConfigIs
         found = _describe(contents, key_id, (ContentKind.LIVE_CODE,))
         yield ConfigIssue(
             LIMIT_RING_SETTING,
-            f"{found} are under {key_id!r}: keep it until they end, in 10 minutes at most",
+            f"{found} are under {key_id!r}: keep it until they end, in 10 minutes at most"
+            f"{_describe_waiting(contents)}",
         )
     if contents.elsewhere[key_id, ContentKind.KNOWN_NUMBER]:
         found = _describe(contents, key_id, (ContentKind.KNOWN_NUMBER,))
@@ -93,6 +94,14 @@ def _list_notes_of(contents: LimitKeyContents, key_id: str) -> Iterator[ConfigIs
             f"{found} are under {key_id!r}: without it their STOP does not count. They end 30 days after"
             " the last message",
         )
+
+
+def _describe_waiting(contents: LimitKeyContents) -> str:
+    """Return what a run of the move leaves because of valid codes; empty if it leaves nothing."""
+    count = sum(map(contents.is_waiting, contents.misplaced))
+    if not count:
+        return ""
+    return f". The consecutive failures of their numbers ({count}) are moved by a run after that"
 
 
 def _describe(contents: LimitKeyContents, key_id: str, kinds: Sequence[ContentKind]) -> str:

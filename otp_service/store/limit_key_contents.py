@@ -98,6 +98,13 @@ class LimitKeyContents(msgspec.Struct):
         """Return how much is elsewhere under a key."""
         return sum(self.elsewhere[key_id, kind] for kind in kinds)
 
+    def is_waiting(self, item: MisplacedKey) -> bool:
+        """Whether this is moved only after a valid code of its number has ended.
+
+        That code is charged in the partition of the earlier key.
+        """
+        return item.kind is ContentKind.FAILURES and item.number in self.live_numbers
+
     @property
     def is_settled(self) -> bool:
         """Whether no key but the one in force is needed by anything."""

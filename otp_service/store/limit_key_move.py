@@ -67,7 +67,7 @@ class LimitKeyMover:
         for done, item in enumerate(contents.misplaced, 1):
             if item.kind is not ContentKind.FAILURES:
                 moved += await self._move_entry(item)
-            elif item.number not in contents.live_numbers:
+            elif not contents.is_waiting(item):
                 moved += await self._move_failures(item)
             progress(done, total)
         return moved

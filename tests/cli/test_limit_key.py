@@ -15,7 +15,7 @@ from otp_service.cli.numbers import create_cli_app
 from otp_service.core.challenge import PARTITION_COUNT
 from otp_service.core.errors import StoreUnavailable
 from otp_service.store.event_streams import RedisEventStreams
-from otp_service.store.limit_key_contents import ContentKind, LimitKeyContents
+from otp_service.store.limit_key_contents import ContentKind, LimitKeyContents, MisplacedKey
 from otp_service.store.limit_key_move import LimitKeyMover
 from tests.store import redis_servers
 
@@ -161,6 +161,23 @@ def test_a_stopped_move_says_what_to_do(run_otp, config, set_ring, monkeypatch):
     assert "Stopped: run 'otp-service limit-key move' again for the rest." in ended.err
     assert ["started"] == [one["reason"] for one in read_moves(config)]
     assert 0 == run_otp("limit-key", "move", "--config", config).exit_code
+
+
+def test_what_a_valid_code_keeps_under_the_earlier_key_is_moved_later():
+    """A move leaves it, so the note must not name the same command without saying when."""
+    contents = build_contents(FAILURES=2, LIVE_CODE=1)
+    contents.live_numbers = {ONE}
+    contents.misplaced = [
+        MisplacedKey(ContentKind.FAILURES, "of one", "target", ONE),
+        MisplacedKey(ContentKind.FAILURES, "of another one", "target", OTHER),
+        MisplacedKey(ContentKind.BLOCK, "of one, too", "target", ONE),
+    ]
+
+    notes = [note.remedy for note in list_notes(contents)]
+
+    assert notes[-1].endswith(
+        "in 10 minutes at most. The consecutive failures of their numbers (1) are moved by a run after that"
+    )
 
 
 def build_contents(**counts: int) -> LimitKeyContents:

@@ -1,18 +1,23 @@
 """Rules for [providers] and [routing]: settings of each provider, and routes that name them."""
 
 import re
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 
 from otp_service.settings.country_codes import describe_unknown_countries
 from otp_service.settings.decode import ConfigIssue, build_issues
 from otp_service.settings.model import Settings
 from otp_service.settings.sender_rules import find_sender_error
 from otp_service.sms.inbound_token import find_inbound_token_errors
+from otp_service.sms.provider_callbacks import Callback
 from otp_service.sms.provider_settings import HttpSettings
 from otp_service.sms.providers import Provider
+from otp_service.sms.providers.generic_http import GenericHttp
 from otp_service.sms.providers.kannel import Kannel
+from otp_service.sms.providers.plivo import Plivo
+from otp_service.sms.providers.sns import Sns
 from otp_service.sms.routes import Route
-from otp_service.sms.validation import find_text_errors, find_tls_ca_errors
+from otp_service.sms.validation import find_text_errors, find_tls_ca_errors, iterate_texts
 
 
 ROUTE_PREFIX_PATTERN = re.compile(r"\+[1-9][0-9]{0,13}")
@@ -22,11 +27,27 @@ KANNEL_REPLY_REMEDY = (
     "phone, also to one that has sent STOP (docs/inbound.md)"
 )
 
+REUSED_TEXT_REMEDY = "is the same as {}: generate one for this address alone, because addresses are in portals and logs"
+SNS_REMEDY = "has no effect: SNS passes on no messages from phones. Remove it"
+GATEWAY_REMEDY = (
+    "is set, and no message from a phone is read: add a table `inbound`, which says where a message has its "
+    "sender and its text (docs/http-gateways.md)"
+)
+SIGNED_REMEDY = (
+    "has no effect: a message of this vendor needs its signature, and no other proof counts. Remove it "
+    "(docs/inbound.md)"
+)
+
+TOKEN_FIELDS = ("inbound_token", "previous_inbound_token")
+
+UNSIGNED_CALLBACK = Callback("POST", "", {}, b"", 0)
+
 
 def find_errors(settings: Settings) -> Iterator[ConfigIssue]:
     providers, order = settings.providers, settings.routing.providers
     for name, provider in providers.items():
         yield from build_issues(f"providers.{name}", find_provider_errors(provider))
+    yield from _check_reused_tokens(providers)
     if not providers:
         yield ConfigIssue("providers", "needs at least one provider to send messages")
     if not order and len(providers) > 1:
@@ -38,8 +59,8 @@ def find_errors(settings: Settings) -> Iterator[ConfigIssue]:
 def find_warnings(settings: Settings) -> Iterator[ConfigIssue]:
     """Yield what no request shows: how a gateway treats our answers, and a secret that may be left over."""
     for name, provider in settings.providers.items():
-        if isinstance(provider, Kannel) and provider.inbound_token:
-            yield ConfigIssue(f"providers.{name}.inbound_token", KANNEL_REPLY_REMEDY)
+        if remedy := _find_token_warning(provider):
+            yield ConfigIssue(f"providers.{name}.inbound_token", remedy)
         if isinstance(provider, HttpSettings) and provider.previous_inbound_token:
             remedy = "is set: remove it once the vendor calls the address with inbound_token"
             yield ConfigIssue(f"providers.{name}.previous_inbound_token", remedy)
@@ -52,6 +73,41 @@ def find_provider_errors(provider: Provider) -> list[tuple[str, str]]:
     own_errors = [*provider.find_errors(), *ca_errors, *find_inbound_token_errors(*tokens)]
     named = {field for field, _ in own_errors}
     return [*own_errors, *(each for each in find_text_errors(provider) if each[0] not in named)]
+
+
+def _check_reused_tokens(providers: Mapping[str, Provider]) -> Iterator[ConfigIssue]:
+    """Yield each secret of an address that another setting has, too.
+
+    A party that knows it by the other one could send messages of this provider.
+    """
+    settings_by_text = defaultdict(list)
+    for name, provider in providers.items():
+        for path, text in iterate_texts(provider):
+            settings_by_text[text].append((name, path))
+    for users in settings_by_text.values():
+        for name, path in users:
+            # Both of one provider, where they are the same, have an error of their own.
+            others = [user for user in users if user[0] != name or user[1] not in TOKEN_FIELDS]
+            if path in TOKEN_FIELDS and others:
+                other = ".".join(("providers", *others[0]))
+                yield ConfigIssue(f"providers.{name}.{path}", REUSED_TEXT_REMEDY.format(other))
+
+
+def _find_token_warning(provider: Provider) -> str | None:
+    """Return the warning about the `inbound_token` of a provider; None without one."""
+    if not isinstance(provider, HttpSettings) or provider.inbound_token is None:
+        return None
+    match provider:
+        case Kannel():
+            return KANNEL_REPLY_REMEDY
+        case Sns():
+            return SNS_REMEDY
+        case GenericHttp():
+            return None if provider.inbound else GATEWAY_REMEDY
+        case Plivo():
+            return None  # its older signature does not cover the message: both count together
+        case _:
+            return SIGNED_REMEDY if provider.requires_signature(UNSIGNED_CALLBACK) else None
 
 
 def _check_routes(settings: Settings) -> Iterator[ConfigIssue]:

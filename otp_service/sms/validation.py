@@ -41,18 +41,23 @@ def find_text_errors(settings: msgspec.Struct) -> FieldErrors:
     A byte order mark, a line break or another character that cannot be seen comes from copying a
     credential or from an editor. No vendor knows it, and no header can hold it.
     """
+    for path, value in iterate_texts(settings):
+        field = path.partition(".")[0]
+        is_template = field == "fields"
+        text = value.replace("\n", "") if is_template else value
+        if text != text.strip() and not is_template:
+            yield path, "has a space or a line break around it: write it without"
+        elif invisible := next((each for each in text if not each.isprintable()), None):
+            character = f"U+{ord(invisible):04X}"
+            yield path, f"has the character {character}, which cannot be seen: write it again"
+        elif not (field in FREE_TEXT_FIELDS or text.isascii()):
+            yield path, "has a character that is not ASCII: copy it from the vendor once more"
+
+
+def iterate_texts(settings: msgspec.Struct) -> Iterator[tuple[str, str]]:
+    """Yield every text and secret in the settings of a provider, with its path."""
     for field in settings.__struct_fields__:
-        is_free = field in FREE_TEXT_FIELDS
-        for path, value in _iter_texts(field, getattr(settings, field)):
-            is_template = field == "fields"
-            text = value.replace("\n", "") if is_template else value
-            if text != text.strip() and not is_template:
-                yield path, "has a space or a line break around it: write it without"
-            elif invisible := next((each for each in text if not each.isprintable()), None):
-                character = f"U+{ord(invisible):04X}"
-                yield path, f"has the character {character}, which cannot be seen: write it again"
-            elif not (is_free or text.isascii()):
-                yield path, "has a character that is not ASCII: copy it from the vendor once more"
+        yield from _iter_texts(field, getattr(settings, field))
 
 
 def _iter_texts(path: str, value: object) -> Iterator[tuple[str, str]]:

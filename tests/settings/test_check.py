@@ -202,6 +202,27 @@ SECOND_LOOKS = {
             ' inbound_token = "worthless-text-1", previous_inbound_token = "worthless-text-2"}'
         ),
     ): ("providers.gateway.previous_inbound_token", "remove it"),
+    (
+        "OTP_PROVIDERS__GATEWAY",
+        (
+            '{type = "http", url = "https://sms.example/", fields = {to = "{to}", text = "{text}"},'
+            ' inbound_token = "worthless-text-1"}'
+        ),
+    ): ("providers.gateway.inbound_token", "add a table `inbound`"),
+    (
+        "OTP_PROVIDERS",
+        (
+            '{gateway = {type = "sns", region = "eu-west-1", access_key_id = "A", secret_access_key = "p",'
+            ' inbound_token = "worthless-text-1"}}'
+        ),
+    ): ("providers.gateway.inbound_token", "SNS passes on no messages"),
+    (
+        "OTP_PROVIDERS",
+        (
+            '{gateway = {type = "sinch", service_plan_id = "p1", api_token = "p", signing_secret = "worthless",'
+            ' inbound_token = "worthless-text-1"}}'
+        ),
+    ): ("providers.gateway.inbound_token", "needs its signature"),
 }
 
 
@@ -215,6 +236,41 @@ def test_what_may_be_a_mistake_is_warned_of(load_config, now_ms, variable):
     assert [] == find_errors(settings)
     assert words in found[setting]
     assert setting not in {fault.setting for fault in find_warnings(load_config(), now_ms)}
+
+
+def test_the_secret_of_an_address_is_that_of_one_provider(find_config_errors):
+    """R63: a vendor that knows it could send messages in the name of another one."""
+    kinds = {"a": 'type = "infobip", api_key = "p"', "b": 'type = "clickatell", key = "q"'}
+    tokens = {
+        "a": 'inbound_token = "worthless-token-of-a"',
+        "b": 'inbound_token = "worthless-token-of-b", previous_inbound_token = "worthless-token-of-a"',
+    }
+    providers = ", ".join(f"{name} = {{{kinds[name]}, {tokens[name]}}}" for name in kinds)
+    environ = {"OTP_PROVIDERS": f"{{{providers}}}", "OTP_ROUTING__PROVIDERS": '["a", "b"]'}
+
+    found = {issue.setting: issue.remedy for issue in find_config_errors(environ=environ)}
+
+    assert {"providers.a.inbound_token", "providers.b.previous_inbound_token"} == found.keys()
+    for setting, other in (found.keys(), reversed(found.keys())):
+        assert f"is the same as {other}: generate one" in found[setting]
+
+
+@pytest.mark.parametrize(
+    "provider",
+    [
+        'type = "sinch", service_plan_id = "p1", api_token = "p"',
+        'type = "infobip", api_key = "p"',
+        # A message with the older signature V2 counts with the token alone.
+        'type = "plivo", auth_id = "MA1", auth_token = "p", sender = "Example"',
+    ],
+)
+def test_a_token_that_proves_messages_is_not_warned_of(load_config, now_ms, provider):
+    """These vendors do not sign, or not the message."""
+    provider = f'{{gateway = {{{provider}, inbound_token = "worthless-text-1"}}}}'
+    settings = load_config(environ={"OTP_PROVIDERS": provider})
+
+    assert [] == find_errors(settings)
+    assert not [w for w in find_warnings(settings, now_ms) if "inbound_token" in w.setting]
 
 
 def test_one_provider_alone_is_warned_of(load_config, now_ms):

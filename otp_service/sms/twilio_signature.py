@@ -3,10 +3,15 @@
 import hashlib
 import re
 from typing import Final
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from otp_service.core.secret import Secret
-from otp_service.sms.provider_callbacks import Callback, CallbackSignatureError, require_equal
+from otp_service.sms.provider_callbacks import (
+    Callback,
+    CallbackSignatureError,
+    parse_form,
+    require_equal,
+)
 from otp_service.sms.signatures import compute_signature, has_one_sender, require_any_equal
 
 
@@ -46,7 +51,7 @@ def _parse_digest(settings: str) -> str | None:
 def _join_signed_fields(callback: Callback) -> str:
     """Return the fields as they are signed. Raises CallbackSignatureError for a wrong body hash."""
     if not is_json(callback):
-        pairs = parse_qsl(callback.text, keep_blank_values=True)
+        pairs = parse_form(callback.text)
         return "".join(name + value for name, value in sorted(set(pairs)))
     require_equal(hashlib.sha256(callback.body).hexdigest(), callback.query.get("bodySHA256", ""))
     return ""
@@ -62,8 +67,7 @@ def has_certain_sender(callback: Callback) -> bool:
 
     By GET the address alone is signed, so it could also have the fields of a form.
     """
-    form = parse_qsl(callback.text, keep_blank_values=True)
-    query = parse_qsl(urlsplit(callback.url).query, keep_blank_values=True)
+    form, query = parse_form(callback.text), parse_form(urlsplit(callback.url).query)
     return has_one_sender(form or query, unquote(callback.url) + _join_signed_fields(callback))
 
 

@@ -21,7 +21,7 @@ https://www.plivo.com/docs/messaging/api/message/handling-incoming
 
 import re
 from typing import ClassVar, Final
-from urllib.parse import parse_qsl, quote
+from urllib.parse import quote
 
 import msgspec
 
@@ -36,6 +36,7 @@ from otp_service.sms.provider_callbacks import (
     SkippedEvent,
     UnreadableCallback,
     convert_callback,
+    parse_form,
 )
 from otp_service.sms.provider_settings import BasicAuth, VendorSettings
 from otp_service.sms.signatures import (
@@ -222,4 +223,4 @@ def _list_fields(callback: Callback) -> list[tuple[str, str]]:
 
 
 def _sort_fields(fields: str) -> list[tuple[str, str]]:
-    return sorted(parse_qsl(fields, keep_blank_values=True))
+    return sorted(parse_form(fields))

@@ -16,7 +16,6 @@ import re
 from collections.abc import Mapping
 from functools import cached_property
 from typing import ClassVar, Final
-from urllib.parse import parse_qsl
 
 import msgspec
 
@@ -31,6 +30,7 @@ from otp_service.sms.provider_callbacks import (
     SkippedEvent,
     UnreadableCallback,
     convert_callback,
+    parse_form,
 )
 from otp_service.sms.provider_settings import BasicAuth, VendorSettings
 from otp_service.sms.signatures import find_ambiguous_token_errors, require_one_reading
@@ -203,7 +203,7 @@ def _parse_receipt(callback: Callback, *, is_signed: bool) -> CallbackPart:
     if status is None:
         return SkippedEvent.OTHER
     if is_signed:
-        pairs = parse_qsl(callback.text, keep_blank_values=True)
+        pairs = parse_form(callback.text)
         require_one_reading(pairs, READ_FIELD_PATTERNS, url=callback.url if pairs else "")
     form = convert_callback(callback.fields, _ReceiptBody)
     return build_receipt(

@@ -112,6 +112,8 @@ def _find_refusal(debt: Debt, charge: DebtCharge) -> DebtRefusal | None:
     price = charge.price
     for index, window in enumerate(debt.windows):
         unverified = sum(window.unverified)
+        if unverified + price <= charge.terms.floors[index]:
+            continue  # what is learned only adds to the floor
         allowance = compute_allowance(charge.terms, index, sum(window.verified), price)
         if unverified + price > allowance:
             return DebtRefusal(charge.bucket, unverified, allowance)

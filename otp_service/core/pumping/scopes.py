@@ -20,6 +20,9 @@ class BrakeMode(StrEnum):
 class DebtLimit(StrEnum):
     """Every scope; the comment names its subject. Ranges and blocks count all tenants.
 
+    A tenant has no budget over all its countries: an attack on one would use it up for the others. It
+    has one for its countries without history, which an attacker could otherwise try in turn.
+
     Volumes are for codes that are checked elsewhere, and for times in which a provider fails: neither
     can verify, so they are compared with the usual volume and never repaid. Ranges and addresses have
     no budget of volume: SendsPerPrefix and SendsPerClientAddress of `core/limits.py` are that.
@@ -28,10 +31,10 @@ class DebtLimit(StrEnum):
     UNVERIFIED_RANGE = "UnverifiedPerRange"  # number without its last four digits
     UNVERIFIED_BLOCK = "UnverifiedPerOperatorBlock"  # number without its last five digits
     UNVERIFIED_COUNTRY = "UnverifiedPerCountryAndTenant"  # tenant, libphonenumber region
-    UNVERIFIED_TENANT = "UnverifiedPerTenant"  # tenant
+    UNVERIFIED_NEW_COUNTRIES = "UnverifiedInNewCountriesPerTenant"  # tenant
     UNVERIFIED_ADDRESS = "UnverifiedPerClientAddress"  # tenant, address (/64)
     VOLUME_COUNTRY = "VolumePerCountryAndTenant"  # tenant, libphonenumber region
-    VOLUME_TENANT = "VolumePerTenant"  # tenant
+    VOLUME_NEW_COUNTRIES = "VolumeInNewCountriesPerTenant"  # tenant
     SPEND_OVERALL = "SpendOverall"  # none: the day's budget, of every message
 
     @property
@@ -54,11 +57,15 @@ class Floors(msgspec.Struct, frozen=True):
     Narrow scopes have messages, since a range has one country. Wide ones have money.
     """
 
-    range_sends: tuple[int, int] = (8, 16)
-    block_sends: tuple[int, int] = (16, 40)
-    address_sends: tuple[int, int] = (8, 16)
+    range_sends: tuple[int, int] = (16, 32)
+    block_sends: tuple[int, int] = (32, 80)
+    strained_range_sends: tuple[int, int] = (3, 4)
+    strained_block_sends: tuple[int, int] = (3, 6)
+    """While the country of the tenant is strained."""
+    address_sends: tuple[int, int] = (16, 32)
     country_money: tuple[int, int] = (2 * MICRO_UNITS, 10 * MICRO_UNITS)
-    tenant_money: tuple[int, int] = (10 * MICRO_UNITS, 50 * MICRO_UNITS)
+    new_countries_money: tuple[int, int] = (10 * MICRO_UNITS, 50 * MICRO_UNITS)
+    """Of all countries together from which too little has verified to learn from."""
 
 
 DEFAULT_FLOORS: Final = Floors()

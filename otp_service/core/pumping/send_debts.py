@@ -4,7 +4,6 @@ The scopes of one partition are charged in one commit, as `core/charges.py` has 
 (address, tenant, its country), the range with its number, then the block with what all tenants share.
 """
 
-import math
 from enum import StrEnum
 
 import msgspec
@@ -47,9 +46,9 @@ class BrakeSettings(msgspec.Struct, frozen=True):
     deviations: float = 4.0
     """z: how much is admitted as chance."""
     strained_part: float = 0.5
-    """Of what a country of a tenant has beyond its expected debt: once it is used, ranges and blocks
-    have `strained_floor_part` of their floors."""
-    strained_floor_part: float = 0.25
+    """Of what a country of a tenant has beyond its expected debt. Once it is used, ranges and blocks have
+    smaller floors and `strained_deviations`, so that those of an attack do not use up the rest."""
+    strained_deviations: float = 2.0
 
 
 class SendSubject(msgspec.Struct, frozen=True):
@@ -66,9 +65,9 @@ class SendFigures(msgspec.Struct, frozen=True):
     """What is learned about the scopes of a send, by its measure."""
 
     country: Figures = NO_FIGURES
-    tenant: Figures = NO_FIGURES
     is_strained: bool = False
-    """Whether the country of the tenant is strained (`allowance.is_strained`)."""
+    """Whether the country of the tenant is strained (`allowance.is_strained`). False during an outage
+    and for an hour after it: what was sent before it was noticed is debt of honest people."""
 
 
 def choose_measure(
@@ -121,17 +120,19 @@ def _build_number_charges(
     Their usual amounts are not stored: what has verified in the bucket itself counts, with the share of
     the country.
     """
-    part = settings.strained_floor_part if figures.is_strained else 1.0
-    floors = settings.floors
+    floors, is_strained = settings.floors, figures.is_strained
+    range_sends = floors.strained_range_sends if is_strained else floors.range_sends
+    block_sends = floors.strained_block_sends if is_strained else floors.block_sends
+    deviations = settings.strained_deviations if is_strained else settings.deviations
     return tuple(
         DebtCharge(
             ScopeBucket(limit, subject=name),
-            _build_narrow_terms(sends, part * price, figures, settings),
+            _build_narrow_terms(sends, price, figures, deviations),
             price,
         )
         for limit, name, sends in (
-            (DebtLimit.UNVERIFIED_RANGE, subject.range, floors.range_sends),
-            (DebtLimit.UNVERIFIED_BLOCK, subject.block, floors.block_sends),
+            (DebtLimit.UNVERIFIED_RANGE, subject.range, range_sends),
+            (DebtLimit.UNVERIFIED_BLOCK, subject.block, block_sends),
         )
     )
 
@@ -143,23 +144,16 @@ def _build_wide_charges(
     figures: SendFigures,
     settings: BrakeSettings,
 ) -> tuple[DebtCharge, ...]:
-    """Return the charges of the country of the tenant, and of the tenant."""
+    """Return the charges of the country of the tenant, and of its new countries if it is one."""
     is_volume = measure is Measure.VOLUME
-    country = DebtLimit.VOLUME_COUNTRY if is_volume else DebtLimit.UNVERIFIED_COUNTRY
-    tenant = DebtLimit.VOLUME_TENANT if is_volume else DebtLimit.UNVERIFIED_TENANT
-    floors, deviations = settings.floors, settings.deviations
-    return (
-        DebtCharge(
-            ScopeBucket(country, subject.tenant, subject.country),
-            Terms(floors.country_money, figures.country, deviations),
-            price,
-        ),
-        DebtCharge(
-            ScopeBucket(tenant, subject.tenant),
-            Terms(floors.tenant_money, figures.tenant, deviations),
-            price,
-        ),
-    )
+    limit = DebtLimit.VOLUME_COUNTRY if is_volume else DebtLimit.UNVERIFIED_COUNTRY
+    terms = Terms(settings.floors.country_money, figures.country, settings.deviations)
+    country = DebtCharge(ScopeBucket(limit, subject.tenant, subject.country), terms, price)
+    if figures.country.unverified_share:
+        return (country,)
+    limit = DebtLimit.VOLUME_NEW_COUNTRIES if is_volume else DebtLimit.UNVERIFIED_NEW_COUNTRIES
+    terms = Terms(settings.floors.new_countries_money)
+    return country, DebtCharge(ScopeBucket(limit, subject.tenant), terms, price)
 
 
 def _build_address_charges(
@@ -169,12 +163,13 @@ def _build_address_charges(
     if subject.client_address is None:
         return ()
     bucket = ScopeBucket(DebtLimit.UNVERIFIED_ADDRESS, subject.tenant, subject.client_address)
-    terms = _build_narrow_terms(settings.floors.address_sends, price, figures, settings)
+    terms = _build_narrow_terms(settings.floors.address_sends, price, figures, settings.deviations)
     return (DebtCharge(bucket, terms, price),)
 
 
 def _build_narrow_terms(
-    sends: tuple[int, int], scale: float, figures: SendFigures, settings: BrakeSettings
+    sends: tuple[int, int], price: int, figures: SendFigures, deviations: float
 ) -> Terms:
+    hour, day = sends
     learned = Figures(figures.country.unverified_share, figures.country.margin)
-    return Terms(tuple(math.floor(count * scale) for count in sends), learned, settings.deviations)
+    return Terms((hour * price, day * price), learned, deviations)

@@ -4,6 +4,7 @@ A worker writes the totals, and each process reads what follows from them once a
 those of `prices.py`. Known numbers are not among them, since they draw on no debt.
 """
 
+import math
 import statistics
 from collections.abc import Sequence
 from typing import Final, TypeVar
@@ -69,7 +70,7 @@ def learn_figures(
     share = sum(w * s for w, s in zip(weights, shares, strict=True)) / sum(weights)
     return Figures(
         min(max(share, MIN_SHARE), MAX_SHARE),
-        _compute_margin(shares, learning),
+        _compute_margin(shares, _count_chance(recent, price), learning),
         _compute_usual([hour.verified for hour in recent]),
     )
 
@@ -91,15 +92,25 @@ def _compute_share(day: Sequence[HourTotals]) -> float:
     return sum(hour.unverified for hour in day) / sum(hour.verified for hour in day)
 
 
-def _compute_margin(shares: Sequence[float], learning: Learning) -> float:
+def _compute_margin(shares: Sequence[float], chance: float, learning: Learning) -> float:
     """Return the margin that covers the variation from day to day; the largest for few days.
 
-    With few messages the variation is mostly chance, and the margin then matters less than the floor.
+    What chance alone explains is left out: the allowance has standard deviations for that.
     """
     if len(shares) < MIN_SPREAD_DAYS:
         return learning.max_margin
-    spread = statistics.stdev(shares) / max(statistics.mean(shares), MIN_SHARE)
-    return min(max(learning.margin_deviations * spread, learning.min_margin), learning.max_margin)
+    mean = max(statistics.mean(shares), MIN_SHARE)
+    variance = max(0.0, statistics.variance(shares) / mean**2 - chance)
+    margin = learning.margin_deviations * math.sqrt(variance)
+    return min(max(margin, learning.min_margin), learning.max_margin)
+
+
+def _count_chance(hours: Sequence[HourTotals], price: int) -> float:
+    """Return the relative variance of a day's share if each message is chance (Poisson)."""
+    days = len(hours) / DAY_HOURS
+    verified = sum(hour.verified for hour in hours) / price / days
+    unverified = max(1, sum(hour.unverified for hour in hours) / price) / days
+    return 1 / verified + 1 / unverified
 
 
 def _compute_usual(amounts: Sequence[int]) -> tuple[int, int]:

@@ -32,7 +32,7 @@ def test_a_send_is_charged_from_the_narrowest_scope_to_the_widest():
         DebtLimit.UNVERIFIED_RANGE,
         DebtLimit.UNVERIFIED_BLOCK,
         DebtLimit.UNVERIFIED_COUNTRY,
-        DebtLimit.UNVERIFIED_TENANT,
+        DebtLimit.UNVERIFIED_NEW_COUNTRIES,
         DebtLimit.UNVERIFIED_ADDRESS,
         DebtLimit.SPEND_OVERALL,
     ]
@@ -51,7 +51,11 @@ def test_a_known_number_counts_in_the_budget_of_the_day_alone():
 def test_a_volume_is_never_a_debt():
     limits = list_limits(Measure.VOLUME)
 
-    assert limits == [DebtLimit.VOLUME_COUNTRY, DebtLimit.VOLUME_TENANT, DebtLimit.SPEND_OVERALL]
+    assert limits == [
+        DebtLimit.VOLUME_COUNTRY,
+        DebtLimit.VOLUME_NEW_COUNTRIES,
+        DebtLimit.SPEND_OVERALL,
+    ]
     assert not any(limit.is_repaid for limit in limits)
 
 
@@ -64,9 +68,22 @@ def test_the_floors_of_ranges_shrink_while_the_country_is_strained():
         for value in (False, True)
     )
 
-    assert (8 * PRICE, 16 * PRICE) == calm[0].terms.floors
-    assert (2 * PRICE, 4 * PRICE) == strained[0].terms.floors
-    assert calm[2].terms == strained[2].terms
+    assert [(16 * PRICE, 32 * PRICE), (32 * PRICE, 80 * PRICE)] == [
+        c.terms.floors for c in calm[:2]
+    ]
+    assert [(3 * PRICE, 4 * PRICE), (3 * PRICE, 6 * PRICE)] == [
+        c.terms.floors for c in strained[:2]
+    ]
+    assert calm[2:] == strained[2:]
+
+
+def test_only_countries_without_history_share_a_budget_of_the_tenant():
+    """So an attack in many new countries is bounded, and uses up none of the others."""
+    figures = SendFigures(country=Figures(0.4, 0.3, (10**9, 10**9)))
+
+    charges = build_debt_charges(SUBJECT, PRICE, Measure.UNVERIFIED, figures, SETTINGS)
+
+    assert DebtLimit.UNVERIFIED_NEW_COUNTRIES not in [charge.bucket.limit for charge in charges]
 
 
 def test_a_range_learns_the_share_of_its_country_and_no_usual_amount():

@@ -76,6 +76,17 @@ def test_the_margin_follows_the_variation_from_day_to_day():
     assert steady.margin < varied.margin <= DEFAULT_LEARNING.max_margin
 
 
+def test_a_variation_that_chance_explains_needs_no_margin():
+    """Ten messages a day vary by a third; z is for that."""
+    hours = [
+        HourTotals(verified=PRICE * (hour % 2), unverified=PRICE * (hour % 5 == day % 5))
+        for day in range(14)
+        for hour in range(24)
+    ]
+
+    assert DEFAULT_LEARNING.min_margin == learn_figures(hours, PRICE).margin
+
+
 def test_the_margin_of_few_days_is_the_largest():
     figures = learn_figures([QUIET_HOUR] * 24 * 4, PRICE)
 

@@ -108,6 +108,15 @@ _CANONICAL_REWRITES: Final[dict[int, tuple[tuple[re.Pattern[str], str], ...]]] =
 }
 
 
+# What operators write for the sender of an SMS, and the E.164 form of that phone.
+_SENDER_REWRITES: Final[tuple[tuple[re.Pattern[str], str], ...]] = (
+    # Argentina, without the 9 of calls from abroad. A landline of this form sends no SMS.
+    (re.compile(r"^\+54([1-8]\d{9})$"), r"+549\1"),
+    # Mexico, with the 1 that was dialed before mobiles until 2019 (IFT), and is no number since.
+    (re.compile(r"^\+521(\d{10})$"), r"+52\1"),
+)
+
+
 _REGION_BY_OLD_PREFIX: Final = {"+37744": "XK", "+37745": "XK", "+38643": "XK", "+38649": "XK"}
 """The region of numbers that libphonenumber counts among those of the code they were lent from."""
 
@@ -164,6 +173,21 @@ def parse_number(text: str, *, allow_fictitious: bool = False) -> PhoneNumber:
     if reason == "type" or (reason and not allow_fictitious):
         raise NumberNotAllowed(reason)
     return number
+
+
+def parse_sender_number(text: str, *, allow_fictitious: bool = False) -> PhoneNumber | None:
+    """Return the number of a person who sent an SMS; None for a short code, a name or a landline.
+
+    Most providers write it without a plus, and some as the operator does. What is accepted here is only
+    compared with the numbers that codes were sent to.
+    """
+    spelling = f"+{text.strip().removeprefix('+').removeprefix('00')}"
+    for pattern, form in _SENDER_REWRITES:
+        spelling = pattern.sub(form, spelling)
+    try:
+        return parse_number(spelling, allow_fictitious=allow_fictitious)
+    except (InvalidPhoneNumber, NumberNotAllowed):
+        return None
 
 
 def classify_number(text: str) -> tuple[PhoneNumber, Literal["type", "fictitious"] | None]:

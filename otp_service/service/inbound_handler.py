@@ -7,7 +7,7 @@ messages have no keyword, and cost no round trip. One with a keyword costs one, 
 from msgspec.structs import replace
 
 from otp_service.core.do_not_send import ALL_TENANTS, ReceivedMessage
-from otp_service.core.errors import InvalidPhoneNumber, NumberNotAllowed, StoreUnavailable
+from otp_service.core.errors import StoreUnavailable
 from otp_service.core.inbound import InboundMessage, InboundResult, Keyword
 from otp_service.core.inbound_decision import (
     AnsweredSender,
@@ -18,7 +18,7 @@ from otp_service.core.inbound_decision import (
     decide_inbound,
 )
 from otp_service.core.opt_out_scope import choose_scope, normalize_own_number
-from otp_service.core.phone_number import PhoneNumber, parse_number
+from otp_service.core.phone_number import PhoneNumber, parse_sender_number
 from otp_service.service.context import Caller, Dependencies
 from otp_service.service.numbers import NumberService
 from otp_service.service.optimistic_commit import MAX_CONFLICTS
@@ -43,7 +43,8 @@ class InboundHandler:
         keyword = self._dependencies.keywords.find(message.text)
         if keyword is None:
             return InboundResult.OTHER
-        phone = parse_sender(message.sender, allow_fictitious=self._dependencies.allow_fictitious)
+        allow_fictitious = self._dependencies.allow_fictitious
+        phone = parse_sender_number(message.sender, allow_fictitious=allow_fictitious)
         if phone is None:
             return InboundResult.INVALID_SENDER
         own_number = normalize_own_number(message.receiver)
@@ -93,15 +94,3 @@ class InboundHandler:
         if tenant == ALL_TENANTS:
             return self._caller
         return replace(self._caller, tenant=self._dependencies.tenants[tenant])
-
-
-def parse_sender(text: str, *, allow_fictitious: bool) -> PhoneNumber | None:
-    """Return the number of a person, which most providers write without a plus; None for any other.
-
-    A short code, a name and a landline are no numbers that a code was sent to.
-    """
-    digits = text.strip().removeprefix("+")
-    try:
-        return parse_number(f"+{digits}", allow_fictitious=allow_fictitious)
-    except (InvalidPhoneNumber, NumberNotAllowed):
-        return None

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from otp_service.core.do_not_send import DoNotSendEntry
 from otp_service.core.errors import NumberNotAllowed, StoreUnavailable
 from otp_service.core.inbound import InboundMessage, InboundResult
 from otp_service.core.phone_number import parse_number
@@ -231,6 +232,32 @@ async def test_only_the_number_of_a_phone_counts_as_sender(
     await phone.receive_code()
 
     assert result == await phone.answer("STOP", sender=sender)
+
+
+@pytest.mark.parametrize(
+    ("number", "sender"),
+    [
+        (ONE, "00447400123456"),
+        ("+5491123456789", "541123456789"),
+        ("+5491123456789", "5491123456789"),
+        ("+525512345678", "+5215512345678"),
+        ("+525512345678", "525512345678"),
+        ("+38344123456", "37744123456"),
+    ],
+)
+async def test_an_operators_spelling_of_a_number_is_that_phone(
+    installation: Installation, number: str, sender: str
+) -> None:
+    """R36: its person gets no further code, and the list has the number that codes are sent to."""
+    phone = Phone(installation, number)
+    await phone.receive_code()
+
+    assert InboundResult.OPTED_OUT == await phone.answer("STOP", sender=sender)
+    assert "opted_out" == await phone.find_refusal("shop")
+    numbers = installation.service.numbers
+    (listed,) = await numbers.list_opted_out_numbers(lambda *_: None)
+    assert isinstance(listed.entry, DoNotSendEntry)
+    assert parse_number(number).canonical == parse_number(listed.entry.number).canonical
 
 
 @pytest.mark.parametrize("keyword", ["STOP", "START", "HELP"])

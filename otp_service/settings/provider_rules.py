@@ -14,8 +14,10 @@ from otp_service.sms.provider_settings import HttpSettings
 from otp_service.sms.providers import Provider
 from otp_service.sms.providers.generic_http import GenericHttp
 from otp_service.sms.providers.kannel import Kannel
+from otp_service.sms.providers.messagebird import MessageBird
 from otp_service.sms.providers.plivo import Plivo
 from otp_service.sms.providers.sns import Sns
+from otp_service.sms.providers.twilio import Twilio
 from otp_service.sms.routes import Route
 from otp_service.sms.validation import find_text_errors, find_tls_ca_errors, iterate_texts
 
@@ -36,6 +38,13 @@ GATEWAY_REMEDY = (
 SIGNED_REMEDY = (
     "has no effect: a message of this vendor needs its signature, and no other proof counts. Remove it "
     "(docs/inbound.md)"
+)
+
+ADDRESS_SIGNERS = (MessageBird, Plivo, Twilio)
+"""Their signature covers the address that they call, as they know it."""
+PUBLIC_URL_REMEDY = (
+    "is missing: {} signs the address that it calls, so its messages from phones are refused, like STOP "
+    "(docs/inbound.md). No receipts are requested either"
 )
 
 TOKEN_FIELDS = ("inbound_token", "previous_inbound_token")
@@ -64,6 +73,8 @@ def find_warnings(settings: Settings) -> Iterator[ConfigIssue]:
         if isinstance(provider, HttpSettings) and provider.previous_inbound_token:
             remedy = "is set: remove it once the vendor calls the address with inbound_token"
             yield ConfigIssue(f"providers.{name}.previous_inbound_token", remedy)
+    if settings.service.public_url is None:
+        yield from _find_address_warning(settings.providers)
 
 
 def find_provider_errors(provider: Provider) -> list[tuple[str, str]]:
@@ -108,6 +119,13 @@ def _find_token_warning(provider: Provider) -> str | None:
             return None  # its older signature does not cover the message: both count together
         case _:
             return SIGNED_REMEDY if provider.requires_signature(UNSIGNED_CALLBACK) else None
+
+
+def _find_address_warning(providers: Mapping[str, Provider]) -> Iterator[ConfigIssue]:
+    for name, provider in providers.items():
+        if isinstance(provider, ADDRESS_SIGNERS) and provider.requires_signature(UNSIGNED_CALLBACK):
+            yield ConfigIssue("service.public_url", PUBLIC_URL_REMEDY.format(f"providers.{name}"))
+            return
 
 
 def _check_routes(settings: Settings) -> Iterator[ConfigIssue]:

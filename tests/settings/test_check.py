@@ -223,6 +223,10 @@ SECOND_LOOKS = {
             ' inbound_token = "worthless-text-1"}}'
         ),
     ): ("providers.gateway.inbound_token", "needs its signature"),
+    (
+        "OTP_PROVIDERS",
+        '{gateway = {type = "plivo", auth_id = "MA1", auth_token = "p", sender = "Example"}}',
+    ): ("service.public_url", "providers.gateway signs the address"),
 }
 
 
@@ -271,6 +275,31 @@ def test_a_token_that_proves_messages_is_not_warned_of(load_config, now_ms, prov
 
     assert [] == find_errors(settings)
     assert not [w for w in find_warnings(settings, now_ms) if "inbound_token" in w.setting]
+
+
+@pytest.mark.parametrize(
+    ("provider", "public_url"),
+    [
+        ('type = "plivo", auth_id = "MA1", auth_token = "p"', "https://otp.example"),
+        # It signs nothing that we can verify.
+        ('type = "messagebird", access_key = "p"', None),
+        # Its signature does not cover the address.
+        (
+            'type = "telnyx", api_key = "p", public_key = "cGxhaW4gdGVzdCBrZXkgb2YgMzIgYnl0ZXMgISEhISE="',
+            None,
+        ),
+    ],
+)
+def test_an_address_that_no_signature_covers_may_be_unknown(
+    load_config, now_ms, provider, public_url
+):
+    """A warning that is always shown is ignored."""
+    environ = {"OTP_PROVIDERS": f'{{gateway = {{{provider}, sender = "Example"}}}}'}
+    environ |= {"OTP_SERVICE__PUBLIC_URL": public_url} if public_url else {}
+    settings = load_config(environ=environ)
+
+    assert [] == find_errors(settings)
+    assert "service.public_url" not in {w.setting for w in find_warnings(settings, now_ms)}
 
 
 def test_one_provider_alone_is_warned_of(load_config, now_ms):

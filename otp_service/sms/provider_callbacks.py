@@ -1,6 +1,7 @@
 """Requests of providers: receipts and messages from phones, and the addresses with tokens for receipts."""
 
 import hmac
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
 from functools import cached_property
@@ -21,6 +22,17 @@ SIGNATURE_TOLERANCE_SECONDS = 300
 MAX_FORM_FIELDS = 1_000
 """Vendors send some dozens. They are sorted before a signature is compared, so anyone could send 131,000 in a
 body of 256 KiB, which take 0.4 s of the CPU that logins need."""
+
+MAX_REPLACED_HALVES = 1_000
+"""Of pairs in one body: a message has few, and each costs time before a signature is compared."""
+
+_HIGH_HALF, _LOW_HALF = rb"\\u[dD][89abAB][0-9a-fA-F]{2}", rb"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+_HALF_PATTERN = re.compile(
+    rb"((?:[^\\]++|\\[^u]|\\u(?![dD][89a-fA-F])|%b%b)++)|%b|%b"
+    % (_HIGH_HALF, _LOW_HALF, _HIGH_HALF, _LOW_HALF),
+    re.DOTALL,
+)
+"""What is kept of JSON, up to the escape of one half of a pair such as \\ud800; or this half."""
 
 StructT = TypeVar("StructT")
 
@@ -245,11 +257,31 @@ def parse_form(text: str, encoding: str = "utf-8") -> list[tuple[str, str]]:
 
 
 def decode_callback(body: bytes | str | msgspec.Raw, struct_type: type[StructT]) -> StructT:
-    """Return the JSON of a receipt as this struct. Raises UnreadableCallback."""
+    """Return the JSON of a receipt or a message as this struct. Raises UnreadableCallback.
+
+    A phone can send a text that is no Unicode: half of a pair in UCS-2. Some vendors pass it on, and
+    would repeat it for hours and pause an address that refuses it. So it is replaced.
+    """
+    try:
+        return _decode_json(body, struct_type)
+    except UnreadableCallback:
+        return _decode_json(_replace_invalid_characters(body), struct_type)
+
+
+def _decode_json(body: bytes | str | msgspec.Raw, struct_type: type[StructT]) -> StructT:
     try:
         return msgspec.json.decode(body, type=struct_type)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise UnreadableCallback from None
+
+
+def _replace_invalid_characters(body: bytes | str | msgspec.Raw) -> bytes:
+    """Return JSON with U+FFFD in place of bytes that are not UTF-8, and of escaped halves of a pair."""
+    octets = body.encode(errors="replace") if isinstance(body, str) else bytes(body)
+    valid = octets.decode(errors="replace").encode()
+    return _HALF_PATTERN.sub(
+        lambda match: match[1] or rb"\ufffd", valid, count=2 * MAX_REPLACED_HALVES
+    )
 
 
 def convert_callback(fields: Mapping[str, str], struct_type: type[StructT]) -> StructT:

@@ -104,3 +104,13 @@ def test_infobips_message_of_another_form_cannot_be_read(result):
 def test_other_results_of_infobip_are_no_messages(result):
     """Like the report that a message was seen."""
     assert [SkippedEvent.OTHER] == read_infobip(result)
+
+
+def test_a_text_that_is_no_unicode_loses_no_other_message():
+    """One phone can send half of a pair in UCS-2, and the messages of others are in the same call."""
+    broken = INFOBIP_TEXT | {"text": "\ud800"}
+    body = {"results": [broken, INFOBIP_TEXT], "messageCount": 2, "pendingMessageCount": 0}
+
+    parts = create_infobip(URL).parse_callback(build_callback(json.dumps(body).encode()))
+
+    assert [msgspec.structs.replace(INFOBIP_MESSAGE, text="\ufffd"), INFOBIP_MESSAGE] == parts

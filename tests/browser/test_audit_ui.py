@@ -201,6 +201,20 @@ def test_the_last_day_leads_to_people_who_opted_out_and_to_what_was_refused(page
     assert [] == page.console_messages
 
 
+def test_a_heading_is_smaller_than_that_of_its_section(page):
+    """Otherwise a table of a section looks like the next section."""
+    page.log_in()
+
+    section, inner = page.driver.execute_script(
+        "const section = document.querySelector('section:has(> #opt-outs)');"
+        "section.append(document.createElement('h3'));"  # as with messages that had no effect
+        "return ['h2', 'h3'].map((name) => getComputedStyle(section.querySelector(name)).fontSize)"
+        ".map(parseFloat)"
+    )
+
+    assert section > inner
+
+
 def test_an_account_is_found_and_its_name_is_in_no_url(page):
     """R58, R69: the lookup is an event with the account's pseudonym."""
     page.log_in()

@@ -182,6 +182,9 @@ class NumberRegistry(Protocol):
     ) -> Awaitable[bool]:
         """Append the event. Return False if the message has made a change."""
 
+    def confirm_state(self, phone: PhoneNumber, operation_id: str) -> Awaitable[None]:
+        """Wait until replicas have what is stored of a number, also by an earlier call. Raises NotReplicated."""
+
     def list_entries(
         self, reason: DoNotSendReason, progress: ProgressCallback
     ) -> Awaitable[list[ListedEntry]]:

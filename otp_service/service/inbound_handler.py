@@ -63,6 +63,9 @@ class InboundHandler:
         state = await self._numbers.read_inbound_state(phone, keyword, sender, message_id)
         decision = decide_inbound(keyword, sender, state)
         if isinstance(decision, NoChange):
+            if decision.result is InboundResult.UNCHANGED:
+                # It may repeat a message that was answered 503 because too few replicas had its change.
+                await self._numbers.confirm_state(phone)
             return decision.result
         message = ReceivedMessage(sender.provider, message_id, state.now, state.processed)
         return await self._apply(decision, phone, sender, message)

@@ -168,6 +168,10 @@ class NumberService:
             operation_id=self._random.generate_operation_id(),
         )
 
+    async def confirm_state(self, phone: PhoneNumber) -> None:
+        """Wait until replicas have what is stored of a number. Raises NotReplicated."""
+        await self._registry.confirm_state(phone, self._random.generate_operation_id())
+
     async def import_opt_out(
         self, caller: Caller, phone: PhoneNumber, entry: DoNotSendEntry
     ) -> bool:
@@ -178,7 +182,7 @@ class NumberService:
             own_number=entry.own_number or None,
             by=caller.machine_user,
         )
-        return await self._registry.opt_out(
+        is_added = await self._registry.opt_out(
             phone,
             caller.tenant.name,
             entry,
@@ -186,6 +190,9 @@ class NumberService:
             event=events.NumberOptedOut(**fields),
             operation_id=self._random.generate_operation_id(),
         )
+        if not is_added:
+            await self.confirm_state(phone)
+        return is_added
 
     async def list_blocked_numbers(self, progress: ProgressCallback) -> list[ListedEntry]:
         return await self._registry.list_entries(DoNotSendReason.BLOCKED, progress)

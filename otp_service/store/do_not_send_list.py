@@ -161,6 +161,18 @@ class DoNotSendList:
         draft.append_foldable(event)
         return await self._commit_if_unchanged(draft)
 
+    async def confirm_state(self, phone: PhoneNumber, operation_id: str) -> None:
+        """Wait until replicas have what is stored of a number. Raises NotReplicated.
+
+        A call that changed it may have been refused for them. The WAIT after a commit that writes nothing
+        else waits for all that the server wrote before.
+        """
+        if not self._store.client.replicas:
+            return
+        for partition in self._store.list_number_partitions(phone.canonical):
+            draft = self._store.start_commit(partition, operation_id)
+            await self._store.run_commit(draft, durable=True)
+
     async def list_entries(
         self, reason: DoNotSendReason, progress: ProgressCallback = ignore_progress
     ) -> list[ListedEntry]:

@@ -8,11 +8,12 @@ import pytest
 from msgspec.structs import replace
 
 from otp_service.core.do_not_send import DoNotSendEntry
-from otp_service.core.errors import NumberNotAllowed, StoreUnavailable
+from otp_service.core.errors import NotReplicated, NumberNotAllowed, StoreUnavailable
 from otp_service.core.inbound import InboundMessage, InboundResult
 from otp_service.core.phone_number import parse_number
 from otp_service.service import Caller
 from tests.installation import DAY_MS, MINUTE_MS, Installation, gather_results
+from tests.service.test_commit_guards import lose_replicas
 from tests.store.faulty_proxy import ConnectionFailure, FaultyProxy
 
 
@@ -435,6 +436,41 @@ async def test_a_message_is_refused_while_redis_is_down_and_counts_when_it_is_re
     assert not [each for each in (ONE, "STOP", SHOP_OWN[1:]) if each in shown]
     proxy.clear_failures()
     assert InboundResult.OPTED_OUT == await phone.answer("STOP", id="m-1")
+
+
+@pytest.mark.parametrize("message_id", ["id-1", ""], ids=["id", "no-id"])
+@pytest.mark.parametrize("text", ["STOP", "START", "HELP"])
+async def test_a_repeat_is_answered_only_once_replicas_have_the_change(
+    phone: Phone, text: str, message_id: str
+) -> None:
+    """R79: the first call was 503, and has made the change. A failover must not undo it after a 2xx."""
+    await phone.receive_code()
+    if text == "START":
+        await phone.answer("STOP")
+    client = phone.installation.script_client
+    lose_replicas(phone.installation)
+
+    for _ in range(3):
+        with pytest.raises(NotReplicated):
+            await phone.answer(text, id=message_id)
+    phone.installation.store.client = client
+    repeat = await phone.answer(text, id=message_id)
+
+    expected = InboundResult.HELP if (text, message_id) == ("HELP", "") else InboundResult.UNCHANGED
+    assert expected == repeat
+
+
+async def test_a_repeated_import_is_reported_only_once_replicas_have_it(
+    installation: Installation,
+) -> None:
+    """The same, for an operator who repeats the line."""
+    number = parse_number(ONE)
+    numbers, entry = installation.service.numbers, DoNotSendEntry(ONE, 1)
+    lose_replicas(installation)
+
+    for _ in range(2):
+        with pytest.raises(NotReplicated):
+            await numbers.import_opt_out(CALLER, number, entry)
 
 
 async def test_a_tenant_that_is_no_longer_configured_is_never_a_scope(phone: Phone) -> None:

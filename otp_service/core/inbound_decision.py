@@ -21,6 +21,12 @@ class AnsweredSender(msgspec.Struct, frozen=True):
     """Our number that the person answered; empty if the provider does not say."""
     scope: str
     """The tenant of an opt-out by an answer to it; ALL_TENANTS for all."""
+    is_only_tenant: bool = False
+    """Whether no other tenant can send, so that an opt-out from all tenants is one from this tenant."""
+
+    def covers(self, tenant: str) -> bool:
+        """Whether the opt-outs with this scope are those that an answer ends."""
+        return tenant == self.scope or (self.is_only_tenant and tenant == ALL_TENANTS)
 
 
 class OptOut(msgspec.Struct, frozen=True):
@@ -84,12 +90,13 @@ def _select_lifted(
 ) -> Iterable[StoredOptOut]:
     """Return the opt-outs with the scope of a START, and those that came the way that it came.
 
-    The scope of a number changes with the settings: a second tenant, or a sender of its own.
+    The scope of a number changes with the settings: a second tenant, or a sender of its own. An import
+    is from all tenants if its line names none.
     """
     return (
         opt_out
         for opt_out in opt_outs
-        if opt_out.tenant == sender.scope or _came_through(opt_out, sender)
+        if sender.covers(opt_out.tenant) or _came_through(opt_out, sender)
     )
 
 

@@ -47,14 +47,19 @@ class InboundHandler:
         phone = parse_sender_number(message.sender, allow_fictitious=allow_fictitious)
         if phone is None:
             return InboundResult.INVALID_SENDER
-        own_number = normalize_own_number(message.receiver)
-        scope = choose_scope(self._dependencies.opt_out_scopes, own_number)
-        sender = AnsweredSender(self._provider, own_number, scope)
+        sender = self._find_answered_sender(message)
         for _ in range(MAX_CONFLICTS):
             result = await self._try_once(phone, keyword, sender, message.id)
             if result is not None:
                 return result
         raise StoreUnavailable
+
+    def _find_answered_sender(self, message: InboundMessage) -> AnsweredSender:
+        scopes = self._dependencies.opt_out_scopes
+        own_number = normalize_own_number(message.receiver)
+        scope = choose_scope(scopes, own_number)
+        is_only_tenant = scope == scopes.only_tenant != ALL_TENANTS
+        return AnsweredSender(self._provider, own_number, scope, is_only_tenant)
 
     async def _try_once(
         self, phone: PhoneNumber, keyword: Keyword, sender: AnsweredSender, message_id: str

@@ -1,5 +1,6 @@
 """What a keyword changes, and for whom: pure decisions (issue of two-way SMS)."""
 
+import msgspec
 import pytest
 
 from otp_service.core.do_not_send import (
@@ -89,6 +90,16 @@ def test_start_lifts_what_has_its_scope_and_what_came_the_same_way():
     assert decision.tenant == ALL_TENANTS
     only_shop = decide_inbound(Keyword.START, SENDER, build_state(shop, unrelated))
     assert (OptIn((shop,)), "shop") == (only_shop, only_shop.tenant)
+
+
+def test_start_to_the_only_tenant_lifts_an_opt_out_from_all_tenants():
+    """Such as one of an import, or from the time of a second tenant; another tenant's stays."""
+    only = msgspec.structs.replace(SENDER, is_only_tenant=True)
+    imported, former = store_opt_out(ALL_TENANTS, "", ""), store_opt_out("bank", "p2")
+    state = build_state(imported, former)
+
+    assert OptIn((imported,)) == decide_inbound(Keyword.START, only, state)
+    assert NoChange(InboundResult.UNCHANGED) == decide_inbound(Keyword.START, SENDER, state)
 
 
 def test_start_lifts_an_unreadable_opt_out_of_its_scope_alone():

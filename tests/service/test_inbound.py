@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from otp_service.core.do_not_send import DoNotSendEntry
 from otp_service.core.errors import NotReplicated, NumberNotAllowed, StoreUnavailable
 from otp_service.core.inbound import InboundMessage, InboundResult
+from otp_service.core.opt_out_scope import OptOutScopes
 from otp_service.core.phone_number import parse_number
 from otp_service.service import Caller
 from tests.installation import DAY_MS, MINUTE_MS, Installation, gather_results
@@ -471,6 +472,28 @@ async def test_a_repeated_import_is_reported_only_once_replicas_have_it(
     for _ in range(2):
         with pytest.raises(NotReplicated):
             await numbers.import_opt_out(CALLER, number, entry)
+
+
+async def test_start_to_one_of_two_tenants_leaves_an_opt_out_from_all(phone: Phone) -> None:
+    """R58: it would end that of the other one, too."""
+    await phone.receive_code()
+    await phone.answer("STOP", SHARED_OWN)
+
+    assert InboundResult.UNCHANGED == await phone.answer("START", SHOP_OWN)
+    assert ["opted_out", "opted_out"] == await phone.find_refusals()
+
+
+async def test_start_lifts_an_opt_out_from_all_tenants_where_one_is_left(phone: Phone) -> None:
+    """An answer to the only tenant is an answer to all: no other START could lift it."""
+    await phone.receive_code()
+    await phone.answer("STOP", SHARED_OWN)
+    tenants = {"shop": phone.installation.tenants["shop"]}
+    scopes = OptOutScopes({SHOP_OWN[1:]: "shop"}, only_tenant="shop")
+    restarted = Phone(phone.installation.restart(tenants=tenants, opt_out_scopes=scopes))
+
+    assert "opted_out" == await restarted.find_refusal("shop")
+    assert InboundResult.OPTED_IN == await restarted.answer("START", SHOP_OWN)
+    assert None is await restarted.find_refusal("shop")
 
 
 async def test_a_tenant_that_is_no_longer_configured_is_never_a_scope(phone: Phone) -> None:

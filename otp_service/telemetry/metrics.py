@@ -221,7 +221,7 @@ class Metrics:
         self._requests = add("otp_requests", "Responses.", "method", "route", "status")
         text = "Calls without a valid key or scope."
         self._unauthenticated = add("otp_unauthenticated", text, "reason")
-        text = "Refused callbacks; reason other: accepted, and no receipts."
+        text = "Callbacks and parts without an effect; unsigned, incomplete and other: with a 2xx."
         self._callbacks_rejected = add("otp_callbacks_rejected", text, "provider", "reason")
         text = "Requests of identity products to hooks."
         self._hook_requests = add("otp_hook_requests", text, "hook", "result")

@@ -57,7 +57,7 @@ def test_nights_and_weekends_are_quieter():
     assert compute_rate(people, 5 * DAY_MS) < compute_rate(people, 4 * DAY_MS)
 
 
-def test_nobody_verifies_in_an_outage():
+def test_no_code_is_entered_in_an_outage():
     logins = draw_day(People(1000, 0.95, outage=Period(0, DAY_MS)))
 
     assert len(logins) > 500

@@ -39,7 +39,7 @@ class Formula(msgspec.Struct, frozen=True):
     floors: Floors = Floors()
     learning: Learning = Learning()
     deviations: float = 4.0
-    strained_part: float = 0.5
+    strained_parts: tuple[float, float] = (0.75, 0.5)
     strained_deviations: float = 2.0
 
 
@@ -51,7 +51,7 @@ def fix_margin(margin: float) -> Learning:
 SHEET_FORMULA = Formula(
     Floors((3, 6), (6, 20), (3, 6), (6, 20), address_sends=(5, 10)),
     fix_margin(0.6),
-    strained_part=10,
+    strained_parts=(10, 10),
 )
 
 FORMULAS = {
@@ -66,9 +66,9 @@ FORMULAS = {
     "floors of a country 4 / 20": Formula(
         Floors(country_money=(4 * MICRO_UNITS, 20 * MICRO_UNITS))
     ),
-    "never strained": Formula(strained_part=10),
-    "strained from 0.4 on": Formula(strained_part=0.4),
-    "strained from 0.6 on": Formula(strained_part=0.6),
+    "never strained": Formula(strained_parts=(10, 10)),
+    "strained from a half of the hour on": Formula(strained_parts=(0.5, 0.5)),
+    "strained from 0.75 of the day on": Formula(strained_parts=(0.75, 0.75)),
     "strained: ranges 3 / 6, blocks 4 / 10": Formula(
         Floors(strained_range_sends=(3, 6), strained_block_sends=(4, 10))
     ),
@@ -100,7 +100,7 @@ def build_parameters(scenario: Scenario, formula: Formula) -> Parameters:
         int(budget),
         formula.floors,
         formula.deviations,
-        strained_part=formula.strained_part,
+        strained_parts=formula.strained_parts,
         strained_deviations=formula.strained_deviations,
     )
     return Parameters(settings, formula.learning)

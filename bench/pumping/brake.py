@@ -199,7 +199,7 @@ class SimulatedBrake:
         terms = Terms(settings.floors.country_money, self._figures[scope][0], settings.deviations)
         debt = settle_debt(self.debts.get(bucket, EMPTY_DEBT), now + SIMULATED_EPOCH_MS)
         price = find_price(scope[1], self.parameters.prices)
-        return is_strained(terms, debt, price, settings.strained_part)
+        return is_strained(terms, debt, price, settings.strained_parts)
 
     def _get_figures(self, subject: SendSubject, measure: Measure) -> SendFigures:
         scope = subject.tenant, subject.country

@@ -51,8 +51,10 @@ def compute_allowance(terms: Terms, index: int, verified: int, price: int) -> in
     return max(terms.floors[index], price) + int(learned)
 
 
-def is_strained(terms: Terms, debt: Debt, price: int, part: float) -> bool:
-    """Return whether a settled bucket has used this part of what it has beyond the expected debt.
+def is_strained(terms: Terms, debt: Debt, price: int, parts: tuple[float, float]) -> bool:
+    """Return whether a settled bucket has used its part of what it has beyond the expected debt.
+
+    `parts` has one for each of PERIODS_MS.
 
     Honest people leave the expected debt unverified each day, so the whole allowance says nothing.
     """
@@ -60,7 +62,7 @@ def is_strained(terms: Terms, debt: Debt, price: int, part: float) -> bool:
         verified = sum(window.verified)
         expected = _compute_expected(terms.figures, index, verified)
         spare = compute_allowance(terms, index, verified, price) - expected
-        if sum(window.unverified) > expected + part * spare:
+        if sum(window.unverified) > expected + parts[index] * spare:
             return True
     return False
 

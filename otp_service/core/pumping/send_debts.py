@@ -45,9 +45,10 @@ class BrakeSettings(msgspec.Struct, frozen=True):
     floors: Floors = DEFAULT_FLOORS
     deviations: float = 4.0
     """z: how much is admitted as chance."""
-    strained_part: float = 0.5
-    """Of what a country of a tenant has beyond its expected debt. Once it is used, ranges and blocks have
-    smaller floors and `strained_deviations`, so that those of an attack do not use up the rest."""
+    strained_parts: tuple[float, float] = (0.75, 0.5)
+    """Of what a country of a tenant has beyond its expected debt, in an hour and in a day. Once it is
+    used, ranges and blocks have smaller floors and `strained_deviations`, so that those of an attack do
+    not use up the rest. It is larger for the hour: there are more hours in which chance reaches it."""
     strained_deviations: float = 2.0
 
 

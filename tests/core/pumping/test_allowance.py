@@ -35,4 +35,4 @@ def test_a_scope_is_strained_halfway_from_the_expected_debt_to_the_allowance(sen
     terms = Terms((10**9, 20 * PRICE), FIGURES, deviations=3)
     debt = charge_debt(settle_debt(EMPTY_DEBT, NOW), sends * PRICE, NOW)
 
-    assert strained == is_strained(terms, debt, PRICE, 0.5)
+    assert strained == is_strained(terms, debt, PRICE, (0.1, 0.5))

@@ -1,6 +1,7 @@
 """Issue and resend: charge, hash, store, send, and store the result."""
 
 from functools import partial
+from typing import Final
 
 import msgspec
 
@@ -23,6 +24,14 @@ from otp_service.service.context import CallContext, Dependencies
 from otp_service.service.message_sender import MessageSender
 from otp_service.service.optimistic_commit import commit_once, commit_with_retry
 from otp_service.service.send_charger import SendCharger, SendCharges
+
+
+ADD_CODE_REFUSALS: Final = (
+    errors.ChallengeEnded,
+    errors.ChallengeNotFound,
+    errors.NumberNotAllowed,
+    errors.SendsExhausted,
+)
 
 
 class ChargedSend(msgspec.Struct, frozen=True):
@@ -77,7 +86,7 @@ class CodeSender:
             async with self._refunds.refund_if_unavailable(withdraw):
                 # A conflict is a pointer that another start has replaced meanwhile. Without a pointer
                 # it would be a collision of 128 random bits: Redis was tampered with.
-                snapshot = (await commit_once(self._store, commit)).to_snapshot()
+                snapshot = await self._store_challenge(commit, charged)
             return await self._send(charged, snapshot, locale, is_first_send=True)
 
     async def resend(
@@ -99,6 +108,14 @@ class CodeSender:
             async with self._refunds.refund_if_unavailable(withdraw):
                 snapshot = await self._add_code(charged, failed_send)
             return await self._send(charged, snapshot, secret.locale, is_first_send=False)
+
+    async def _store_challenge(self, commit: Commit, charged: ChargedSend) -> ChallengeSnapshot:
+        """Store a new challenge; refund everything if a STOP arrived while its code was hashed."""
+        try:
+            return (await commit_once(self._store, commit)).to_snapshot()
+        except errors.NumberNotAllowed as error:
+            await self._charger.deny(charged.send_charges, error)
+            raise
 
     async def _send(
         self,
@@ -211,6 +228,7 @@ class CodeSender:
         return self._context.build_commit(
             swap=swap,
             pointer_swap=pointer_swap,
+            recipient=self._charger.recipient,
             submission_marks=(mark_submitting(self._phone.canonical, charged.now),),
             events=(issued,),
             durable=True,
@@ -254,12 +272,12 @@ class CodeSender:
         return LiveCode(code_hash, pepper.id, challenge.sends, confirmed_at)
 
     async def _add_code(self, charged: ChargedSend, failed_send: int | None) -> ChallengeSnapshot:
-        """Add the new code to the challenge; refund everything if the challenge has ended."""
+        """Add the new code to the challenge; refund everything if it has ended, or a STOP arrived."""
         snapshot = await self._store.fetch_challenge(self._tenant.name, self._challenge_id)
         build_commit = partial(self._build_resend_commit, charged, failed_send)
         try:
             return (await commit_with_retry(self._store, snapshot, build_commit)).to_snapshot()
-        except (errors.ChallengeEnded, errors.ChallengeNotFound, errors.SendsExhausted) as error:
+        except ADD_CODE_REFUSALS as error:
             await self._charger.deny(charged.send_charges, error)
             raise
 
@@ -281,6 +299,7 @@ class CodeSender:
         swap = CompareAndSwap(challenge, new, current.secret.add_code(code), new.deadline)
         return self._context.build_commit(
             swap=swap,
+            recipient=self._charger.recipient,
             submission_marks=(mark_submitting(self._phone.canonical, current.now),),
             events=(resent,),
             durable=True,

@@ -5,7 +5,7 @@ from functools import partial
 from otp_service.core.challenge import Challenge
 from otp_service.core.commit import ChallengeSnapshot, Commit, CompareAndSwap
 from otp_service.core.do_not_send import mark_submitting
-from otp_service.core.errors import StoreUnavailable
+from otp_service.core.errors import NumberNotAllowed, StoreUnavailable
 from otp_service.core.phone_number import PhoneNumber
 from otp_service.core.timestamps import MINUTE_MS
 from otp_service.schemas import DeliveryRequest
@@ -42,8 +42,12 @@ class DeliverySender:
             build_withdrawal = partial(self._build_withdrawal, delivery)
             withdraw = partial(self._charger.withdraw, charged, build_withdrawal)
             async with refunds.refund_if_unavailable(withdraw):
-                commit = self._build_commit(delivery)
-                snapshot = (await commit_once(deps.store, commit)).to_snapshot()
+                try:
+                    stored = await commit_once(deps.store, self._build_commit(delivery))
+                except NumberNotAllowed as error:  # a STOP arrived since the charge
+                    await self._charger.deny(charged, error)
+                    raise
+                snapshot = stored.to_snapshot()
             return await self._message_sender.send(
                 snapshot, request.code, locale, charged, is_first_send=True
             )
@@ -76,7 +80,11 @@ class DeliverySender:
         swap = CompareAndSwap(None, delivery)
         mark = mark_submitting(self._phone.canonical, delivery.created_at)
         return self._context.build_commit(
-            swap=swap, submission_marks=(mark,), events=(created,), durable=True
+            swap=swap,
+            recipient=self._charger.recipient,
+            submission_marks=(mark,),
+            events=(created,),
+            durable=True,
         )
 
     def _build_withdrawal(self, delivery: Challenge, current: ChallengeSnapshot) -> Commit:

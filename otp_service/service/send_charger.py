@@ -54,7 +54,8 @@ class SendCharger:
         self._context = context
         self._denied_type = context.send_events.denied
         self._tenant = context.caller.tenant
-        self._recipient = Recipient(phone.canonical, context.caller.tenant.name)
+        self.recipient = Recipient(phone.canonical, context.caller.tenant.name)
+        """Whom the do-not-send list may refuse: at the charge, and again when the send is stored."""
         self._phone = phone
         self._shared_limits = SharedLimits(
             dependencies.store, dependencies.random, dependencies.refunds
@@ -161,7 +162,7 @@ class SendCharger:
         Raises NumberLocked and NumberNotAllowed: they are checked before any limit.
         """
         commit = self._context.build_commit(
-            recipient=self._recipient,
+            recipient=self.recipient,
             charges=(charges.build_lock_check(self._tenant, self._phone),),
             event_if_refused=self._denied_type(**self._context.build_event_fields()),
             foldable_event=self._denied_type(**self._context.build_refusal_fields(error)),
@@ -172,7 +173,7 @@ class SendCharger:
         """Return the charges of a send to its number and prefix, in one commit."""
         return self._context.build_commit(
             operation_id=planned.operation_id,
-            recipient=self._recipient,
+            recipient=self.recipient,
             charges=planned.number_charges,
             event_if_refused=self._denied_type(**self._context.build_event_fields()),
             requires_log_capacity=True,

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from otp_service.core.commit import Commit, CommitOutcome
 from otp_service.core.do_not_send import DoNotSendEntry
 from otp_service.core.errors import NotReplicated, NumberNotAllowed, StoreUnavailable
 from otp_service.core.inbound import InboundMessage, InboundResult
@@ -293,6 +294,38 @@ async def test_a_stop_counts_before_the_provider_has_answered(phone: Phone, send
 
     assert [InboundResult.OPTED_OUT] == results
     assert "opted_out" == await phone.find_refusal("shop")
+
+
+@pytest.mark.parametrize("send", SENDS)
+async def test_a_stop_after_the_charge_of_a_send_still_ends_it(
+    phone: Phone, send: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While its code is hashed, or waits for that: nothing is sent, and every charge is refunded."""
+    issued = await phone.installation.issue(phone.number)
+    phone.installation.advance_clock(MINUTE_MS)
+    store, commit = phone.installation.store, phone.installation.store.commit
+    results = []
+
+    async def answer_before_it_is_stored(request: Commit) -> CommitOutcome:
+        if not request.swap:
+            return await commit(request)
+        monkeypatch.setattr(store, "commit", commit)
+        results.append(await phone.answer("STOP"))
+        return await commit(request)
+
+    monkeypatch.setattr(store, "commit", answer_before_it_is_stored)
+    with pytest.raises(NumberNotAllowed) as refusal:
+        await SENDS[send](phone, issued)
+
+    assert [InboundResult.OPTED_OUT] == results
+    assert "opted_out" == refusal.value.reason_code
+    assert 1 == len(phone.installation.router.messages)
+    assert InboundResult.OPTED_IN == await phone.answer("START")
+    await SENDS[send](phone, issued)  # within the cooldown, if it had not been refunded
+    assert 2 == len(phone.installation.router.messages)
+    denied = "delivery.denied" if send == "deliver" else "otp.issue_denied"
+    events = await phone.installation.read_events()
+    assert ["opted_out"] == [event["reason"] for event in events if event["type"] == denied]
 
 
 @pytest.mark.parametrize("send", SENDS)

@@ -14,7 +14,7 @@ from otp_service.core.errors import (
 )
 from otp_service.core.events import Event
 from otp_service.core.known_addresses import Account, KnownAddresses
-from otp_service.core.limits import NUMBER_LIMITS, Bucket, Charge, Limit, LimitRefusal
+from otp_service.core.limits import NUMBER_LIMITS, Bucket, Charge, Limit, LimitRefusal, Window
 from otp_service.core.phone_number import PhoneNumber
 
 
@@ -199,3 +199,25 @@ CommitRefusal = LimitRefusal | Locked | Blocked
 """Nothing was changed; `event_if_refused` was appended."""
 
 CommitOutcome = Committed | Conflict | RecordConflict | CommitRefusal
+
+
+class ChargeState(msgspec.Struct, frozen=True):
+    """A charge of a commit that was inspected, with the state of its bucket."""
+
+    charge: Charge
+    window: Window
+    """The one with the longest wait."""
+    wait_ms: int | None
+    """Milliseconds until the bucket admits the charge, 0 for now; None until an operator unlocks it."""
+    used: tuple[int, ...]
+    """The units of each window of the charge that are used."""
+
+
+class Inspection(msgspec.Struct, frozen=True):
+    """What would be decided of a commit that only charges."""
+
+    now: int
+    """Milliseconds since 1970, by the store's clock."""
+    refusal: CommitRefusal | None
+    """None if the commit would be applied."""
+    charges: tuple[ChargeState, ...]

@@ -11,6 +11,7 @@ from otp_service.core.commit import (
     ChallengeSnapshot,
     Commit,
     CommitOutcome,
+    Inspection,
     Pointer,
     PointerName,
     RecordName,
@@ -76,6 +77,13 @@ class Store(Protocol):
 
     def commit_all(self, commits: Sequence[Commit]) -> Awaitable[list[CommitOutcome]]:
         """Run each commit by itself, all at once; raises if one of them cannot be decided."""
+
+    def inspect(self, commits: Sequence[Commit]) -> Awaitable[list[Inspection]]:
+        """Return what would be decided now of each commit, as if the others were not there.
+
+        They have only a recipient and charges. It changes nothing, and has one round trip for each
+        partition, all at the same time.
+        """
 
     def get_record(
         self, partition: int, name: RecordName
@@ -149,6 +157,11 @@ class NumberRegistry(Protocol):
 
         It has one round trip, and writes nothing.
         """
+
+    def read_opt_outs(
+        self, phone: PhoneNumber, *, tenants: Iterable[str]
+    ) -> Awaitable[tuple[StoredOptOut, ...]]:
+        """Return the opt-outs of a number for all and for each of these tenants. It writes nothing."""
 
     def opt_out(  # noqa: PLR0913  # what is written, what it is for, and its event
         self,

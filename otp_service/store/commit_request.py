@@ -1,4 +1,4 @@
-"""The commit script, and the request that it unpacks.
+"""The commit script, the script that only inspects, and the request that both unpack.
 
 To add a field, add it to a struct here and read it by its name in `lua/`: the functions that unpack
 the structs are generated from their fields.
@@ -155,18 +155,21 @@ def _generate_unpacker(name: str, struct: type[msgspec.Struct]) -> str:
     return f"local function unpack_{name}(packed)\n  return {{ {', '.join(fields)} }}\nend\n"
 
 
-def _join_commit_script() -> str:
-    """Return the commit script.
+def _join_script(shebang: str, *names: str) -> str:
+    """Return a script of these parts, with the functions that unpack its request.
 
     Names such as WRITE_EXPIRES_AT become numbers here: Lua locals for them cost 3 us a call.
     """
     unpackers = _generate_unpacker("request", CommitRequest)
     unpackers += _generate_unpacker("bucket_operation", BucketOperation)
-    parts = "\n".join(map(read_lua, ("log", "folding", "buckets", "commit")))
+    parts = "\n".join(map(read_lua, names))
     constant = re.compile(r"\b[A-Z]+_[A-Z_]+\b")
-    return f"#!lua\n{unpackers}\n" + constant.sub(
+    return f"{shebang}\n{unpackers}\n" + constant.sub(
         lambda match: _FIELD_INDEXES.get(match[0], match[0]), parts
     )
 
 
-COMMIT_LUA = _join_commit_script()
+COMMIT_LUA = _join_script("#!lua", "log", "folding", "buckets", "refusal", "commit")
+
+INSPECT_LUA = _join_script("#!lua flags=no-writes", "log", "buckets", "refusal", "inspect")
+"""Decides charges with the code that the commit script decides with."""

@@ -104,6 +104,13 @@ class DoNotSendList:
             ),
         )
 
+    async def read_opt_outs(
+        self, phone: PhoneNumber, *, tenants: Iterable[str]
+    ) -> tuple[StoredOptOut, ...]:
+        """Return the opt-outs of a number for all and for each of these tenants."""
+        state = await self.read_inbound_state(phone, "", "", tenants=tenants)
+        return state.opt_outs
+
     async def opt_out(  # noqa: PLR0913  # what is written, what it is for, and its event
         self,
         phone: PhoneNumber,

@@ -8,10 +8,13 @@ from otp_service.core.challenge import Challenge, ChallengeSecret, parse_partiti
 from otp_service.core.commit import (
     Blocked,
     ChallengeSnapshot,
+    ChargeState,
     Commit,
     CommitOutcome,
+    CommitRefusal,
     Committed,
     Conflict,
+    Inspection,
     Locked,
     RecordConflict,
     RecordName,
@@ -20,7 +23,7 @@ from otp_service.core.commit import (
 from otp_service.core.do_not_send import DoNotSendReason
 from otp_service.core.errors import StoreKeyUnknown, StoreTampered
 from otp_service.core.known_addresses import KnownAddresses
-from otp_service.core.limits import LimitRefusal
+from otp_service.core.limits import Charge, LimitRefusal
 from otp_service.store.account_records import AccountRecords
 from otp_service.store.key_names import KeyNames
 from otp_service.store.record_cipher import RecordCipher
@@ -49,17 +52,10 @@ class OutcomeDecoder:
                 records = self._open_records(commit, commit.reads, values[:count])
                 known = self._open_known_addresses(commit, values[count:])
                 return Committed(now, consecutive_failures, epoch, records, known)
-            case [b"refused", _, charge_index, window_index, wait_ms]:
-                charge = commit.charges[charge_index - 1]
-                return LimitRefusal(charge.bucket.limit, charge.windows[window_index - 1], wait_ms)
-            case [b"locked", _, charge_index]:
-                return Locked(commit.charges[charge_index - 1].bucket.limit)
-            case [b"listed", _, reason]:
-                return Blocked(DoNotSendReason(reason.decode()))
             case [b"late" | b"conflict", now, *values]:
                 return self._decode_conflict(commit, now, values)
             case _:
-                raise AssertionError(reply[0])
+                return _decode_refusal(reply, commit)
 
     def _decode_conflict(
         self, commit: Commit, now: int, values: list[bytes | None]
@@ -114,3 +110,31 @@ class OutcomeDecoder:
             return KnownAddresses()
         except msgspec.DecodeError as error:
             raise StoreTampered(key) from error
+
+
+def decode_inspection(reply: list[Any], commit: Commit) -> Inspection:
+    """Return the inspection of a commit for a reply of lua/inspect.lua."""
+    now, refusal, *states = reply
+    return Inspection(
+        now,
+        refusal and _decode_refusal(refusal, commit),
+        tuple(map(_decode_charge_state, commit.charges, states)),
+    )
+
+
+def _decode_charge_state(charge: Charge, state: list[Any]) -> ChargeState:
+    wait_ms, window_index, *used = state
+    return ChargeState(charge, charge.windows[window_index - 1], wait_ms, tuple(used))
+
+
+def _decode_refusal(reply: list[Any], commit: Commit) -> CommitRefusal:
+    match reply:
+        case [b"refused", _, charge_index, window_index, wait_ms]:
+            charge = commit.charges[charge_index - 1]
+            return LimitRefusal(charge.bucket.limit, charge.windows[window_index - 1], wait_ms)
+        case [b"locked", _, charge_index]:
+            return Locked(commit.charges[charge_index - 1].bucket.limit)
+        case [b"listed", _, reason]:
+            return Blocked(DoNotSendReason(reason.decode()))
+        case _:
+            raise AssertionError(reply[0])

@@ -20,6 +20,7 @@ from otp_service.core.commit import (
     Committed,
     CompareAndSwap,
     Conflict,
+    Inspection,
     Pointer,
     PointerName,
     RecordName,
@@ -42,7 +43,7 @@ from otp_service.store.commit_draft import CommitDraft, sign_event
 from otp_service.store.commit_request import SignedEvent
 from otp_service.store.key_names import KeyNames, parse_key_partition
 from otp_service.store.lua_script import LuaScript
-from otp_service.store.outcome_decoder import OutcomeDecoder
+from otp_service.store.outcome_decoder import OutcomeDecoder, decode_inspection
 from otp_service.store.record_cipher import RecordCipher
 from otp_service.store.version_guard import VersionFloors, VersionGuard, parse_version
 
@@ -86,6 +87,7 @@ class RedisStore:
         self._decoder = OutcomeDecoder(key_names, cipher, self._account_records)
         self._commit_script = LuaScript(commit_request.COMMIT_LUA)
         self._fetch_script = LuaScript(commit_request.read_lua("fetch"))
+        self._inspect_script = LuaScript(commit_request.INSPECT_LUA)
 
     def get_number_partition(self, number: str) -> int:
         return self.key_names.compute_number_partition(number)
@@ -174,6 +176,21 @@ class RedisStore:
         if self.client.is_cluster:
             return await asyncio.gather(*map(self.commit, commits))
         return await self._run_commits(commits)
+
+    async def inspect(self, commits: Sequence[Commit]) -> list[Inspection]:
+        """Return what would be decided of each commit: one script for each partition, at once."""
+        partitions = sorted({commit.partition for commit in commits})
+        groups = [[one for one in commits if one.partition == part] for part in partitions]
+        replies = await asyncio.gather(*map(self._inspect_partition, groups))
+        decoded = {part: iter(group) for part, group in zip(partitions, replies, strict=True)}
+        return [next(decoded[commit.partition]) for commit in commits]
+
+    async def _inspect_partition(self, commits: Sequence[Commit]) -> list[Inspection]:
+        """Inspect commits of one partition. It only reads, so it may be repeated."""
+        call = self._pack_call([self._draft_commit(commit) for commit in commits])
+        run_script = partial(self.client.run_script, self._inspect_script, *call)
+        replies = await self.client.retry_lost_reply(run_script)
+        return [decode_inspection(*pair) for pair in zip(replies, commits, strict=True)]
 
     async def _run_commits(
         self, commits: Sequence[Commit], *, in_turn: bool = False

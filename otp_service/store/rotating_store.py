@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from otp_service.core.commit import Commit, CommitOutcome, Committed
+from otp_service.core.commit import Commit, CommitOutcome, Committed, Inspection
 from otp_service.core.do_not_send import DoNotSendReason, Recipient
 from otp_service.core.limits import CONSECUTIVE_LIMITS, Bucket, Charge
 from otp_service.store.failure_move import (
@@ -29,12 +29,7 @@ class RotatingStore(RedisStore):
 
     async def commit(self, commit: Commit) -> CommitOutcome:
         """Run a commit, with what is stored under the other key."""
-        if commit.recipient:
-            refusal = await self._find_refusal_elsewhere(commit.partition, commit.recipient)
-            recipient = replace(commit.recipient, earlier_refusal=refusal)
-            commit = replace(commit, recipient=recipient)
-        charges = [await self._add_earlier_failures(commit, charge) for charge in commit.charges]
-        outcome = await super().commit(replace(commit, charges=tuple(charges)))
+        outcome = await super().commit(await self._add_other_key(commit))
         if isinstance(outcome, Committed) and commit.reset_buckets:
             others = self._list_other_bucket_keys(commit, *commit.reset_buckets)
             await self.delete_keys(others, f"clear-{commit.operation_id}", durable=commit.durable)
@@ -45,6 +40,18 @@ class RotatingStore(RedisStore):
 
     async def commit_all(self, commits: Sequence[Commit]) -> list[CommitOutcome]:
         return await asyncio.gather(*map(self.commit, commits))
+
+    async def inspect(self, commits: Sequence[Commit]) -> list[Inspection]:
+        return await super().inspect(await asyncio.gather(*map(self._add_other_key, commits)))
+
+    async def _add_other_key(self, commit: Commit) -> Commit:
+        """Return the commit with what is stored of its recipient and its charges under the other key."""
+        if commit.recipient:
+            refusal = await self._find_refusal_elsewhere(commit.partition, commit.recipient)
+            recipient = replace(commit.recipient, earlier_refusal=refusal)
+            commit = replace(commit, recipient=recipient)
+        charges = [await self._add_earlier_failures(commit, charge) for charge in commit.charges]
+        return replace(commit, charges=tuple(charges))
 
     async def _add_earlier_failures(self, commit: Commit, charge: Charge) -> Charge:
         if charge.bucket.limit not in CONSECUTIVE_LIMITS:

@@ -21,6 +21,7 @@ from otp_service.core.commit import (
     CommitOutcome,
     Committed,
     Conflict,
+    Inspection,
     Locked,
     Pointer,
     PointerName,
@@ -110,6 +111,10 @@ class InstrumentedStore:
         for commit, outcome in zip(commits, outcomes, strict=False):
             self._count_outcome(commit, outcome)
         return outcomes
+
+    async def inspect(self, commits: Sequence[Commit]) -> list[Inspection]:
+        with self._start_span("store fetch", "client"):
+            return await self._measure_call("fetch", self._store.inspect(commits))
 
     async def get_record(self, partition: int, name: RecordName) -> tuple[int, StoredRecord | None]:
         with self._start_span("store recall", "client"):

@@ -1,13 +1,16 @@
--- The commit script, part 3 of 4: the buckets of limits.
+-- The commit script, part 3 of 5: the buckets of limits.
 --
--- Each algorithm has five functions. `read` returns a bucket, which the others change and write.
+-- Each algorithm has seven functions. `read` returns a bucket, which the others change and write.
 -- `settle` corrects a bucket that was written at an instant later than now, which shows that the clock
--- was ahead then. `compute_wait` returns the wait in milliseconds until the cost fits (0: now), and the
--- index of the window with that wait. `charge` adds the cost. `refund` reverses an earlier charge.
--- core/limits.py has the same arithmetic, and tests/store/test_limits_model.py compares the two.
+-- was ahead then, and returns whether it did. `write` stores the corrected bucket. `compute_wait` returns
+-- the wait in milliseconds until the cost fits (0: now), and the index of the window with that wait.
+-- `count_used` returns how much of a window is used, for people. `charge` adds the cost. `refund` reverses
+-- an earlier charge. core/limits.py has the same arithmetic, and tests/store/test_limits_model.py compares
+-- the two.
 --
--- `settle` stores what it corrects, also if the charge is then refused. Otherwise a full bucket would
--- not drain until the clock reaches the instant at which it was written.
+-- A commit writes what `settle` corrects, also if the charge is then refused. Otherwise a full bucket
+-- would not drain until the clock reaches the instant at which it was written. An inspection
+-- (inspect.lua) only reads: it calls neither `write`, `charge` nor `refund`.
 
 local ROUNDING_MS = 0.5 -- core/limits.py gives the reason
 local UNTIL_UNLOCKED = math.huge -- the wait that no time ends
@@ -37,7 +40,7 @@ local function write_window(key, bucket, ttl_ms)
   end
 end
 
--- A charge in the future counts as one of now. Writes the bucket if it has one.
+-- A charge in the future counts as one of now.
 function sliding_window.settle(operation)
   local bucket, is_ahead = operation.bucket, false
   for i = 1, #bucket, 2 do
@@ -45,9 +48,11 @@ function sliding_window.settle(operation)
       bucket[i], is_ahead = now, true
     end
   end
-  if is_ahead then
-    write_window(operation.key, bucket)
-  end
+  return is_ahead
+end
+
+function sliding_window.write(operation)
+  write_window(operation.key, operation.bucket)
 end
 
 -- Return the index of the oldest unit that a period includes, or of the next one to be added.
@@ -73,6 +78,12 @@ function sliding_window.compute_wait(operation)
     end
   end
   return longest, index
+end
+
+-- Return the units that a window includes.
+function sliding_window.count_used(operation, window)
+  local bucket = operation.bucket
+  return (#bucket + 1 - find_oldest(bucket, window[WINDOW_PERIOD_SECONDS] * 1000)) / 2
 end
 
 -- Adds each unit. Deletes those that no window includes, and extends the life of the key.
@@ -146,12 +157,15 @@ local function compute_tats(operation, cost)
   return tats
 end
 
--- Writes the TATs if the clock was set back.
+-- `read` has moved the TATs back if the clock was set back.
 function gcra.settle(operation)
-  if operation.bucket.set_back_ms > 0 then
-    write_tats(operation.key, operation.bucket.tats)
-    operation.bucket.set_back_ms = 0
-  end
+  local is_set_back = operation.bucket.set_back_ms > 0
+  operation.bucket.set_back_ms = 0
+  return is_set_back
+end
+
+function gcra.write(operation)
+  write_tats(operation.key, operation.bucket.tats)
 end
 
 function gcra.compute_wait(operation)
@@ -164,6 +178,13 @@ function gcra.compute_wait(operation)
     end
   end
   return longest, index
+end
+
+-- Return the units that have not drained, rounded up: one that has drained in part counts.
+function gcra.count_used(operation, window, index)
+  local level_ms = (operation.bucket.tats[index] or 0) - now - ROUNDING_MS
+  local interval_ms = window[WINDOW_PERIOD_SECONDS] * 1000 / window[WINDOW_COUNT]
+  return math.max(0, math.ceil(level_ms / interval_ms))
 end
 
 -- Moves the TATs forward.
@@ -191,12 +212,15 @@ function failures.read(key)
     previous = tonumber(stored[3] or 0), operation = stored[4] }
 end
 
--- A last failure in the future counts as one of now. Writes the bucket if it has one.
+-- A last failure in the future counts as one of now.
 function failures.settle(operation)
-  if operation.bucket.last > now then
-    operation.bucket.last = now
-    redis.call('HSET', operation.key, 'last', now)
-  end
+  local is_ahead = operation.bucket.last > now
+  operation.bucket.last = math.min(operation.bucket.last, now)
+  return is_ahead
+end
+
+function failures.write(operation)
+  redis.call('HSET', operation.key, 'last', operation.bucket.last)
 end
 
 function failures.compute_wait(operation)
@@ -212,6 +236,10 @@ function failures.compute_wait(operation)
   local doublings = math.min(count - rule[RULE_FAILURES_BEFORE_DELAY], 30)
   local delay = math.min(rule[RULE_MIN_DELAY_MS] * 2 ^ doublings, rule[RULE_MAX_DELAY_MS])
   return math.max(0, operation.bucket.last + delay - now), 1
+end
+
+function failures.count_used(operation)
+  return operation.bucket.count + operation.initial_count
 end
 
 -- Adds the failures and notes their time, the time before it, and the operation, which a refund

@@ -1,4 +1,4 @@
--- The commit script, part 4 of 4: one decision, in one step, in one partition.
+-- The commit script, part 5 of 5: one decision, in one step, in one partition.
 --
 --   1. An operation that was decided before returns its previous reply (a reply can be lost).
 --   2. The expected versions must be stored, and the deadline must be ahead.
@@ -82,12 +82,6 @@ local function mark_reversed(operation_keys)
   end
 end
 
--- Return the time of Redis in milliseconds, moved by the request.
-local function read_clock()
-  local time = redis.call('TIME')
-  return time[1] * 1000 + math.floor(time[2] / 1000) + request.clock_shift_ms
-end
-
 -- Return the reply of a conflict, or nil. Reads the versions, and the values to return.
 local function find_conflict()
   for _, expected in ipairs(request.expected_versions) do
@@ -100,33 +94,6 @@ local function find_conflict()
       return reply
     end
   end
-end
-
--- Return the reply of the refusal with the longest wait, and the stamp of its event; nil if
--- nothing refuses. Reads the absent keys.
-local function find_refusal(charges)
-  for _, absent in ipairs(request.absent_keys) do
-    local index, reason = absent[ABSENT_KEY_INDEX], absent[ABSENT_REASON]
-    if index == 0 or redis.call('EXISTS', keys[index]) == 1 then
-      return { 'listed', now, reason }, { reason = reason }
-    end
-  end
-  local longest_wait, reply, stamp = 0, nil, nil
-  for i, charge in ipairs(charges) do
-    if not charge.force then
-      local wait, window_index = charge.algorithm.compute_wait(charge)
-      if wait > longest_wait then
-        longest_wait = wait
-        local window, is_locked = charge.windows[window_index], wait == UNTIL_UNLOCKED
-        reply = is_locked and { 'locked', now, i } or { 'refused', now, i, window_index, wait }
-        local locked = string.find(charge.limit, 'PerAccount$') and 'account_locked' or 'number_locked'
-        stamp = { reason = is_locked and locked or 'rate_limited', limit = charge.limit,
-          quota = window[WINDOW_COUNT], period = window[WINDOW_PERIOD_SECONDS],
-          wait = not is_locked and wait or nil }
-      end
-    end
-  end
-  return reply, stamp
 end
 
 -- Whether the log has capacity. Nothing is granted that may never be archived (R73). What was
@@ -249,7 +216,9 @@ local function run_commit()
   local charges = {}
   for i, packed in ipairs(request.charges) do
     charges[i] = unpack_operation(packed)
-    charges[i].algorithm.settle(charges[i])
+    if charges[i].algorithm.settle(charges[i]) then
+      charges[i].algorithm.write(charges[i])
+    end
   end
   local refusal_reply, stamp = find_refusal(charges)
   if refusal_reply then
@@ -261,24 +230,10 @@ local function run_commit()
   return apply(charges)
 end
 
--- Return `count` elements of a list.
-local function take(list, first, count)
-  if count == #list then
-    return list -- a call of one commit, which may have more keys than `unpack` can return
-  end
-  return { unpack(list, first, first + count - 1) }
-end
-
-local replies, first_key, first_argument = {}, 1, 1
+local replies = {}
 repeat
-  request = unpack_request(cmsgpack.unpack(ARGV[first_argument]))
-  keys = take(KEYS, first_key, request.key_count)
-  arguments = take(ARGV, first_argument, request.argument_count)
-  first_key, first_argument = first_key + #keys, first_argument + #arguments
-  has_archive = request.log_limits[LOG_HAS_ARCHIVE]
-  max_stream_entries = request.log_limits[LOG_MAX_STREAM_ENTRIES]
-  buckets, log = {}, nil
+  load_next_commit()
   replies[#replies + 1] = run_commit()
   local is_done = replies[#replies][1] == 'done'
-until not KEYS[first_key] or (request.dependent_commits > 0 and not is_done)
+until not KEYS[next_key] or (request.dependent_commits > 0 and not is_done)
 return replies

@@ -1,0 +1,56 @@
+-- The commit script, part 4 of 5: which commit is decided, and what refuses it. It only
+-- reads, and inspect.lua has it too.
+
+-- Return the time of Redis in milliseconds, moved by the request.
+local function read_clock()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000) + request.clock_shift_ms
+end
+
+-- Return the reply of the refusal with the longest wait, and the stamp of its event; nil if
+-- nothing refuses. Reads the absent keys.
+local function find_refusal(charges)
+  for _, absent in ipairs(request.absent_keys) do
+    local index, reason = absent[ABSENT_KEY_INDEX], absent[ABSENT_REASON]
+    if index == 0 or redis.call('EXISTS', keys[index]) == 1 then
+      return { 'listed', now, reason }, { reason = reason }
+    end
+  end
+  local longest_wait, reply, stamp = 0, nil, nil
+  for i, charge in ipairs(charges) do
+    if not charge.force then
+      local wait, window_index = charge.algorithm.compute_wait(charge)
+      if wait > longest_wait then
+        longest_wait = wait
+        local window, is_locked = charge.windows[window_index], wait == UNTIL_UNLOCKED
+        reply = is_locked and { 'locked', now, i } or { 'refused', now, i, window_index, wait }
+        local locked = string.find(charge.limit, 'PerAccount$') and 'account_locked' or 'number_locked'
+        stamp = { reason = is_locked and locked or 'rate_limited', limit = charge.limit,
+          quota = window[WINDOW_COUNT], period = window[WINDOW_PERIOD_SECONDS],
+          wait = not is_locked and wait or nil }
+      end
+    end
+  end
+  return reply, stamp
+end
+
+-- Return `count` elements of a list.
+local function take(list, first, count)
+  if count == #list then
+    return list -- a call of one commit, which may have more keys than `unpack` can return
+  end
+  return { unpack(list, first, first + count - 1) }
+end
+
+local next_key, next_argument = 1, 1 -- of the commit that is loaded next
+
+-- Make the next commit of the call the one that is decided.
+local function load_next_commit()
+  request = unpack_request(cmsgpack.unpack(ARGV[next_argument]))
+  keys = take(KEYS, next_key, request.key_count)
+  arguments = take(ARGV, next_argument, request.argument_count)
+  next_key, next_argument = next_key + #keys, next_argument + #arguments
+  has_archive = request.log_limits[LOG_HAS_ARCHIVE]
+  max_stream_entries = request.log_limits[LOG_MAX_STREAM_ENTRIES]
+  buckets, log = {}, nil
+end

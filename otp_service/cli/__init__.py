@@ -32,6 +32,7 @@ COMMAND_MODULES = {
     "blocked": "numbers",
     "opted-out": "opted_out",
     "locked": "numbers",
+    "why": "preview_lines",
     "reset-limit": "reset_limit",
     "limit-key": "limit_key",
     "providers": "providers",

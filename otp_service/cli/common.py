@@ -156,8 +156,13 @@ def parse_typed_number(text: str, *, allow_fictitious: bool) -> PhoneNumber:
         reason = "is fictitious" if is_fictitious else "is of a type that takes no SMS"
         raise CommandError(f"no code can be sent to it: the number {reason}.") from None
     except InvalidPhoneNumber as error:
-        text = "the number is invalid: write it in strict E.164 form, like +447400123456."
-        raise CommandError(f"{text} {error.problem}") from None
+        raise CommandError(describe_invalid_number(error)) from None
+
+
+def describe_invalid_number(error: InvalidPhoneNumber) -> str:
+    """Return what is wrong with a number and what to write, without the number."""
+    text = "the number is invalid: write it in strict E.164 form, like +447400123456."
+    return f"{text} {error.problem}"
 
 
 def show_progress(done: int, total: int) -> None:

@@ -36,6 +36,7 @@ from otp_service.service.optimistic_commit import commit_with_retry
 from otp_service.service.receipt_handler import ReceiptHandler, ReceiptResult
 from otp_service.service.recovery_sets import RecoverySetService
 from otp_service.service.send_admission import SendAdmission
+from otp_service.service.send_previewer import SendPreviewer
 from otp_service.service.shared_limits import SharedLimits
 from otp_service.service.tampered_record import record_tampering
 from otp_service.service.verification_service import VerificationService
@@ -60,6 +61,7 @@ class OtpService:
         self.numbers = NumberService(dependencies)
         self.recovery_sets = RecoverySetService(dependencies)
         self.refunds = dependencies.refunds
+        self.send_previewer = SendPreviewer(dependencies)
         self.verifications = VerificationService(self, dependencies)
 
     async def issue(

@@ -11,6 +11,7 @@ from otp_service.core.challenge import Challenge, build_challenge_id, build_deli
 from otp_service.core.commit import ChallengeSnapshot
 from otp_service.core.language_tag import parse_locale
 from otp_service.core.phone_number import PhoneNumber, check_country, classify_number
+from otp_service.core.tenant import Tenant
 from otp_service.core.verification_sid import build_verification_challenge_id
 from otp_service.schemas import DeliveryRequest, IssueRequest
 from otp_service.service.context import CallContext, Caller, ChallengeRef, Dependencies, Subject
@@ -61,7 +62,7 @@ class SendAdmission:
         subject = replace(subject, phone=phone)
         new = ChallengeRef(self._create_id(phone, operation), request.purpose)
         try:
-            self._check_destination(phone, disallowed_reason, caller.tenant.countries)
+            check_destination(self._dependencies, phone, disallowed_reason, caller.tenant)
         except errors.NumberNotAllowed as error:
             await self.record_denial(caller, subject, new, error)
             raise
@@ -104,11 +105,16 @@ class SendAdmission:
             case _:
                 return build_challenge_id(partition, random_bytes)
 
-    def _check_destination(
-        self, phone: PhoneNumber, reason: str | None, countries: frozenset[str]
-    ) -> None:
-        if reason == "type" or (reason and not self._dependencies.allow_fictitious):
-            raise errors.NumberNotAllowed(reason)
-        if self._dependencies.only_fictitious and not phone.is_fictitious:
-            raise errors.NumberNotAllowed("fictitious", REAL_NUMBER_DETAIL)
-        check_country(phone, countries)
+
+def check_destination(
+    dependencies: Dependencies, phone: PhoneNumber, reason: str | None, tenant: Tenant
+) -> None:
+    """Raise NumberNotAllowed if the tenant may not send to the number, whatever is stored about it.
+
+    `reason` is that of `classify_number`.
+    """
+    if reason == "type" or (reason and not dependencies.allow_fictitious):
+        raise errors.NumberNotAllowed(reason)
+    if dependencies.only_fictitious and not phone.is_fictitious:
+        raise errors.NumberNotAllowed("fictitious", REAL_NUMBER_DETAIL)
+    check_country(phone, tenant.countries)

@@ -78,21 +78,26 @@ class SendCharger:
             self._shared_limits.name_charges(charges.build_shared_send_charges(tenant, phone)),
         )
 
+    def build_commits(
+        self, planned: SendCharges, known_addresses_of: Account | None = None
+    ) -> tuple[Commit, Commit, Commit]:
+        """Return the commits of the charges in turn: to the caller, the number, and what all share."""
+        return (
+            self._shared_limits.build_charge_commit(planned.caller_refunds, known_addresses_of),
+            self._build_number_commit(planned),
+            self._shared_limits.build_charge_commit(planned.shared_refunds),
+        )
+
     async def apply(
         self, planned: SendCharges, known_addresses_of: Account | None = None
     ) -> list[Committed]:
-        """Apply the commits of the charges in turn: to the caller, the number, and what all share.
+        """Apply the commits of the charges in turn.
 
         The first one returns the known addresses of the account. Raises the error of the one that
         refuses: what was charged before it is refunded, and the refusal is recorded.
         """
-        outcomes = await self._store.commit_in_turn(
-            (
-                self._shared_limits.build_charge_commit(planned.caller_refunds, known_addresses_of),
-                self._build_number_commit(planned),
-                self._shared_limits.build_charge_commit(planned.shared_refunds),
-            )
-        )
+        commits = self.build_commits(planned, known_addresses_of)
+        outcomes = await self._store.commit_in_turn(commits)
         try:
             return [require_committed(outcome) for outcome in outcomes]
         except errors.StoreUnavailable:

@@ -19,7 +19,7 @@ from otp_service.audit.query.stream_scan import MAX_POSITION
 from otp_service.cli import main
 from otp_service.cli.common import read_settings
 from otp_service.cli.numbers import create_cli_app
-from otp_service.core.charges import build_consecutive_failure_charge
+from otp_service.core.charges import build_consecutive_failure_charge, build_number_send_charges
 from otp_service.core.commit import Commit
 from otp_service.core.phone_number import parse_number
 from otp_service.settings import render_config
@@ -121,6 +121,29 @@ def lock_number(config):
         )
 
     return lambda number: _run_with_app(config, lambda app: add_failures(app, number))
+
+
+@pytest.fixture
+def charge_sends(config):
+    """Charge sends to a number at the tenant `shop`, whether its limits admit them or not."""
+
+    async def charge_number(app: Application, number: str, count: int) -> None:
+        phone = parse_number(number)
+        tenant = app.settings.build_tenants()["shop"]
+        charges = build_number_send_charges(tenant, phone)[1:]  # the first only checks the lock
+        await app.store.commit(
+            Commit(
+                partition=app.store.get_number_partition(phone.canonical),
+                operation_id=f"send-{number}",
+                charges=tuple(
+                    msgspec.structs.replace(charge, cost=count, force=True) for charge in charges
+                ),
+            )
+        )
+
+    return lambda number, count: _run_with_app(
+        config, lambda app: charge_number(app, number, count)
+    )
 
 
 @pytest.fixture

@@ -95,6 +95,7 @@ def test_an_interrupted_command_ends_with_130(tmp_path):
         "locked",
         "blocked",
         "opted-out",
+        "why",
         "providers",
         "send-test",
     ],

@@ -16,6 +16,7 @@ COMMANDS = [
     ("opted-out",),
     ("opted-out", "export"),
     ("locked",),
+    ("why",),
     ("providers",),
     ("audit", "tail"),
     ("audit", "search"),

@@ -32,7 +32,7 @@ class LimitKeyMoved(Event, frozen=True, tag="limit_key.moved", kw_only=True):
 
 
 class AuditLookup(Event, frozen=True, tag="audit.lookup", kw_only=True):
-    """The events of a number or an account were read; `tenant` is set if only its events were."""
+    """The events or limits of a number or an account were read; `tenant` is set if only its were."""
 
     by: str | None = None
     """The user of the machine where the command ran; empty for the API and the page."""

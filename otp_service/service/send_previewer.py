@@ -1,0 +1,90 @@
+"""What the next send to a number would get: `otp-service why`. It changes nothing.
+
+The commits are those of a send, and the store decides them with the code that decides a send
+(`Store.inspect`). So neither the charges nor their arithmetic are written again.
+"""
+
+from collections.abc import Sequence
+
+from msgspec.structs import replace
+
+from otp_service.core.commit import Blocked, Commit
+from otp_service.core.do_not_send import ALL_TENANTS, DoNotSendReason, StoredOptOut
+from otp_service.core.errors import NumberNotAllowed
+from otp_service.core.phone_number import PhoneNumber, classify_number
+from otp_service.core.send_preview import SendInspections, SendPreview, build_preview
+from otp_service.core.tenant import Tenant
+from otp_service.service.context import CallContext, Caller, Dependencies, Subject
+from otp_service.service.send_admission import check_destination
+from otp_service.service.send_charger import SendCharger
+
+
+class SendPreviewer:
+    """Says of each tenant what its next send to a number would get."""
+
+    def __init__(self, dependencies: Dependencies) -> None:
+        self._dependencies = dependencies
+        self._store = dependencies.store
+        self._registry = dependencies.number_registry
+
+    async def preview_sends(
+        self, caller: Caller, subject: Subject, tenants: Sequence[Tenant]
+    ) -> list[SendPreview]:
+        """Return the preview of an issue or a delivery of each tenant, in their order.
+
+        The subject has a number. A limit for each account or address is included if the subject has
+        one. Raises StoreUnavailable.
+        """
+        phone = subject.phone
+        assert phone is not None
+        refused = self._find_disallowed(phone, tenants)
+        allowed = [tenant for tenant in tenants if tenant.name not in refused]
+        commits = [self._build_commits(caller, subject, phone, tenant) for tenant in allowed]
+        inspected = iter(await self._store.inspect([one for each in commits for one in each]))
+        inspections = {
+            tenant.name: SendInspections(*each)
+            for tenant, each in zip(
+                allowed, zip(inspected, inspected, inspected, strict=True), strict=True
+            )
+        }
+        opt_outs = await self._read_opt_outs(phone, inspections)
+        return [
+            refused.get(tenant.name)
+            or build_preview(
+                tenant.name,
+                inspections[tenant.name],
+                tuple(one for one in opt_outs if one.tenant in {ALL_TENANTS, tenant.name}),
+            )
+            for tenant in tenants
+        ]
+
+    def _find_disallowed(
+        self, phone: PhoneNumber, tenants: Sequence[Tenant]
+    ) -> dict[str, SendPreview]:
+        """Return the previews of tenants that may not send to the number, whatever is stored."""
+        _, reason = classify_number(phone.e164)
+        refused = {}
+        for tenant in tenants:
+            try:
+                check_destination(self._dependencies, phone, reason, tenant)
+            except NumberNotAllowed as error:
+                refused[tenant.name] = SendPreview(tenant.name, error)
+        return refused
+
+    def _build_commits(
+        self, caller: Caller, subject: Subject, phone: PhoneNumber, tenant: Tenant
+    ) -> tuple[Commit, Commit, Commit]:
+        """Return the commits of a send of the tenant, as an issue has them."""
+        sender = replace(caller, tenant=tenant).select_limits(phone)
+        context = CallContext(self._dependencies, sender, subject)
+        charger = SendCharger(self._dependencies, context, phone)
+        return charger.build_commits(charger.plan())
+
+    async def _read_opt_outs(
+        self, phone: PhoneNumber, inspections: dict[str, SendInspections]
+    ) -> tuple[StoredOptOut, ...]:
+        """Return the opt-outs of the number, if one of the sends is refused by one."""
+        opted_out = Blocked(DoNotSendReason.OPTED_OUT)
+        if all(one.number.refusal != opted_out for one in inspections.values()):
+            return ()
+        return await self._registry.read_opt_outs(phone, tenants=inspections)

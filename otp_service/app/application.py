@@ -60,11 +60,14 @@ HEALTH_SYNC_INTERVAL_SECONDS = 1.0
 MAX_CONCURRENT_SENDS = 256
 """In one process; a larger number would only wait for connections."""
 
+MAX_RISK_CONNECTIONS = 100
+"""To the risk service, in one process. They are no provider's, so one that hangs takes none of those."""
+
 REFUND_DRAIN_SECONDS = 2.0
 """At shutdown, for refunds that wait for the store; the charges of the others stay."""
 
 ISSUE_TIMEOUT_MARGIN_MS = 5 * SECOND_MS
-"""Added to the providers' deadline for the rest of an issue."""
+"""Added to the deadlines of providers and risk service for the rest of an issue."""
 
 
 class Application:
@@ -103,6 +106,10 @@ class Application:
             self._choose_hash_engine(), settings.hash.profile, settings.hash.workers
         )
         self.transport = create_transport()
+        self.risk_transport = create_transport(
+            max_connections=MAX_RISK_CONNECTIONS,
+            max_connections_per_provider=MAX_RISK_CONNECTIONS,
+        )
         self.inbox = RedisInbox(self.store, now_ms) if settings.accepts_fictitious else None
         self.providers = self._create_providers()
         self.callback_urls = CallbackUrls(settings.service.public_url or "", settings.keys.state)
@@ -167,6 +174,7 @@ class Application:
             await self.background_verifier.aclose()
         await self.router.aclose()
         await self.transport.aclose()
+        await self.risk_transport.aclose()
         self.hash_pool.close()
         self.prepared_codes.close()
         await self.script_client.aclose()
@@ -307,6 +315,7 @@ class Application:
             settings.hash.workers, settings.hash.max_wait_milliseconds, self.hash_pool.hash_ms
         )
         deadline_ms = settings.routing.deadline_seconds * SECOND_MS
+        deadline_ms += settings.risk.deadline_milliseconds if settings.risk else 0
         return Dependencies(
             store=telemetry.InstrumentedStore(self.store, self.metrics, self.tracing),
             number_registry=NumberAdmin(self.store, settings.keys.pseudonym),
@@ -328,7 +337,14 @@ class Application:
             allow_fictitious=settings.accepts_fictitious,
             only_fictitious=settings.only_fictitious,
             fixed_codes=settings.effective_fixed_codes,
+            risk_service=self._create_risk_service(),
         )
+
+    def _create_risk_service(self) -> telemetry.InstrumentedRiskService | None:
+        client = factories.create_risk_client(self.settings, self.risk_transport)
+        if client is None:
+            return None
+        return telemetry.InstrumentedRiskService(client, self.metrics, self.tracing)
 
     def _create_prepared_codes(self) -> telemetry.InstrumentedPreparedCodes:
         table, count = self.settings.hash, 0

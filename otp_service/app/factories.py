@@ -6,6 +6,7 @@ import secrets
 import time
 from typing import TYPE_CHECKING
 
+import httpx
 import msgspec
 
 from otp_service import __version__, telemetry
@@ -14,6 +15,7 @@ from otp_service.core import events
 from otp_service.core.keys import KEY_RING_NAMES
 from otp_service.core.secret import Secret
 from otp_service.core.timestamps import DAY_MS
+from otp_service.risk import RiskClient
 from otp_service.service import RandomSource
 from otp_service.settings import Settings
 from otp_service.sms import router
@@ -127,6 +129,21 @@ def create_router(
         ),
         deadline_seconds=settings.routing.deadline_seconds,
         max_submissions=settings.routing.max_submissions,
+    )
+
+
+def create_risk_client(
+    settings: Settings, transport: httpx.AsyncBaseTransport
+) -> RiskClient | None:
+    """Return the client of the risk service, or None without one in the settings."""
+    if settings.risk is None:
+        return None
+    return RiskClient(
+        settings.risk,
+        transport,
+        pseudonym_key=settings.keys.pseudonym.current,
+        generate_id=RANDOM_SOURCE.generate_operation_id,
+        now=now_ms,
     )
 
 

@@ -1,4 +1,4 @@
-"""The ports of the use cases: what they need of the store, the router and the hasher."""
+"""The ports of the use cases: what they need of the store, the router, the hasher, and a risk service."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from enum import IntEnum
@@ -29,6 +29,7 @@ from otp_service.core.do_not_send import (
 from otp_service.core.events import Event
 from otp_service.core.limits import Bucket
 from otp_service.core.phone_number import PhoneNumber
+from otp_service.core.risk import RiskAssessment, RiskQuery
 from otp_service.core.tenant import Tenant
 
 
@@ -279,6 +280,13 @@ class Router(Protocol):
         self, submission: Submission, receipt: Receipt, country: str, number_pseudonym: str
     ) -> None:
         """Score the provider of a submission by a trusted receipt."""
+
+
+class RiskService(Protocol):
+    """The operator's risk service, which is asked before a send."""
+
+    def assess(self, query: RiskQuery) -> Awaitable[RiskAssessment]:
+        """Return its answer, or within the deadline that it failed. It never raises an Exception."""
 
 
 class HashPriority(IntEnum):

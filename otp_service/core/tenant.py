@@ -56,6 +56,8 @@ class Tenant(msgspec.Struct, frozen=True):
     """Whether consecutive failures delay the next attempt before they lock."""
     delivery_letters: bool = False
     """Whether a delivered code may have letters, and up to MAX_LETTER_CODE_CHARS characters."""
+    has_risk_check: bool = True
+    """Whether the risk service is asked before its sends, if there is one."""
 
     def select_limits(self, phone: PhoneNumber | None) -> "Tenant":
         """Return the tenant with the limits of calls for this number."""

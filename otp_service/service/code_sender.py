@@ -18,11 +18,13 @@ from otp_service.core.do_not_send import mark_submitting
 from otp_service.core.known_addresses import KnownAddresses
 from otp_service.core.phone_number import PhoneNumber
 from otp_service.core.prepared_codes import CodeReservation, HashedCode
+from otp_service.core.risk import RiskAssessment, RiskCall
 from otp_service.core.timestamps import SECOND_MS
 from otp_service.core.verify_service import VerificationStart
-from otp_service.service.context import CallContext, Dependencies
+from otp_service.service.context import CallContext, Dependencies, build_risk_fields
 from otp_service.service.message_sender import MessageSender
 from otp_service.service.optimistic_commit import commit_once, commit_with_retry
+from otp_service.service.risk_check import RiskCheck
 from otp_service.service.send_charger import SendCharger, SendCharges
 
 
@@ -41,6 +43,8 @@ class ChargedSend(msgspec.Struct, frozen=True):
     send_charges: SendCharges
     hashed: HashedCode
     known_addresses: KnownAddresses
+    risk: RiskAssessment | None
+    """What the risk service answered; None if it was not asked."""
 
 
 class CodeSender:
@@ -65,6 +69,7 @@ class CodeSender:
         self._phone = phone
         self._refunds = dependencies.refunds
         self._charger = SendCharger(dependencies, context, phone)
+        self._risk_check = RiskCheck(dependencies, context, phone)
         self._message_sender = MessageSender(dependencies, context, phone)
 
     async def issue(
@@ -78,7 +83,7 @@ class CodeSender:
             deps.send_slots.acquire(tenant),
         ):
             salt = deps.random.token_bytes(codes.SALT_BYTES)
-            charged = await self._charge(salt, prepared)
+            charged = await self._charge("issue", salt, prepared)
             hash_slot.close()
             commit = self._build_issue_commit(charged, locale, verification)
             build_withdrawal = partial(self._build_issue_withdrawal, charged)
@@ -99,7 +104,7 @@ class CodeSender:
         tenant, deps = self._tenant.name, self._dependencies
         is_auto_resend = failed_send is not None
         with deps.hash_slots.acquire(tenant) as hash_slot, deps.send_slots.acquire(tenant):
-            charged = await self._charge(secret.salt, is_auto_resend=is_auto_resend)
+            charged = await self._charge("auto-resend" if is_auto_resend else "resend", secret.salt)
             hash_slot.close()
             build_withdrawal = partial(
                 self._build_resend_withdrawal, charged, is_auto_resend=is_auto_resend
@@ -134,24 +139,21 @@ class CodeSender:
         )
 
     async def _charge(
-        self,
-        salt: bytes,
-        prepared: CodeReservation | None = None,
-        *,
-        is_auto_resend: bool = False,
+        self, call: RiskCall, salt: bytes, prepared: CodeReservation | None = None
     ) -> ChargedSend:
-        """Charge the caller, then the number, then what all share; then take or hash a code.
+        """Charge the caller, the number, then what all share; ask about the risk; take or hash a code.
 
         A prepared code has a salt of its own. Whatever refuses, everything is refunded, and the error
         of the refusal is raised.
         """
-        planned = self._charger.plan(is_auto_resend=is_auto_resend)
+        planned = self._charger.plan(is_auto_resend=call == "auto-resend")
         refund = partial(self._charger.refund, planned, durable=True)
         async with self._refunds.refund_if_unavailable(refund):
             account = self._context.account_at_tenant
             caller, number, _ = await self._charger.apply(planned, account)
+            risk = await self._risk_check.check(call, planned)
             hashed = (prepared and prepared.take()) or await self._hash_new_code(salt)
-        return ChargedSend(number.now, planned, hashed, caller.known_addresses)
+        return ChargedSend(number.now, planned, hashed, caller.known_addresses, risk)
 
     def _reserve_prepared_code(self) -> CodeReservation | None:
         """Return the right to a code of the stock; None if it is empty, or the number has a fixed code."""
@@ -222,7 +224,7 @@ class CodeSender:
             locale,
             charged.known_addresses,
         )
-        issued = self._context.build_started_event(self._phone, challenge.deadline)
+        issued = self._context.build_started_event(self._phone, challenge.deadline, charged.risk)
         swap = CompareAndSwap(None, challenge, secret)
         pointer_swap = verification and self._build_pointer_swap(challenge, verification)
         return self._context.build_commit(
@@ -295,7 +297,8 @@ class CodeSender:
         confirmed_at = current.now + self._dependencies.issue_timeout_ms
         code = self._build_live_code(new, charged.hashed.argon2_hash, confirmed_at=confirmed_at)
         reason = None if failed_send is None else "delivery_failed"
-        resent = events.Resent(**self._context.build_event_fields(reason=reason), send=new.sends)
+        fields = self._context.build_event_fields(reason=reason, **build_risk_fields(charged.risk))
+        resent = events.Resent(**fields, send=new.sends)
         swap = CompareAndSwap(challenge, new, current.secret.add_code(code), new.deadline)
         return self._context.build_commit(
             swap=swap,

@@ -33,9 +33,10 @@ from otp_service.core.messages import MessageRenderer
 from otp_service.core.opt_out_scope import OptOutScopes
 from otp_service.core.phone_number import PhoneNumber, restore_number
 from otp_service.core.policy import Policy
-from otp_service.core.ports import Hasher, NumberRegistry, Router, Store
+from otp_service.core.ports import Hasher, NumberRegistry, RiskService, Router, Store
 from otp_service.core.prepared_codes import PreparedCodes
 from otp_service.core.random_source import RandomSource
+from otp_service.core.risk import RiskAssessment
 from otp_service.core.tenant import Tenant
 from otp_service.core.timestamps import SECOND_MS, format_rfc3339
 from otp_service.service.pending_refunds import PendingRefunds
@@ -66,7 +67,7 @@ class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
     versions: dict[str, str]
     """The ids of the configuration and of the keys in force, as events record them."""
     issue_timeout_ms: int
-    """Milliseconds that an issue may take: the router's deadline and a margin."""
+    """Milliseconds that an issue may take: the deadlines of risk service and router, and a margin."""
     keywords: KeywordTable
     opt_out_scopes: OptOutScopes
     refunds: PendingRefunds = msgspec.field(default_factory=PendingRefunds)
@@ -74,6 +75,8 @@ class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
     only_fictitious: bool = False
     fixed_codes: FixedCodes = FixedCodes()
     """Of fictitious numbers, outside of live mode."""
+    risk_service: RiskService | None = None
+    """What is asked before a send; None without one in the settings."""
 
     @property
     def lease_ms(self) -> int:
@@ -150,6 +153,11 @@ class ChallengeRef(msgspec.Struct, frozen=True):
 UNKNOWN_CHALLENGE: Final = ChallengeRef()
 
 
+def build_risk_fields(risk: RiskAssessment | None) -> dict[str, str | None]:
+    """Return the fields of an event about a send; none if the risk service was not asked."""
+    return {"risk_answer": risk.answer.value, "risk_reason": risk.reason} if risk else {}
+
+
 class CallContext:
     """One call about a challenge, a number or an account: its partition, and what its events share.
 
@@ -187,10 +195,12 @@ class CallContext:
             fields["period"] = error.period_seconds
         return fields
 
-    def build_started_event(self, phone: PhoneNumber, deadline: int) -> SendStarted:
+    def build_started_event(
+        self, phone: PhoneNumber, deadline: int, risk: RiskAssessment | None = None
+    ) -> SendStarted:
         """Return the event of a challenge or delivery that is stored before its first message."""
         return self.send_events.started(
-            **self.build_event_fields(),
+            **self.build_event_fields(**build_risk_fields(risk)),
             phone_metadata=phonenumbers.__version__,
             expires_at=format_rfc3339(deadline),
             prefix=self._pseudonym_key.derive_pseudonym("prefix", phone.prefix),

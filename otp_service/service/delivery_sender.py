@@ -7,11 +7,13 @@ from otp_service.core.commit import ChallengeSnapshot, Commit, CompareAndSwap
 from otp_service.core.do_not_send import mark_submitting
 from otp_service.core.errors import NumberNotAllowed, StoreUnavailable
 from otp_service.core.phone_number import PhoneNumber
+from otp_service.core.risk import RiskAssessment
 from otp_service.core.timestamps import MINUTE_MS
 from otp_service.schemas import DeliveryRequest
 from otp_service.service.context import CallContext, Dependencies
 from otp_service.service.message_sender import MessageSender
 from otp_service.service.optimistic_commit import commit_once
+from otp_service.service.risk_check import RiskCheck
 from otp_service.service.send_charger import SendCharger
 
 
@@ -28,6 +30,7 @@ class DeliverySender:
         self._context = context
         self._phone = phone
         self._charger = SendCharger(dependencies, context, phone)
+        self._risk_check = RiskCheck(dependencies, context, phone)
         self._message_sender = MessageSender(dependencies, context, phone)
 
     async def send(self, request: DeliveryRequest, locale: str | None) -> ChallengeSnapshot:
@@ -38,12 +41,13 @@ class DeliverySender:
             refund = partial(self._charger.refund, charged, durable=True)
             async with refunds.refund_if_unavailable(refund):
                 _, number, _ = await self._charger.apply(charged)
+                risk = await self._risk_check.check("deliver", charged)
             delivery = self._build_delivery(number.now, request.valid_minutes)
             build_withdrawal = partial(self._build_withdrawal, delivery)
             withdraw = partial(self._charger.withdraw, charged, build_withdrawal)
             async with refunds.refund_if_unavailable(withdraw):
                 try:
-                    stored = await commit_once(deps.store, self._build_commit(delivery))
+                    stored = await commit_once(deps.store, self._build_commit(delivery, risk))
                 except NumberNotAllowed as error:  # a STOP arrived since the charge
                     await self._charger.deny(charged, error)
                     raise
@@ -75,8 +79,8 @@ class DeliverySender:
             sends_left=0,
         )
 
-    def _build_commit(self, delivery: Challenge) -> Commit:
-        created = self._context.build_started_event(self._phone, delivery.deadline)
+    def _build_commit(self, delivery: Challenge, risk: RiskAssessment | None) -> Commit:
+        created = self._context.build_started_event(self._phone, delivery.deadline, risk)
         swap = CompareAndSwap(None, delivery)
         mark = mark_submitting(self._phone.canonical, delivery.created_at)
         return self._context.build_commit(

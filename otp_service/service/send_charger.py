@@ -11,7 +11,8 @@ from otp_service.core.do_not_send import Recipient, unmark_submitting
 from otp_service.core.known_addresses import Account
 from otp_service.core.limits import Charge
 from otp_service.core.phone_number import PhoneNumber
-from otp_service.service.context import CallContext, Dependencies
+from otp_service.core.risk import RiskAssessment
+from otp_service.service.context import CallContext, Dependencies, build_risk_fields
 from otp_service.service.optimistic_commit import (
     commit_once,
     commit_with_retry,
@@ -113,9 +114,12 @@ class SendCharger:
                     await self.deny(applied, error)
             raise
 
-    async def deny(self, send_charges: SendCharges, error: errors.OtpError) -> None:
+    async def deny(
+        self, send_charges: SendCharges, error: errors.OtpError, risk: RiskAssessment | None = None
+    ) -> None:
         """Refund every charge, and record the refusal."""
-        denied = self._denied_type(**self._context.build_refusal_fields(error))
+        fields = self._context.build_refusal_fields(error) | build_risk_fields(risk)
+        denied = self._denied_type(**fields)
         # Durable, as in `SharedLimits.refund_refused`; the refusal needs no replica.
         await self._refunds.apply(partial(self.refund, send_charges, denied, durable=True))
 

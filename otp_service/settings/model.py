@@ -26,6 +26,7 @@ from otp_service.core.tenant_share import DEFAULT_SHARE_PERCENT, WHOLE_PERCENT, 
 from otp_service.core.value_rule import build_rule
 from otp_service.core.verify_service import VerifyAccount
 from otp_service.hooks import Hook
+from otp_service.risk import RiskSettings
 from otp_service.schemas import Mode
 from otp_service.settings.service_tables import (
     AuditSettings,
@@ -69,6 +70,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     hooks: dict[Name, Hook] = {}
     providers: dict[Name, Provider] = {}
     routing: RoutingSettings = RoutingSettings()
+    risk: RiskSettings | None = None
+    """Without it no risk service is asked."""
 
     @property
     def accepts_fictitious(self) -> bool:

@@ -48,6 +48,7 @@ EXPOSED_REMEDY = (
 NO_DELIVERY_REMEDY = (
     "has no effect: no key of this tenant has the scope 'deliver', and no hook sends for it"
 )
+NO_RISK_REMEDY = "has no effect: there is no risk service. Set risk.url, or leave it out"
 PLAIN_TEXT_REMEDY = (
     "must be true (or the url rediss://) off loopback: otherwise records cross the network in "
     "plain text. If that network is private, set redis.accept_plain_text = true"
@@ -71,6 +72,7 @@ def find_errors(settings: Settings) -> list[ConfigIssue]:
         *mode_rules.find_errors(settings),
         *fixed_code_rules.find_errors(settings),
         *hook_rules.find_errors(settings),
+        *build_issues("risk", settings.risk.find_errors() if settings.risk else ()),
         *provider_rules.find_errors(settings),
     ]
 
@@ -105,6 +107,8 @@ def find_warnings(settings: Settings, now_ms: int) -> Iterator[ConfigIssue]:
             yield ConfigIssue(f"tenants.{name}.countries", remedy)
         if table.delivery_letters and not settings.can_deliver(name):
             yield ConfigIssue(f"tenants.{name}.delivery_letters", NO_DELIVERY_REMEDY)
+        if not table.risk_check and settings.risk is None:
+            yield ConfigIssue(f"tenants.{name}.risk_check", NO_RISK_REMEDY)
 
 
 def _find_listener_warnings(service: ServiceSettings) -> Iterator[ConfigIssue]:

@@ -76,6 +76,8 @@ class TenantSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     requires: frozenset[Literal["client_ip", "account"]] = frozenset()
     """Members without which an issue, a delivery or a verify is refused."""
     delivery_letters: bool = False
+    risk_check: bool = True
+    """Whether the service in [risk] is asked before its sends."""
     share_percent: Annotated[int, Meta(ge=1, le=100)] | None = None
     """The most of a prefix, a country and the whole service that this tenant may use up."""
     limits: dict[Limit, tuple[Window, ...]] = {}
@@ -108,4 +110,5 @@ class TenantSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             requires=frozenset(self.requires),
             delivery_letters=self.delivery_letters,
             limits=limits,
+            has_risk_check=self.risk_check,
         )

@@ -19,6 +19,7 @@ from otp_service.telemetry.instrumentation import (
     InstrumentedAdmission,
     InstrumentedHasher,
     InstrumentedPreparedCodes,
+    InstrumentedRiskService,
     InstrumentedRouter,
     InstrumentedStore,
 )
@@ -33,6 +34,7 @@ __all__ = [
     "InstrumentedAdmission",
     "InstrumentedHasher",
     "InstrumentedPreparedCodes",
+    "InstrumentedRiskService",
     "InstrumentedRouter",
     "InstrumentedStore",
     "MetricBuffer",

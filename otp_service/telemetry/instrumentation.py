@@ -36,6 +36,7 @@ from otp_service.core.events import AuthenticatorAttempted, RecoveryAttempted, V
 from otp_service.core.factor import Factor
 from otp_service.core.limits import LimitRefusal
 from otp_service.core.prepared_codes import CodeReservation, HashedCode, PreparedCodes
+from otp_service.core.risk import RiskAssessment, RiskQuery
 from otp_service.telemetry.metrics import Metrics
 
 
@@ -248,6 +249,23 @@ class InstrumentedRouter:
         self, submission: Submission, receipt: Receipt, country: str, number_pseudonym: str
     ) -> None:
         self._router.record_receipt(submission, receipt, country, number_pseudonym)
+
+
+class InstrumentedRiskService:
+    """Implements `core.ports.RiskService`."""
+
+    def __init__(
+        self, risk_service: ports.RiskService, metrics: Metrics, tracer: Tracer | None = None
+    ) -> None:
+        self._risk_service = risk_service
+        self._metrics = metrics
+        self._start_span = (tracer or NoTracer()).start_span
+
+    async def assess(self, query: RiskQuery) -> RiskAssessment:
+        with self._start_span("risk"), self._metrics.risk_seconds.time():
+            assessment = await self._risk_service.assess(query)
+        self._metrics.count_risk_check(assessment)
+        return assessment
 
 
 class InstrumentedPreparedCodes(PreparedCodes):

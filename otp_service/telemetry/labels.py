@@ -10,6 +10,7 @@ import phonenumbers
 from otp_service.core.delivery import OPTED_OUT_REASON
 from otp_service.core.errors import OtpError
 from otp_service.core.inbound import FORGERY_RESULTS, InboundResult
+from otp_service.core.risk import RISK_REASON, RiskFault
 
 
 OTHER_LABEL: Final = "other"
@@ -37,6 +38,7 @@ ACCEPTED_CALLBACK_REASONS: Final = frozenset({"incomplete", OTHER_LABEL})
 """Those that any phone can cause, so no event counts them."""
 
 INBOUND_RESULTS: Final = frozenset(InboundResult)
+RISK_FAULTS: Final = frozenset(fault.value for fault in RiskFault)
 
 # Digits occur only in the version, so that no path with an id or a number is taken for a template.
 _ROUTE_TEMPLATE: Final = re.compile(r"/|(?:/(?:v\d|[A-Za-z._-]{1,32}|\{[a-z_:]{1,40}\}))+")
@@ -68,6 +70,7 @@ EVENT_REASONS: Final = frozenset(
         *(CALLBACK_REASONS - ACCEPTED_CALLBACK_REASONS),
         *FORGERY_RESULTS,
         *("country", "type", "fictitious", "blocked", "unblocked", "opted_out"),
+        RISK_REASON,
         *(
             "by_tenant",
             "by_operator",

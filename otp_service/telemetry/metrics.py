@@ -24,6 +24,7 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 from otp_service.core.delivery import Submission
 from otp_service.core.events import Event
 from otp_service.core.factor import Factor
+from otp_service.core.risk import RiskAnswer, RiskAssessment
 from otp_service.core.tenant import ApiKey
 from otp_service.core.timestamps import SECOND_MS
 from otp_service.schemas import ServiceStatus
@@ -35,6 +36,7 @@ from otp_service.telemetry.labels import (
     HOOK_RESULTS,
     HTTP_METHODS,
     INBOUND_RESULTS,
+    RISK_FAULTS,
     label_or_other,
     route_or_other,
 )
@@ -209,6 +211,12 @@ class Metrics:
         self._callbacks_rejected(*labels).inc()
         return labels
 
+    def count_risk_check(self, assessment: RiskAssessment) -> None:
+        """Count a check by the risk service; only a failure has a fault."""
+        is_failure = assessment.answer is RiskAnswer.FAILED
+        fault = label_or_other(RISK_FAULTS, assessment.reason) if is_failure else ""
+        self._risk_checks(assessment.answer.value, fault).inc()
+
     def count_hook_request(self, hook: str, result: str) -> None:
         """Count an answered request of an identity product; `result`: see `labels.HOOK_RESULTS`."""
         labels = label_or_other(self._hooks, hook), label_or_other(HOOK_RESULTS, result)
@@ -225,6 +233,8 @@ class Metrics:
         self._callbacks_rejected = add("otp_callbacks_rejected", text, "provider", "reason")
         text = "Requests of identity products to hooks."
         self._hook_requests = add("otp_hook_requests", text, "hook", "result")
+        text = "Checks of a send by the risk service, by its answer."
+        self._risk_checks = add("otp_risk_checks", text, "answer", "fault")
         event_labels = ("type", "outcome", "reason", "tenant", "country", "provider")
         self._events = add("otp_events", "Events of the audit log.", *event_labels)
         text = "Messages submitted to providers."
@@ -261,6 +271,7 @@ class Metrics:
         self.store_seconds = _cache_children(store)
         text = "Duration of argon2, with the wait for a thread."
         self.argon2_seconds = add("otp_argon2_seconds", text)
+        self.risk_seconds = add("otp_risk_seconds", "Duration of checks by the risk service.")
 
     def _make_gauges(self, version: str) -> None:
         def add(name: str, text: str, mode: MultiprocessMode, *labels: str) -> Callable[..., Gauge]:

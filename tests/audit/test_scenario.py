@@ -18,8 +18,9 @@ from tests.audit.scenario import ScenarioStep, decode_event, format_steps
 EXPECTED = Path(__file__).with_name("scenario.txt")
 INVENTORY = Path(__file__).parents[2] / "otp_service/audit/EVENTS.md"
 
-NOT_HERE = {"unrecorded", "missing", "seal"}
-"""Half a log of refusals (tests/store/test_event_log.py), a gap and a retention (test_retention.py)."""
+NOT_HERE = {"unrecorded", "missing", "seal", "risk_answer", "risk_reason"}
+"""Half a log of refusals (tests/store/test_event_log.py), a gap and a retention (test_retention.py), and
+the answers of a risk service (tests/service/test_risk_check.py)."""
 
 
 def test_every_step_tells_what_it_should_and_nothing_else(

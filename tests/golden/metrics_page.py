@@ -5,6 +5,7 @@ import re
 from otp_service.core.delivery import Fault, RefusalScope, Refused, Submission
 from otp_service.core.events import DeliveryUpdated
 from otp_service.core.factor import Factor
+from otp_service.core.risk import RiskAnswer, RiskAssessment
 from otp_service.core.tenant import ApiKey
 from otp_service.telemetry.labels import (
     ACCESS_REASONS,
@@ -51,6 +52,8 @@ def format_metrics_page() -> str:
     metrics.count_unauthenticated("missing")
     metrics.count_rejected_callback("twilio", "signature")
     metrics.count_hook_request("supabase", "accepted")
+    metrics.count_risk_check(RiskAssessment(RiskAnswer.FAILED, "timeout"))
+    metrics.risk_seconds.observe(0.2)
     metrics.limit_refusals("SendsPerNumber").inc()
     metrics.store_failures("a kind").inc()
     metrics.store_seconds("a call").observe(0.003)

@@ -28,6 +28,7 @@ from tests.installation import (
     make_wrong_code,
 )
 from tests.service.app_user import AppUser
+from tests.service.test_risk_check import REFUSED, FakeRiskService
 from tests.store import redis_servers
 from tests.store.faulty_proxy import FaultyProxy
 
@@ -132,6 +133,31 @@ async def test_an_accepted_issue_costs_three(
     assert 3 == await count_trips(proxy, installation.issue(**client_fields))
     assert 3 == count_scripts(proxy)
     assert 2 == len(installation.router.messages)
+
+
+async def test_a_risk_service_costs_an_issue_no_trip(
+    installation: Installation, proxy: FaultyProxy
+) -> None:
+    """R31: its answer is in the event of the commit that stores the challenge."""
+    asked = installation.restart(risk_service=FakeRiskService())
+    await asked.issue("+447400123451")  # its first call does more
+
+    assert 3 == await count_trips(proxy, asked.issue(**CLIENT_FIELDS))
+    assert 3 == count_scripts(proxy)
+    assert "allow" == (await asked.read_events())[-2]["risk_answer"]
+
+
+async def test_an_issue_that_the_risk_service_refuses_costs_two(
+    installation: Installation, proxy: FaultyProxy
+) -> None:
+    """All buckets; all refunds at once, with the event of the refusal."""
+    risk = FakeRiskService()
+    asked = installation.restart(risk_service=risk)
+    await asked.issue("+447400123451")  # its first call does more
+    risk.queued.append(REFUSED)
+
+    assert 2 == await count_trips(proxy, asked.issue(**CLIENT_FIELDS))
+    assert "otp.issue_denied" == (await asked.list_event_types())[-1]
 
 
 @pytest.mark.parametrize("client_fields", [CLIENT_FIELDS, {}])

@@ -105,9 +105,11 @@ def test_what_it_shows_as_comments_can_be_taken_in(written, excluded):
     text = re.sub(others, r"## \1", text, flags=re.MULTILINE)
     taken = re.sub(r'^# ([a-z_A-Z]+ = |\[[a-z.]+\]$|"\+)', r"\1", text, flags=re.MULTILINE)
 
+    whsec = f"whsec_{base64.b64encode(b'worthless secret of a hook').decode()}"
     files = {
-        "/run/secrets/supabase-hook": f"v1,whsec_{base64.b64encode(b'worthless secret of a hook').decode()}",
+        "/run/secrets/supabase-hook": f"v1,{whsec}",
         "/run/secrets/gateway-inbound": "worthless-inbound-token",
+        "/run/secrets/risk": whsec,
     }
     settings = load_settings(taken, {}, lambda path: files.get(path, "worthless"), cores=2)
 

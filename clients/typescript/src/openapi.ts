@@ -576,6 +576,10 @@ export interface components {
             period?: number;
             /** @description Milliseconds until the limit allows the request; absent while a number is locked. */
             wait?: number;
+            /** @description What the risk service answered: `allow`, `refuse`, `unknown-number`, or `failed` without an answer; absent if it was not asked. */
+            risk_answer?: string;
+            /** @description The code that it gave, at most 64 characters; of `failed`, what failed. */
+            risk_reason?: string;
             /** @description How many refusals, or other events that cost the caller nothing, this event counts. */
             folded?: number;
             /**

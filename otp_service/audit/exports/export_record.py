@@ -27,6 +27,7 @@ UNMAPPED_FIELDS: Final = frozenset(
         *("record", "missing", "seal", "claimed", "length", "by"),
         *("authenticator", "recovery_set", "sealed_under", "codes_left"),
         *("expires_at", "prefix", "client_ip_changed", "own_number", "keyword"),
+        *("risk_answer", "risk_reason"),
     }
 )
 """Members that both formats export outside their own fields."""

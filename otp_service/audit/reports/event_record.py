@@ -56,10 +56,15 @@ class EventRecord(msgspec.Struct, kw_only=True):
     limit: str | None = None
     quota: int | None = None
     period: int | None = None
+    risk_answer: str | None = None
+    risk_reason: str | None = None
     folded: Annotated[int, msgspec.Meta(ge=1, le=2**40)] = 1
     """How many refusals it counts. No MAC covers it, so it is bounded."""
     count: int = 1
     """How many calls without a valid key, rejected callbacks or authenticators it counts."""
+
+
+_DETAIL_FIELDS = ("provider", "status", "reason", "limit", "risk_answer", "risk_reason", "by")
 
 
 def build_event_record(decoded: DecodedEvent) -> EventRecord | None:
@@ -72,9 +77,15 @@ def build_event_record(decoded: DecodedEvent) -> EventRecord | None:
 
 
 def describe_reason(event: EventRecord) -> str:
-    """Return why an event happened, with the limit that refused; empty without a reason."""
+    """Return why an event happened, with the limit or the answer that refused; empty without a reason."""
     limit = f" ({event.limit}: {event.quota} in {event.period} s)" if event.limit else ""
-    return f"{event.reason or ''}{limit}"
+    risk = f" ({describe_risk(event)})" if event.risk_answer else ""
+    return f"{event.reason or ''}{limit}{risk}"
+
+
+def describe_risk(event: EventRecord) -> str:
+    """Return the answer of the risk service with its reason; empty if it was not asked."""
+    return ": ".join(filter(None, (event.risk_answer, event.risk_reason)))
 
 
 def describe_person(event: Mapping[str, Any]) -> str:
@@ -91,7 +102,7 @@ def list_details(event: Mapping[str, Any]) -> list[str]:
     """Return what the row of an event in a table shows besides its columns."""
     id_ = str(event.get("authenticator") or event.get("recovery_set") or "")
     details = [format_value(id_[:SHORT_ID_CHARS])] if id_ else []
-    values = [event.get(name) for name in ("provider", "status", "reason", "limit", "by")]
+    values = [event.get(name) for name in _DETAIL_FIELDS]
     details += [format_value(value) for value in values if value]
     if own_number := event.get("own_number"):
         details.append(f"to {format_value(own_number)}")

@@ -21,7 +21,7 @@ from otp_service.audit.reports.challenge_outcome import (
     is_delivery,
 )
 from otp_service.audit.reports.copies import separate_copies
-from otp_service.audit.reports.event_record import EventRecord, describe_reason
+from otp_service.audit.reports.event_record import EventRecord, describe_reason, describe_risk
 from otp_service.core.printable_text import format_value
 from otp_service.core.timestamps import format_rfc3339
 
@@ -81,7 +81,8 @@ def describe_event(event: EventRecord) -> str:
 def _describe_issued(event: EventRecord) -> str:
     key = f"by key {event.key_id}" if event.key_id else ""
     address = f"for {event.client_ip}" if event.client_ip else ""
-    return ", ".join(filter(None, (key, address)))
+    risk = f"risk service: {describe_risk(event)}" if event.risk_answer else ""
+    return ", ".join(filter(None, (key, address, risk)))
 
 
 def _describe_resent(event: EventRecord) -> str:

@@ -17,6 +17,10 @@ class SendStarted(Event, frozen=True, kw_only=True):
     """The deadline, as RFC 3339: of a challenge, which never moves, or as the message states it."""
     prefix: str | None = None
     """Keyed pseudonym of the number without its last four digits: the unit that SMS pumping buys."""
+    risk_answer: str | None = None
+    """What the risk service answered, or `failed`; absent if it was not asked (R31)."""
+    risk_reason: str | None = None
+    """The code that it gave, or why it failed."""
 
 
 class Issued(SendStarted, frozen=True, tag="otp.issued", kw_only=True):
@@ -34,6 +38,8 @@ class SendDenied(Event, frozen=True, kw_only=True):
     limit: str | None = None
     quota: int | None = None
     period: int | None = None
+    risk_answer: str | None = None
+    risk_reason: str | None = None
 
 
 class IssueDenied(SendDenied, frozen=True, tag="otp.issue_denied", kw_only=True):
@@ -48,6 +54,8 @@ class Resent(Event, frozen=True, tag="otp.resent", kw_only=True):
     """Another code was added to a challenge."""
 
     send: int = build_explicit_default(0)
+    risk_answer: str | None = None
+    risk_reason: str | None = None
 
 
 class MessageTaken(Event, frozen=True, kw_only=True):

@@ -8,7 +8,7 @@ from otp_service.audit.archive_format.entries import SequenceId
 from otp_service.audit.archive_format.event_copies import EventPlace
 from otp_service.audit.reports.challenge_outcome import DELIVERY_VERDICT
 from otp_service.audit.reports.event_record import EventRecord
-from otp_service.audit.reports.timeline import render_timeline
+from otp_service.audit.reports.timeline import describe_event, render_timeline
 from otp_service.core.printable_text import format_value
 from otp_service.core.timestamps import parse_rfc3339
 
@@ -340,3 +340,15 @@ def test_the_last_attempt_locks_a_challenge_unless_it_was_refunded() -> None:
 
     assert render_timeline([ISSUED, charged], SOON)[-1].startswith("Locked")
     assert render_timeline([ISSUED, charged, refunded], SOON)[-1].startswith("Not verified yet")
+
+
+def test_the_answer_of_the_risk_service_is_shown() -> None:
+    """R31: whether it refused or failed, and the reason that it gave."""
+    refused = told(
+        "issue_denied", 0, outcome="failure", reason="risk", risk_answer="refuse", risk_reason="sim"
+    )
+    asked = told("issued", 0, key_id="web", risk_answer="failed", risk_reason="timeout")
+
+    assert "risk (refuse: sim)" == describe_event(refused)
+    assert "by key web, risk service: failed: timeout" == describe_event(asked)
+    assert "by key web, for 203.0.113.9" == describe_event(ISSUED)

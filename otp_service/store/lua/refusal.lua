@@ -7,14 +7,32 @@ local function read_clock()
   return time[1] * 1000 + math.floor(time[2] / 1000) + request.clock_shift_ms
 end
 
+-- Return the reason of the first absent key that exists, or nil. One command asks for all of them,
+-- because mostly none exists.
+local function find_listed_reason()
+  local names = {}
+  for i, absent in ipairs(request.absent_keys) do
+    if absent[ABSENT_KEY_INDEX] == 0 then
+      return absent[ABSENT_REASON]
+    end
+    names[i] = keys[absent[ABSENT_KEY_INDEX]]
+  end
+  if #names == 0 or redis.call('EXISTS', unpack(names)) == 0 then
+    return nil
+  end
+  for i, absent in ipairs(request.absent_keys) do
+    if redis.call('EXISTS', names[i]) == 1 then
+      return absent[ABSENT_REASON]
+    end
+  end
+end
+
 -- Return the reply of the refusal with the longest wait, and the stamp of its event; nil if
 -- nothing refuses. Reads the absent keys.
 local function find_refusal(charges)
-  for _, absent in ipairs(request.absent_keys) do
-    local index, reason = absent[ABSENT_KEY_INDEX], absent[ABSENT_REASON]
-    if index == 0 or redis.call('EXISTS', keys[index]) == 1 then
-      return { 'listed', now, reason }, { reason = reason }
-    end
+  local reason = find_listed_reason()
+  if reason then
+    return { 'listed', now, reason }, { reason = reason }
   end
   local longest_wait, reply, stamp = 0, nil, nil
   for i, charge in ipairs(charges) do

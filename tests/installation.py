@@ -81,8 +81,8 @@ class FakeRouter:
 class CountingHasher(ArgonPool):
     """An argon2 pool that counts its hashes."""
 
-    def __init__(self, engine: Engine = ARGON2_CFFI) -> None:
-        super().__init__(MeasuredEngine(engine, 0.1), TEST_PROFILE, 2)
+    def __init__(self, engine: Engine = ARGON2_CFFI, *, workers: int = 2) -> None:
+        super().__init__(MeasuredEngine(engine, 0.1), TEST_PROFILE, workers)
         self.hash_count = 0
 
     async def compute_argon2id(

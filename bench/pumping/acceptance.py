@@ -117,7 +117,7 @@ def format_attacks(
     yield "|---|---|---|---|---|---|---|---|---|---|"
     for name in names:
         scenario = build_attack(name, volume, known_share)
-        runs = run_all(lambda _, scenario=scenario: scenario, formula, seeds)  # type: ignore[misc]
+        runs = run_all(lambda _, scenario=scenario: scenario, formula, seeds)  # type: ignore[misc]  # a lambda with a default has no type
         yield f"| {name}: {ATTACKS[name].text} {format_attack_cells(scenario, runs)}"
 
 
@@ -191,7 +191,7 @@ def format_odd_days(formula: Formula, seeds: int, volume: int) -> Iterator[str]:
     yield "| honest days | logins a day | honest sends | refused | seeds with a refusal | limits |"
     yield "|---|---|---|---|---|---|"
     for name, scenario in list_odd_days(volume):
-        runs = run_all(lambda _, scenario=scenario: scenario, formula, seeds)  # type: ignore[misc]
+        runs = run_all(lambda _, scenario=scenario: scenario, formula, seeds)  # type: ignore[misc]  # a lambda with a default has no type
         yield f"| {name} | {volume:,} {format_honest_cells(runs)}"
 
 
@@ -228,7 +228,7 @@ def _list_search_cells(
 ) -> Iterator[str]:
     for attack in SEARCH_ATTACKS:
         scenario = build_attack(attack, volume, known_share)
-        runs = run_all(lambda _, scenario=scenario: scenario, formula, seeds)  # type: ignore[misc]
+        runs = run_all(lambda _, scenario=scenario: scenario, formula, seeds)  # type: ignore[misc]  # a lambda with a default has no type
         passed = max(sum_days(run.passed) for run in runs)
         yield f"{passed}, {format_share(runs, 'unknown')}, {format_share(runs, 'unknown inside')}"
     quiet = run_all(lambda seed: build_quiet(volume, seed, seeds, SEARCH_DAYS), formula, seeds)
@@ -236,7 +236,7 @@ def _list_search_cells(
     odd = [
         run
         for _, scenario in list_odd_days(volume)
-        for run in run_all(lambda _, scenario=scenario: scenario, formula, seeds)  # type: ignore[misc]
+        for run in run_all(lambda _, scenario=scenario: scenario, formula, seeds)  # type: ignore[misc]  # a lambda with a default has no type
     ]
     yield _count_refusals(odd)
 

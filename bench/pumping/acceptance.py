@@ -98,8 +98,8 @@ def build_parameters(scenario: Scenario, formula: Formula) -> Parameters:
     budget = max(1000, logins * growth) * BUDGET_FACTOR * find_price(COUNTRY, {})
     settings = BrakeSettings(
         int(budget),
-        formula.floors,
-        formula.deviations,
+        floors=formula.floors,
+        deviations=formula.deviations,
         strained_parts=formula.strained_parts,
         strained_deviations=formula.strained_deviations,
     )

@@ -31,7 +31,7 @@ from otp_service.core.pumping.known_number import (
     note_verification,
 )
 from otp_service.core.pumping.prices import find_price
-from otp_service.core.pumping.scopes import BrakeMode, DebtLimit, ScopeBucket
+from otp_service.core.pumping.scopes import DebtLimit, ScopeBucket
 from otp_service.core.pumping.send_debts import (
     BrakeSettings,
     Measure,
@@ -135,7 +135,7 @@ class SimulatedBrake:
         price = find_price(subject.country, self.parameters.prices)
         figures = self._get_figures(subject, measure)
         charges = build_debt_charges(subject, price, measure, figures, self.parameters.settings)
-        decision = decide_send(self.debts, charges, BrakeMode.REFUSE, now)
+        decision = decide_send(self.debts, charges, now)
         scope = subject.tenant, subject.country
         totals = self._current[scope]
         self._changed.add(scope)

@@ -5,7 +5,7 @@ import time
 from otp_service.core.pumping.allowance import Figures
 from otp_service.core.pumping.debt import Debt
 from otp_service.core.pumping.decision import decide_send
-from otp_service.core.pumping.scopes import BrakeMode, ScopeBucket
+from otp_service.core.pumping.scopes import ScopeBucket
 from otp_service.core.pumping.send_debts import (
     BrakeSettings,
     Measure,
@@ -29,7 +29,7 @@ def measure_decision_seconds() -> float:
     for index in range(DECISION_COUNT):
         subject = SendSubject("shop", "DE", f"{index}", f"{index}", f"{index}")
         charges = build_debt_charges(subject, PRICE, Measure.UNVERIFIED, figures, settings)
-        decision = decide_send(debts, charges, BrakeMode.REFUSE, index)
+        decision = decide_send(debts, charges, index)
         assert decision.refusal is None
         debts.update(decision.debts)
     return (time.process_time() - start) / DECISION_COUNT

@@ -9,13 +9,30 @@ from otp_service.core.do_not_send import DoNotSendReason, Recipient, SubmissionM
 from otp_service.core.errors import (
     AccountLocked,
     ChallengeNotFound,
+    DebtLimited,
     NumberLocked,
     NumberNotAllowed,
 )
 from otp_service.core.events import Event
 from otp_service.core.known_addresses import Account, KnownAddresses
-from otp_service.core.limits import NUMBER_LIMITS, Bucket, Charge, Limit, LimitRefusal, Window
+from otp_service.core.limits import (
+    NUMBER_LIMITS,
+    Bucket,
+    Charge,
+    Limit,
+    LimitRefusal,
+    Window,
+    compute_retry_after,
+)
 from otp_service.core.phone_number import PhoneNumber
+from otp_service.core.pumping.commits import (
+    DebtCommit,
+    DebtOutcome,
+    DebtRefund,
+    DebtSettlement,
+)
+from otp_service.core.pumping.decision import DebtRefusal
+from otp_service.core.timestamps import SECOND_MS
 
 
 class ChallengeSnapshot(msgspec.Struct, frozen=True):
@@ -147,6 +164,11 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
     """The account whose known addresses `Committed` returns."""
     new_known_addresses: tuple[Account, KnownAddresses] | None = None
     """The known addresses that replace those of the account."""
+    debts: DebtCommit | None = None
+    """What the send may leave unverified: the brake on SMS pumping."""
+    debt_refunds: tuple[DebtRefund, ...] = ()
+    settlement: DebtSettlement | None = None
+    """What a challenge that has verified repays."""
 
 
 class Committed(msgspec.Struct, frozen=True):
@@ -160,6 +182,9 @@ class Committed(msgspec.Struct, frozen=True):
     """One for each of `Commit.reads`, as it was before the commit; None if it is not stored."""
     known_addresses: KnownAddresses = KnownAddresses()
     """Those of the account that the commit names."""
+    debts: DebtOutcome = DebtOutcome()
+    raises_allowance: bool = False
+    """Whether the number of `Commit.settlement` had not verified within a day."""
 
 
 class Conflict(msgspec.Struct, frozen=True):
@@ -195,7 +220,25 @@ class Blocked(msgspec.Struct, frozen=True):
         return NumberNotAllowed(self.reason)
 
 
-CommitRefusal = LimitRefusal | Locked | Blocked
+class OverDebt(msgspec.Struct, frozen=True):
+    """A scope of the brake on SMS pumping is full; after `wait_ms` milliseconds it admits the send."""
+
+    debt: DebtRefusal
+    price: int
+    wait_ms: int
+
+    def to_error(self) -> DebtLimited:
+        return DebtLimited(
+            self.debt.bucket.limit,
+            retry_after=compute_retry_after(self.wait_ms),
+            quota=self.debt.allowance // self.price,
+            period_seconds=self.debt.period_ms // SECOND_MS,
+            unverified=self.debt.unverified,
+            allowance=self.debt.allowance,
+        )
+
+
+CommitRefusal = LimitRefusal | Locked | Blocked | OverDebt
 """Nothing was changed; `event_if_refused` was appended."""
 
 CommitOutcome = Committed | Conflict | RecordConflict | CommitRefusal

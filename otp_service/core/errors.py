@@ -298,6 +298,29 @@ class RateLimited(OtpError):
         self.period_seconds = period_seconds
 
 
+class DebtLimited(RateLimited):
+    """A budget of unverified messages is used up; `quota` is in messages of this price.
+
+    `unverified` and `allowance` are in millionths of the currency, for the event.
+    """
+
+    detail = "Too many messages were not verified. Wait for the seconds in Retry-After."
+
+    def __init__(  # noqa: PLR0913  # the figures of the refusal
+        self,
+        limit: str,
+        *,
+        retry_after: int,
+        quota: int,
+        period_seconds: int,
+        unverified: int,
+        allowance: int,
+    ) -> None:
+        super().__init__(limit, retry_after=retry_after, quota=quota, period_seconds=period_seconds)
+        self.unverified = unverified
+        self.allowance = allowance
+
+
 class TemporarilyUnavailable(OtpError):
     def __init__(self, detail: str = "", *, retry_after: int = 1) -> None:
         super().__init__(detail)

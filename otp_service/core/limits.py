@@ -250,12 +250,16 @@ class LimitRefusal(msgspec.Struct, frozen=True):
 
     @property
     def retry_after(self) -> int:
-        """Whole seconds, rounded up, so that waiting exactly this long succeeds."""
-        return max(1, math.ceil(self.wait_ms / SECOND_MS))
+        return compute_retry_after(self.wait_ms)
 
     def to_error(self) -> RateLimited:
         wait, quota, seconds = self.retry_after, self.window.count, self.window.period_seconds
         return RateLimited(self.limit, retry_after=wait, quota=quota, period_seconds=seconds)
+
+
+def compute_retry_after(wait_ms: int) -> int:
+    """Return whole seconds, rounded up, so that waiting exactly this long succeeds."""
+    return max(1, math.ceil(wait_ms / SECOND_MS))
 
 
 def compute_sliding_window_wait(

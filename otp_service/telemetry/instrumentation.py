@@ -23,6 +23,7 @@ from otp_service.core.commit import (
     Conflict,
     Inspection,
     Locked,
+    OverDebt,
     Pointer,
     PointerName,
     RecordConflict,
@@ -164,6 +165,9 @@ class InstrumentedStore:
                 pass
             case LimitRefusal(limit=limit):
                 self._metrics.limit_refusals(limit.value).inc()
+                self._count_refused(commit, "rate_limited")
+            case OverDebt():
+                self._metrics.limit_refusals(outcome.debt.bucket.limit.value).inc()
                 self._count_refused(commit, "rate_limited")
             case Locked(limit=limit):
                 self._metrics.limit_refusals(limit.value).inc()

@@ -12,13 +12,14 @@ import msgspec
 from otp_service.core.pumping.allowance import Terms, compute_allowance
 from otp_service.core.pumping.debt import (
     EMPTY_DEBT,
+    PERIODS_MS,
     Debt,
     charge_debt,
     list_changes,
     repay_debt,
     settle_debt,
 )
-from otp_service.core.pumping.scopes import BrakeMode, ScopeBucket
+from otp_service.core.pumping.scopes import ScopeBucket
 
 
 class DebtCharge(msgspec.Struct, frozen=True):
@@ -27,6 +28,14 @@ class DebtCharge(msgspec.Struct, frozen=True):
     bucket: ScopeBucket
     terms: Terms
     price: int
+    refuses: bool = True
+    """False if a full scope is only recorded."""
+    is_always_charged: bool = False
+    """Whether the send is charged also if it is exempt, or if another scope that only records is full."""
+    is_open: bool = False
+    """Whether an operator has opened the scope: it is charged, and never full."""
+    closed_until: int = 0
+    """The instant until which an operator has closed the scope: it is full; 0 for not closed."""
 
 
 class DebtRefusal(msgspec.Struct, frozen=True):
@@ -35,6 +44,8 @@ class DebtRefusal(msgspec.Struct, frozen=True):
     bucket: ScopeBucket
     unverified: int
     allowance: int
+    period_ms: int = 0
+    """The length of that window, one of PERIODS_MS."""
 
 
 class SendDecision(msgspec.Struct, frozen=True):
@@ -43,27 +54,36 @@ class SendDecision(msgspec.Struct, frozen=True):
     is_sent: bool
     debts: dict[ScopeBucket, Debt]
     refusal: DebtRefusal | None = None
-    """In record mode the message is sent all the same."""
+    """The message is sent all the same if the charge of this scope only records."""
 
 
 def decide_send(
-    debts: Mapping[ScopeBucket, Debt], charges: Sequence[DebtCharge], mode: BrakeMode, now: int
+    debts: Mapping[ScopeBucket, Debt],
+    charges: Sequence[DebtCharge],
+    now: int,
+    *,
+    is_uncharged: bool = False,
 ) -> SendDecision:
     """Return the decision about a send; `charges` are in order, the narrowest scope first.
 
-    Record mode charges nothing for what it would refuse. So it decides each send as refuse mode does,
-    and its count of refusals is that of refuse mode.
+    A full scope that only records keeps the send from being charged, except where it always is. So
+    record mode decides each send as refuse mode does, and its count of refusals is that of refuse mode.
+    `is_uncharged` is true for an exempt send, and if an earlier commit has found such a scope.
     """
-    if mode is BrakeMode.OFF:
-        return SendDecision(is_sent=True, debts={})
-    charged = {}
+    charged: dict[ScopeBucket, Debt] = {}
+    over = None
     for charge in charges:
+        if not charge.is_always_charged and (is_uncharged or over):
+            continue
         debt = settle_debt(debts.get(charge.bucket, EMPTY_DEBT), now)
-        refusal = _find_refusal(debt, charge)
+        refusal = _find_refusal(debt, charge, now)
+        if refusal is not None and charge.refuses:
+            return SendDecision(is_sent=False, debts={}, refusal=refusal)
         if refusal is not None:
-            return SendDecision(mode is BrakeMode.RECORD, {}, refusal)
-        charged[charge.bucket] = charge_debt(debt, charge.price, now)
-    return SendDecision(is_sent=True, debts=charged)
+            charged, over = {}, refusal
+        else:
+            charged[charge.bucket] = charge_debt(debt, charge.price, now)
+    return SendDecision(is_sent=True, debts=charged, refusal=over)
 
 
 def repay_send(
@@ -95,20 +115,26 @@ def repay_send(
 def compute_wait(debts: Mapping[ScopeBucket, Debt], charges: Sequence[DebtCharge], now: int) -> int:
     """Return the milliseconds until every scope admits the send; 0 if all do now (Retry-After).
 
-    It is true if nothing else is charged and no figures change.
+    Scopes that only record are left out. It is true if nothing else is charged and no figures change.
 
     An allowance shrinks as verifications leave the window. So each instant at which something leaves
-    is tried with all scopes; at the last one all are empty.
+    is tried with all scopes; at the last one all are empty, and those that were closed are open.
     """
-    for instant in (now, *list_changes(now)):
-        settled = ((settle_debt(debts.get(c.bucket, EMPTY_DEBT), instant), c) for c in charges)
-        if all(_find_refusal(debt, charge) is None for debt, charge in settled):
+    refusing = [charge for charge in charges if charge.refuses]
+    openings = (charge.closed_until for charge in refusing if charge.closed_until > now)
+    for instant in sorted((now, *list_changes(now), *openings)):
+        settled = ((settle_debt(debts.get(c.bucket, EMPTY_DEBT), instant), c) for c in refusing)
+        if all(_find_refusal(debt, charge, instant) is None for debt, charge in settled):
             return instant - now
     raise AssertionError("an empty scope admits a send")
 
 
-def _find_refusal(debt: Debt, charge: DebtCharge) -> DebtRefusal | None:
+def _find_refusal(debt: Debt, charge: DebtCharge, now: int) -> DebtRefusal | None:
     """Return why a settled bucket has no room for the charge, or None."""
+    if charge.is_open:
+        return None
+    if now < charge.closed_until:
+        return DebtRefusal(charge.bucket, sum(debt.windows[0].unverified), 0, PERIODS_MS[0])
     price = charge.price
     for index, window in enumerate(debt.windows):
         unverified = sum(window.unverified)
@@ -116,5 +142,5 @@ def _find_refusal(debt: Debt, charge: DebtCharge) -> DebtRefusal | None:
             continue  # what is learned only adds to the floor
         allowance = compute_allowance(charge.terms, index, sum(window.verified), price)
         if unverified + price > allowance:
-            return DebtRefusal(charge.bucket, unverified, allowance)
+            return DebtRefusal(charge.bucket, unverified, allowance, PERIODS_MS[index])
     return None

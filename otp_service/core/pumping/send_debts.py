@@ -7,10 +7,17 @@ The scopes of one partition are charged in one commit, as `core/charges.py` has 
 from enum import StrEnum
 
 import msgspec
+from msgspec.structs import replace
 
 from otp_service.core.pumping.allowance import NO_FIGURES, Figures, Terms
 from otp_service.core.pumping.decision import DebtCharge
-from otp_service.core.pumping.scopes import DEFAULT_FLOORS, DebtLimit, Floors, ScopeBucket
+from otp_service.core.pumping.scopes import (
+    DEFAULT_FLOORS,
+    BrakeMode,
+    DebtLimit,
+    Floors,
+    ScopeBucket,
+)
 
 
 class Measure(StrEnum):
@@ -38,10 +45,11 @@ class Outage(msgspec.Struct, frozen=True):
 
 
 class BrakeSettings(msgspec.Struct, frozen=True):
-    """The parts of the formula that an operator may change."""
+    """What an operator may change: the mode of a tenant, and the parts of the formula."""
 
     day_budget: int
     """What all messages of a day may cost, in millionths of the currency."""
+    mode: BrakeMode = BrakeMode.REFUSE
     floors: Floors = DEFAULT_FLOORS
     deviations: float = 4.0
     """z: how much is admitted as chance."""
@@ -93,24 +101,29 @@ def build_debt_charges(
     figures: SendFigures,
     settings: BrakeSettings,
 ) -> tuple[DebtCharge, ...]:
-    """Return the charges of one message, in the order in which scopes refuse."""
+    """Return the charges of one message, in the order in which scopes refuse; none if the brake is off.
+
+    The budget of the day refuses in record mode too, and counts exempt sends.
+    """
+    if settings.mode is BrakeMode.OFF:
+        return ()
     overall = DebtCharge(
         ScopeBucket(DebtLimit.SPEND_OVERALL),
         Terms((settings.day_budget, settings.day_budget)),
         price,
+        is_always_charged=True,
     )
     if measure is Measure.EXEMPT:
         return (overall,)
-    wide = _build_wide_charges(subject, price, measure, figures, settings)
-    if measure is Measure.VOLUME:
-        return (*wide, overall)
-    range_and_block = _build_number_charges(subject, price, figures, settings)
-    return (
-        *range_and_block,
-        *wide,
-        *_build_address_charges(subject, price, figures, settings),
-        overall,
-    )
+    charges = _build_wide_charges(subject, price, measure, figures, settings)
+    if measure is Measure.UNVERIFIED:
+        charges = (
+            *_build_number_charges(subject, price, figures, settings),
+            *charges,
+            *_build_address_charges(subject, price, figures, settings),
+        )
+    refuses = settings.mode is BrakeMode.REFUSE
+    return (*(replace(charge, refuses=refuses) for charge in charges), overall)
 
 
 def _build_number_charges(

@@ -1,7 +1,9 @@
 """The decision about a send: all scopes or none, never past an allowance, and a true wait."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from otp_service.core.pumping.allowance import Figures, Terms, compute_allowance
 from otp_service.core.pumping.debt import EMPTY_DEBT, settle_debt
@@ -11,7 +13,7 @@ from otp_service.core.pumping.decision import (
     decide_send,
     repay_send,
 )
-from otp_service.core.pumping.scopes import BrakeMode, DebtLimit, ScopeBucket
+from otp_service.core.pumping.scopes import DebtLimit, ScopeBucket
 from otp_service.core.timestamps import DAY_MS, HOUR_MS
 
 
@@ -42,8 +44,8 @@ def build_charge(bucket, sends, figures=None):
     return DebtCharge(bucket, terms, PRICE)
 
 
-def send(debts, charges, now, mode=BrakeMode.REFUSE):
-    decision = decide_send(debts, charges, mode, now)
+def send(debts, charges, now):
+    decision = decide_send(debts, charges, now)
     debts.update(decision.debts)
     return decision
 
@@ -88,8 +90,8 @@ def test_a_refused_send_is_admitted_after_the_wait_and_not_before(narrow, wide, 
         is_sent = send(debts, charges, now).is_sent
         wait = compute_wait(debts, charges, now) if not is_sent else 0
         if wait:
-            assert decide_send(debts, charges, BrakeMode.REFUSE, now + wait).is_sent
-            assert not decide_send(debts, charges, BrakeMode.REFUSE, now + wait - 1).is_sent
+            assert decide_send(debts, charges, now + wait).is_sent
+            assert not decide_send(debts, charges, now + wait - 1).is_sent
         assert is_sent or wait
 
 
@@ -123,19 +125,49 @@ def test_record_mode_decides_as_refuse_mode(gaps, ranges):
         now += gap
         bucket = ScopeBucket(DebtLimit.UNVERIFIED_RANGE, subject=name)
         charges = [build_charge(bucket, 2), build_charge(COUNTRY, 3)]
-        would = send(recorded, charges, now, BrakeMode.RECORD)
-        does = send(refused, charges, now, BrakeMode.REFUSE)
+        would = send(recorded, [replace(c, refuses=False) for c in charges], now)
+        does = send(refused, charges, now)
         assert would.is_sent
         assert would.refusal == does.refusal
         assert does.is_sent == (does.refusal is None)
     assert recorded == refused
 
 
-def test_off_mode_charges_nothing():
-    decision = decide_send({}, [build_charge(RANGE, 0)], BrakeMode.OFF, NOW)
+@pytest.mark.parametrize("is_uncharged", [False, True], ids=["over", "exempt"])
+def test_what_is_not_charged_still_counts_in_the_budget_of_the_day(is_uncharged):
+    """Its message is sent, and costs money."""
+    full = replace(build_charge(COUNTRY, 1), refuses=False)
+    overall = replace(build_charge(OVERALL, 3), is_always_charged=True)
+    debts = {}
+    send(debts, [full, overall], NOW)
+
+    decision = decide_send(
+        debts, [build_charge(RANGE, 5), full, overall], NOW, is_uncharged=is_uncharged
+    )
 
     assert decision.is_sent
-    assert {} == decision.debts
+    assert {OVERALL} == decision.debts.keys()
+    assert 2 * PRICE == sum(decision.debts[OVERALL].windows[0].unverified)
+    assert is_uncharged == (decision.refusal is None)
+
+
+def test_an_open_scope_is_charged_and_never_full():
+    """So that the budget is right again when the operator's exception ends."""
+    debts, charge = {}, replace(build_charge(RANGE, 1), is_open=True)
+
+    assert all(send(debts, [charge], NOW).is_sent for _ in range(5))
+    assert 5 * PRICE == sum(debts[RANGE].windows[0].unverified)
+    assert not send(debts, [build_charge(RANGE, 1)], NOW).is_sent
+
+
+def test_a_closed_scope_refuses_until_its_instant():
+    charge = replace(build_charge(RANGE, 1), closed_until=NOW + 5_001)
+    decision = send({}, [charge], NOW)
+
+    assert not decision.is_sent
+    assert 0 == decision.refusal.allowance
+    assert 5_001 == compute_wait({}, [charge], NOW)
+    assert send({}, [charge], NOW + 5_001).is_sent
 
 
 @given(st.permutations([True] * 6 + [False] * 6))

@@ -1,10 +1,11 @@
 """Which scopes a send is charged in."""
 
 import pytest
+from msgspec.structs import replace
 
 from otp_service.core.pumping.allowance import Figures
 from otp_service.core.pumping.prices import OTHER_COUNTRY_PRICE, find_price
-from otp_service.core.pumping.scopes import DebtLimit, derive_block
+from otp_service.core.pumping.scopes import BrakeMode, DebtLimit, derive_block
 from otp_service.core.pumping.send_debts import (
     BrakeSettings,
     Measure,
@@ -46,6 +47,20 @@ def test_a_send_without_an_address_has_no_budget_of_one():
 
 def test_a_known_number_counts_in_the_budget_of_the_day_alone():
     assert [DebtLimit.SPEND_OVERALL] == list_limits(Measure.EXEMPT)
+
+
+def test_the_brake_that_is_off_charges_nothing():
+    settings = replace(SETTINGS, mode=BrakeMode.OFF)
+
+    assert () == build_debt_charges(SUBJECT, PRICE, Measure.UNVERIFIED, SendFigures(), settings)
+
+
+def test_record_mode_refuses_nothing_but_what_exceeds_the_budget_of_the_day():
+    settings = replace(SETTINGS, mode=BrakeMode.RECORD)
+    charges = build_debt_charges(SUBJECT, PRICE, Measure.UNVERIFIED, SendFigures(), settings)
+
+    assert [DebtLimit.SPEND_OVERALL] == [c.bucket.limit for c in charges if c.refuses]
+    assert [DebtLimit.SPEND_OVERALL] == [c.bucket.limit for c in charges if c.is_always_charged]
 
 
 def test_a_volume_is_never_a_debt():

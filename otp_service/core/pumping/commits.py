@@ -1,0 +1,93 @@
+"""What a commit asks of debts: to charge a send, or to repay one that has verified or was not sent.
+
+The scopes of a send are in two partitions. The commit to its number reads the record of a known number
+and charges the range; the commit of what all share charges the other scopes. So the first one decides
+whether the send is exempt, and the second one depends on it.
+"""
+
+import msgspec
+
+from otp_service.core.pumping.decision import DebtCharge, DebtRefusal
+from otp_service.core.pumping.scopes import ScopeBucket
+
+
+class KnownNumberName(msgspec.Struct, frozen=True):
+    """The record of a number that has verified at a tenant, in the partition of the number."""
+
+    tenant: str
+    number: str
+    """Canonical."""
+
+
+class TrafficName(msgspec.Struct, frozen=True):
+    """The hourly totals of a country of a tenant, which a commit of its debts keeps as well."""
+
+    tenant: str
+    country: str
+
+
+class DebtCommit(msgspec.Struct, frozen=True, kw_only=True):
+    """The charges of one send in one partition, in the order in which they refuse."""
+
+    charges: tuple[DebtCharge, ...]
+    known_number: KnownNumberName | None = None
+    """The number whose record may exempt the send; its exempt sends are noted there."""
+    is_assumed_known: bool = False
+    """Whether a caller that is trusted says that the number is known: it is exempt without a record."""
+    is_uncharged: bool = False
+    """Whether an earlier commit of the send was exempt, or over a limit that only records: what is not
+    always charged is then left out. In one script the earlier commit says so itself."""
+    traffic: TrafficName | None = None
+
+
+class DebtOutcome(msgspec.Struct, frozen=True):
+    """What became of the debts of a commit that was done."""
+
+    is_exempt: bool = False
+    """Whether its number is known: nothing was charged but what always is."""
+    over: DebtRefusal | None = None
+    """The first scope that had no room in record mode. Nothing was charged but what always is."""
+
+    @property
+    def is_charged(self) -> bool:
+        return not self.is_exempt and self.over is None
+
+
+class DebtRefund(msgspec.Struct, frozen=True):
+    """The reversal of debts of a send that was refused or that no provider took.
+
+    It applies once, and only while the store has the reply of the commit that charged them.
+    """
+
+    debts: DebtCommit
+    operation_id: str
+    """Of that commit."""
+
+
+class SendDebt(msgspec.Struct, frozen=True, array_like=True):
+    """What a send of a challenge was charged. The secret of the challenge has one for each."""
+
+    # Stored by position: never reorder the fields (tests/golden/test_stored_bytes.py).
+    charged_at: int
+    price: int
+    is_new_country: bool = False
+    """Whether the budget of new countries was charged as well."""
+
+
+class DebtRepayment(msgspec.Struct, frozen=True):
+    """Sends of one challenge that has verified, in one scope."""
+
+    bucket: ScopeBucket
+    debts: tuple[SendDebt, ...]
+
+
+class DebtSettlement(msgspec.Struct, frozen=True, kw_only=True):
+    """The repayments of a challenge that has verified, in one partition."""
+
+    repayments: tuple[DebtRepayment, ...] = ()
+    known_number: KnownNumberName | None = None
+    """The number that is known from now on. If it has not verified within a day, the verification
+    raises what others may leave unverified, by one price: `Committed.raises_allowance`."""
+    raises_allowance: bool = False
+    """Of a settlement in another partition: what the commit to the number has replied."""
+    traffic: TrafficName | None = None

@@ -22,7 +22,7 @@ _decode_health = msgspec.msgpack.Decoder(ProviderHealth).decode
 
 async def load_provider_health(store: RedisStore) -> tuple[int, ProviderHealth]:
     """Return the version of the shared health and the health. Raises StoreUnavailable."""
-    version, body = await store.get_provider_health()
+    version, body = await store.get_shared_record("providers")
     return version, _decode_health(body) if body else ProviderHealth()
 
 
@@ -43,7 +43,8 @@ class ProviderHealthSync:
         if new:
             events = tuple(map(self._build_breaker_event, changes))
             operation_id, body = self._random.generate_operation_id(), _encode_health(after)
-            if not await self._store.swap_provider_health(version, body, events, operation_id):
+            swap = self._store.swap_shared_record
+            if not await swap("providers", version, body, events, operation_id):
                 return False
         self._local_health.merge_shared_health(after, len(new))
         return True

@@ -26,6 +26,7 @@ from otp_service.core.delivery import Receipt, Submission
 from otp_service.core.keys import Key
 from otp_service.core.known_addresses import KnownAddresses
 from otp_service.core.policy import ENDED_RETENTION_MS, RESEND_MARGIN_MS
+from otp_service.core.pumping.commits import SendDebt
 from otp_service.core.timestamps import CLOCK_TOLERANCE_MS
 
 
@@ -74,6 +75,8 @@ class ChallengeSecret(msgspec.Struct, frozen=True, array_like=True):
     locale: str | None = None
     known_addresses: KnownAddresses = KnownAddresses()
     """Those of the account at the issue."""
+    debts: tuple[SendDebt, ...] = ()
+    """What its sends were charged by the brake on SMS pumping."""
 
     def add_code(self, code: LiveCode) -> "ChallengeSecret":
         return replace(self, codes=(*self.codes, code))

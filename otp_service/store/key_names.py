@@ -9,6 +9,7 @@ partition together.
 import hashlib
 import re
 from base64 import urlsafe_b64encode
+from typing import Literal
 
 from otp_service.core.challenge import PARTITION_COUNT
 from otp_service.core.commit import RecordName
@@ -17,6 +18,11 @@ from otp_service.core.keys import Key, join_length_prefixed
 from otp_service.core.known_addresses import Account
 from otp_service.core.limits import ACCOUNT_RECORD_LIMITS, Bucket, Limit
 from otp_service.core.phone_number import derive_prefix
+from otp_service.core.pumping.commits import KnownNumberName, TrafficName
+from otp_service.core.pumping.scopes import ScopeBucket
+
+
+SharedRecordName = Literal["providers", "brake", "brake-overrides"]
 
 
 class KeyNames:
@@ -101,6 +107,30 @@ class KeyNames:
             self._last_subject_digest = (bucket.subject, digest)
         return f"{_tag(partition)}:limit:{bucket.limit}:{bucket.tenant}:{digest}"
 
+    def compute_shared_partition(self) -> int:
+        """Return the partition of the buckets of countries and of the whole service.
+
+        All debts of the brake on SMS pumping but those of ranges are there, with the traffic.
+        """
+        return self.compute_bucket_partition(Bucket(Limit.SENDS_OVERALL))
+
+    def debt_key(self, partition: int, bucket: ScopeBucket) -> str:
+        """Return the key of a bucket of the brake on SMS pumping."""
+        digest = self._digest("debt", bucket.subject)
+        return f"{_tag(partition)}:debt:{bucket.limit}:{bucket.tenant}:{digest}"
+
+    def known_number_key(self, partition: int, name: KnownNumberName) -> str:
+        """Return the key of the record that a number has verified at a tenant."""
+        return f"{_tag(partition)}:known:{name.tenant}:{self._digest('known', name.number)}"
+
+    def traffic_key(self, partition: int, traffic: TrafficName) -> str:
+        """Return the key of the hourly totals of a country of a tenant."""
+        return f"{_tag(partition)}:traffic:{traffic.tenant}:{traffic.country}"
+
+    def traffic_index_key(self, partition: int) -> str:
+        """Return the key of the set of all traffic: members are tenant, a space, and country."""
+        return f"{_tag(partition)}:traffic-index"
+
     def known_addresses_key(self, partition: int, account: Account) -> str:
         """Return the key of the addresses that have verified an account, in its buckets' partition."""
         digest = self._digest("addresses", account.name)
@@ -154,8 +184,12 @@ class KeyNames:
         tag = _tag(self.compute_partition("submission", provider, message_id))
         return f"{tag}:submission:{self._digest('submission', provider, message_id)}"
 
-    def locate_provider_health(self) -> tuple[int, str]:
-        return 0, f"{_tag(0)}:providers"
+    def locate_shared_record(self, name: SharedRecordName) -> tuple[int, str]:
+        """Return the partition and the key of a record that all processes share.
+
+        Its partition is constant: it stays the same when the limit key is rotated.
+        """
+        return 0, f"{_tag(0)}:{name}"
 
     def sealer_key(self) -> str:
         return f"{_tag(0)}:sealer"

@@ -41,7 +41,7 @@ from otp_service.store.account_records import AccountRecords
 from otp_service.store.client import ScriptCall, ScriptClient
 from otp_service.store.commit_draft import CommitDraft, sign_event
 from otp_service.store.commit_request import SignedEvent
-from otp_service.store.key_names import KeyNames, parse_key_partition
+from otp_service.store.key_names import KeyNames, SharedRecordName, parse_key_partition
 from otp_service.store.lua_script import LuaScript
 from otp_service.store.outcome_decoder import OutcomeDecoder, decode_inspection
 from otp_service.store.record_cipher import RecordCipher
@@ -306,17 +306,25 @@ class RedisStore:
             draft.delete(name)
         return await self._run_swap(draft)
 
-    async def get_provider_health(self) -> tuple[int, bytes | None]:
-        """Return version and body of the shared provider health; 0 and None without one."""
-        _, key = self.key_names.locate_provider_health()
+    async def get_shared_record(self, name: SharedRecordName) -> tuple[int, bytes | None]:
+        """Return version and body of a record that all processes share; 0 and None without one."""
+        _, key = self.key_names.locate_shared_record(name)
         _, sealed = await self.read_values((key,))
         return self.cipher.open_record(key, sealed) if sealed else (0, None)
 
-    async def swap_provider_health(
-        self, version: int, body: bytes, events: Sequence[Event], operation_id: str
+    async def swap_shared_record(
+        self,
+        name: SharedRecordName,
+        version: int,
+        body: bytes,
+        events: Sequence[Event],
+        operation_id: str,
     ) -> bool:
-        """Replace this version, with the events of the change. Return False after a conflict."""
-        partition, key = self.key_names.locate_provider_health()
+        """Replace this version, 0 for none, with the events of the change.
+
+        Return False after a conflict.
+        """
+        partition, key = self.key_names.locate_shared_record(name)
         draft = self.start_commit(partition, operation_id)
         draft.expect(key, version)
         draft.write(key, self.cipher.seal_record(key, version + 1, body))

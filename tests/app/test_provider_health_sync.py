@@ -89,7 +89,7 @@ async def test_a_forged_memory_is_refused(world: Installation) -> None:
     one, sharing = process(world)
     one.record_events([FAILED] * 5)
     await sharing.sync_health()
-    _, name = world.store.key_names.locate_provider_health()
+    _, name = world.store.key_names.locate_shared_record("providers")
     await world.script_client.read_from(
         await world.script_client.find_master(name), "SET", name, b"00000009forged"
     )

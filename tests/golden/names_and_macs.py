@@ -1,7 +1,7 @@
 """Every name and MAC that another process must derive equally, such as key names and tokens."""
 
 import inspect
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
@@ -13,10 +13,12 @@ from otp_service.core.delivery import SubmissionReference
 from otp_service.core.do_not_send import Recipient
 from otp_service.core.known_addresses import Account, derive_address_tags
 from otp_service.core.limits import NUMBER_LIMITS, Bucket, Limit
+from otp_service.core.pumping.commits import KnownNumberName, TrafficName
+from otp_service.core.pumping.scopes import DebtLimit, ScopeBucket
 from otp_service.core.tenant import hash_api_key
 from otp_service.hashing import compute_argon2id
 from otp_service.sms.provider_callbacks import CallbackUrls, strip_reference
-from otp_service.store.key_names import KeyNames
+from otp_service.store.key_names import KeyNames, SharedRecordName
 from otp_service.store.record_cipher import RecordCipher
 from tests.golden.fixed_inputs import NOW_MS, fixed_bytes, fixed_keys
 from tests.golden.samples import AUTHENTICATOR, CHALLENGE_ID
@@ -74,7 +76,14 @@ def list_key_names(names: Any) -> list[tuple[str, object]]:
         ("known addresses", names.known_addresses_key(7, Account("shop", "account-1"))),
         ("idempotency record", names.locate_idempotency_record("shop", "key 1")),
         ("message id of a provider", names.message_id_key("smsc", "id-1")),
-        ("provider memory", names.locate_provider_health()),
+        *(
+            (f"shared record: {name}", names.locate_shared_record(name))
+            for name in get_args(SharedRecordName)
+        ),
+        ("partition that all share", names.compute_shared_partition()),
+        ("known number", names.known_number_key(7, KnownNumberName("shop", NUMBER))),
+        ("traffic", names.traffic_key(7, TrafficName("shop", "GB"))),
+        ("index of the traffic", names.traffic_index_key(7)),
         ("lease of the sealer", names.sealer_key()),
         ("mode of the service", names.mode_key()),
         ("inbox of tests", names.inbox_key()),
@@ -92,6 +101,9 @@ def list_key_names(names: Any) -> list[tuple[str, object]]:
                 )
             )
             labelled_values.append((f"bucket {limit} of '{tenant}'", names.bucket_key(5, bucket)))
+    for debt_limit in DebtLimit:
+        scope = ScopeBucket(limit=debt_limit, tenant="shop", subject=f"{debt_limit} subject")
+        labelled_values.append((f"debt {debt_limit}", names.debt_key(5, scope)))
     return labelled_values
 
 

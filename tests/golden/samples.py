@@ -21,6 +21,7 @@ from otp_service.core.do_not_send import DoNotSendEntry
 from otp_service.core.known_addresses import KnownAddress, KnownAddresses
 from otp_service.core.limits import Window
 from otp_service.core.ports import IdempotencyRecord, InboxMessage, MessageIdRecord
+from otp_service.core.pumping.commits import SendDebt
 from otp_service.core.recovery_codes import RecoverySet
 from otp_service.core.recovery_marks import RecoveryMarks, UsedCode
 from otp_service.service.answer_slot import KeyRecord
@@ -174,6 +175,7 @@ KNOWN_ADDRESS = KnownAddress(tag=fixed_bytes("tag 1", 8), verified_at=NOW_MS - 2
 KNOWN_ADDRESSES = KnownAddresses(
     addresses=(KNOWN_ADDRESS, KnownAddress(tag=fixed_bytes("tag 2", 8), verified_at=NOW_MS - 3))
 )
+SEND_DEBT = SendDebt(charged_at=NOW_MS + 1, price=40_000, is_new_country=True)
 SECRET = ChallengeSecret(
     number="+447400123456",
     salt=fixed_bytes("salt", 16),
@@ -184,6 +186,7 @@ SECRET = ChallengeSecret(
     client_ip="203.0.113.9",
     locale="en-GB",
     known_addresses=KNOWN_ADDRESSES,
+    debts=(SEND_DEBT, SendDebt(charged_at=NOW_MS + 30_000, price=40_000)),
 )
 PROVIDER_HEALTH = ProviderHealth(
     breakers={
@@ -271,6 +274,7 @@ SAMPLES: dict[str, msgspec.Struct] = {
     "secret of a challenge, with the defaults": ChallengeSecret(
         number="+14155550123", salt=b"salt", codes=()
     ),
+    "debt of a send": SEND_DEBT,
     "known address": KNOWN_ADDRESS,
     "known addresses of an account": KNOWN_ADDRESSES,
     "do-not-send entry": DO_NOT_SEND_ENTRY,

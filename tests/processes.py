@@ -47,6 +47,9 @@ METRICS_DELAY_SECONDS = 2.0
 
 CODE_PATTERN = re.compile(r"\b\d{6}\b")
 
+REQUEST_LINE_PATTERN = re.compile(r'"event": ?"request"')
+"""The line of the log about a request that was answered."""
+
 REPOSITORY_ROOT = Path(otp_service.__file__).parents[1]
 """The folder of the tested package: its processes import the same one."""
 
@@ -378,6 +381,17 @@ class RunningService:
         """Return the messages in the inbox of `dev`, newest first."""
         messages: list[dict[str, str]] = send_request(self.admin_port, "GET", "/inbox.json").json
         return messages
+
+    def read_complete_log(self) -> str:
+        """Return the log once it has a line for each of `responses`: a worker writes it after the answer."""
+
+        def is_complete() -> bool:
+            lines = self.log.read_text().splitlines()
+            logged = [line for line in lines if REQUEST_LINE_PATTERN.search(line)]
+            return sum("/health/ready" not in line for line in logged) >= len(self.responses)
+
+        redis_servers.wait_until(is_complete, description="the line of the last request")
+        return self.log.read_text()
 
     # ------------------------------------------------------------------------------------------ workers
 

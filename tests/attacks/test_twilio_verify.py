@@ -154,7 +154,7 @@ def test_no_output_has_a_number_a_code_or_a_key(
         caller.call(CHECK_PATH, VerificationSid=sid, Code=typed) for typed in (wrong, code, code)
     ]
 
-    log = caller.service.log.read_text()
+    log = caller.service.read_complete_log()
     events = json.dumps(caller.service.fetch_events())
 
     assert {400, 404, 429} == {answer.status for answer in refused}

@@ -129,6 +129,7 @@ class SimulatedBrake:
             is_delivery=False,
             is_exempt=is_exempt(known, now),
             outages=self.outages,
+            tenant=subject.tenant,
             country=subject.country,
             now=now,
         )

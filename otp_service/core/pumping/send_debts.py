@@ -42,6 +42,8 @@ class Outage(msgspec.Struct, frozen=True):
     ended_at: int | None = None
     country: str = ""
     """Empty for all."""
+    tenant: str = ""
+    """The tenant whose known numbers or whose route show it; empty for all."""
 
 
 class BrakeSettings(msgspec.Struct, frozen=True):
@@ -79,14 +81,21 @@ class SendFigures(msgspec.Struct, frozen=True):
     and for an hour after it: what was sent before it was noticed is debt of honest people."""
 
 
-def choose_measure(
-    *, is_delivery: bool, is_exempt: bool, outages: tuple[Outage, ...], country: str, now: int
+def choose_measure(  # noqa: PLR0913  # all that decides it
+    *,
+    is_delivery: bool,
+    is_exempt: bool,
+    outages: tuple[Outage, ...],
+    tenant: str,
+    country: str,
+    now: int,
 ) -> Measure:
     """Return how a send counts. In an outage nothing verifies, so it is no debt."""
     if is_exempt:
         return Measure.EXEMPT
     has_outage = any(
         outage.country in {"", country}
+        and outage.tenant in {"", tenant}
         and outage.started_at <= now
         and (outage.ended_at is None or now < outage.ended_at)
         for outage in outages

@@ -116,6 +116,8 @@ def test_a_range_learns_the_share_of_its_country_and_no_usual_amount():
         (Outage(NOW), Measure.VOLUME),
         (Outage(NOW, country="DE"), Measure.VOLUME),
         (Outage(NOW, country="FR"), Measure.UNVERIFIED),
+        (Outage(NOW, country="DE", tenant="shop"), Measure.VOLUME),
+        (Outage(NOW, country="DE", tenant="bank"), Measure.UNVERIFIED),
         (Outage(NOW + 1), Measure.UNVERIFIED),
         (Outage(NOW - 1, NOW), Measure.UNVERIFIED),
         (Outage(NOW - 1, NOW + 1), Measure.VOLUME),
@@ -124,7 +126,7 @@ def test_a_range_learns_the_share_of_its_country_and_no_usual_amount():
 def test_a_send_during_an_outage_is_no_debt(outage, measure):
     """Honest people cannot verify then."""
     chosen = choose_measure(
-        is_delivery=False, is_exempt=False, outages=(outage,), country="DE", now=NOW
+        is_delivery=False, is_exempt=False, outages=(outage,), tenant="shop", country="DE", now=NOW
     )
 
     assert measure == chosen
@@ -140,7 +142,12 @@ def test_a_send_during_an_outage_is_no_debt(outage, measure):
 )
 def test_codes_that_are_checked_elsewhere_are_measured_by_volume(is_delivery, is_exempt, measure):
     chosen = choose_measure(
-        is_delivery=is_delivery, is_exempt=is_exempt, outages=(), country="DE", now=NOW
+        is_delivery=is_delivery,
+        is_exempt=is_exempt,
+        outages=(),
+        tenant="shop",
+        country="DE",
+        now=NOW,
     )
 
     assert measure == chosen

@@ -16,7 +16,7 @@ from bench.pumping.scenarios import (
     list_odd_days,
 )
 from bench.pumping.simulation import Result, Scenario, Simulation, sum_days
-from otp_service.core.pumping.prices import MICRO_UNITS, find_price
+from otp_service.core.pumping.prices import DEFAULT_PRICE_TABLE, MICRO_UNITS
 from otp_service.core.pumping.scopes import Floors
 from otp_service.core.pumping.send_debts import BrakeSettings
 from otp_service.core.pumping.usual_traffic import Learning
@@ -95,7 +95,7 @@ def build_parameters(scenario: Scenario, formula: Formula) -> Parameters:
         * people.weekly_growth ** (scenario.days / 7)
         for people in scenario.people.values()
     )
-    budget = max(1000, logins * growth) * BUDGET_FACTOR * find_price(COUNTRY, {})
+    budget = max(1000, logins * growth) * BUDGET_FACTOR * DEFAULT_PRICE_TABLE.find_price(COUNTRY)
     settings = BrakeSettings(
         int(budget),
         floors=formula.floors,
@@ -161,7 +161,7 @@ def compute_share(runs: Runs, group: str) -> float | None:
 def list_misses(scenario: Scenario, runs: Runs) -> Iterator[str]:
     """Yield each part of the acceptance that is missed, by the worst seed or by the share of all."""
     assert scenario.attack is not None
-    price = max(find_price(country, {}) for country in scenario.attack.countries)
+    price = max(DEFAULT_PRICE_TABLE.find_price(country) for country in scenario.attack.countries)
     worst = max(sum_days(run.passed) for run in runs)
     if worst > MAX_MESSAGES and worst * price > MAX_DOLLARS * MICRO_UNITS:
         yield "no: passed"

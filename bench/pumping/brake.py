@@ -30,7 +30,7 @@ from otp_service.core.pumping.known_number import (
     note_exempt_send,
     note_verification,
 )
-from otp_service.core.pumping.prices import find_price
+from otp_service.core.pumping.prices import DEFAULT_PRICE_TABLE, PriceTable
 from otp_service.core.pumping.scopes import DebtLimit, ScopeBucket
 from otp_service.core.pumping.send_debts import (
     BrakeSettings,
@@ -67,7 +67,7 @@ class Parameters(msgspec.Struct, frozen=True):
 
     settings: BrakeSettings
     learning: Learning = DEFAULT_LEARNING
-    prices: dict[str, int] = {}
+    prices: PriceTable = DEFAULT_PRICE_TABLE
 
 
 class SentMessage(msgspec.Struct, frozen=True):
@@ -108,7 +108,7 @@ class SimulatedBrake:
 
     def set_history(self, rng: random.Random, people: People, tenant: str, country: str) -> None:
         """Write the totals of the two weeks before, which had no attack and no refusal."""
-        price = find_price(country, self.parameters.prices)
+        price = self.parameters.prices.find_price(country)
         hours = []
         for hour in range(-HISTORY_HOURS, 0):
             if hour % DAY_HOURS == 0:
@@ -133,7 +133,7 @@ class SimulatedBrake:
             country=subject.country,
             now=now,
         )
-        price = find_price(subject.country, self.parameters.prices)
+        price = self.parameters.prices.find_price(subject.country)
         figures = self._get_figures(subject, measure)
         charges = build_debt_charges(subject, price, measure, figures, self.parameters.settings)
         decision = decide_send(self.debts, charges, now)
@@ -188,7 +188,7 @@ class SimulatedBrake:
                 totals = self._current.pop(scope, _Totals()).to_hour_totals()
                 self._hours[scope] = [*hours[1:], totals]
         for scope, hours in self._hours.items():
-            price = find_price(scope[1], self.parameters.prices)
+            price = self.parameters.prices.find_price(scope[1])
             self._figures[scope] = (
                 learn_figures(hours, price, self.parameters.learning),
                 learn_volume_figures(hours),
@@ -199,7 +199,7 @@ class SimulatedBrake:
         bucket = ScopeBucket(DebtLimit.UNVERIFIED_COUNTRY, *scope)
         terms = Terms(settings.floors.country_money, self._figures[scope][0], settings.deviations)
         debt = settle_debt(self.debts.get(bucket, EMPTY_DEBT), now + SIMULATED_EPOCH_MS)
-        price = find_price(scope[1], self.parameters.prices)
+        price = self.parameters.prices.find_price(scope[1])
         return is_strained(terms, debt, price, settings.strained_parts)
 
     def _get_figures(self, subject: SendSubject, measure: Measure) -> SendFigures:

@@ -24,7 +24,7 @@ from bench.pumping.brake import (
 )
 from bench.pumping.people import NEVER, Login, People, Period, draw_conversion, draw_logins
 from otp_service.core.pumping.known_number import note_verification
-from otp_service.core.pumping.prices import MICRO_UNITS, find_price
+from otp_service.core.pumping.prices import MICRO_UNITS
 from otp_service.core.pumping.scopes import DebtLimit
 from otp_service.core.pumping.send_debts import Outage, SendSubject
 from otp_service.core.timestamps import DAY_MS, MINUTE_MS
@@ -203,7 +203,7 @@ class Simulation:
             self._close(attempt, decision.refusal.bucket.limit)
             return
         self.result.passed[country, day] += 1
-        self.result.micro_units += find_price(country, self._prices)
+        self.result.micro_units += self._prices.find_price(country)
         if attempt.verifies and self._attacked_numbers[attempt.number, day] == 1:
             self._brake.verify([message], attempt.number, attempt.at)
 

@@ -1,16 +1,28 @@
-"""The price of one message by country, in millionths of a US dollar.
+"""The price of one message by country: of a provider, of the settings, or of a default table.
 
 Prices of countries differ by a factor of 60, so budgets are in money: the number of messages that is
-harmless in the United States pays for an attack in Madagascar.
+harmless in the United States pays for an attack in Madagascar. Amounts are integers, in millionths of
+one currency for the whole service.
 """
 
 from collections.abc import Mapping
-from typing import Final
+from decimal import Decimal, InvalidOperation
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+import msgspec
 
 
-CURRENCY_CODE: Final = "USD"
+DEFAULT_CURRENCY: Final = "USD"
+"""The currency of DEFAULT_PRICES: a code of ISO 4217."""
 MICRO_UNITS: Final = 1_000_000
 """The parts of one unit of the currency: every amount is an integer, so that sums are exact."""
+MAX_MONEY_UNITS: Final = 1_000_000_000
+"""The highest amount of a setting. Redis adds in doubles, which are exact to nine times as much."""
+
+MONEY_RULE: Final = (
+    "must be an amount of money like 0.075: over 0, at most 1000000000, exact to a millionth"
+)
 
 PRICES_CHECKED_ON: Final = "2026-03"
 """The newest of the sources: a notice of Alibaba Cloud (2025-03) and sendapi.co (2026-03)."""
@@ -36,7 +48,8 @@ DEFAULT_PRICES: Final[Mapping[str, int]] = {
     "US": 8_000,
     "ZA": 28_000,
 }
-"""List prices by libphonenumber region. A contract has other ones: settings replace them."""
+"""List prices by libphonenumber region, in millionths of a US dollar. A contract has other ones:
+settings replace them."""
 
 OTHER_COUNTRY_PRICE: Final = 250_000
 """The price of a country that has no row: rather too high, so that its budget has fewer messages.
@@ -45,6 +58,82 @@ Countries that pumping targets cost 0.20 to 0.49, and the cheap ones are in the 
 """
 
 
-def find_price(country: str, configured: Mapping[str, int]) -> int:
-    """Return the price of a message to a country; a configured price replaces the default."""
-    return configured.get(country, DEFAULT_PRICES.get(country, OTHER_COUNTRY_PRICE))
+class Money(msgspec.Struct, frozen=True, order=True):
+    """An amount of the currency, more than 0 and at most MAX_MONEY_UNITS."""
+
+    micro_units: int
+
+    @classmethod
+    def from_number(cls, value: object) -> "Money":
+        """Return the amount of a number or its text. Raises ValueError with the rule.
+
+        A float is read by its shortest decimal form: 0.075 is exactly 75,000 millionths.
+        """
+        is_number = isinstance(value, int | float | str) and not isinstance(value, bool)
+        try:
+            amount = Decimal(str(value) if is_number else "NaN") * MICRO_UNITS
+            is_valid = 0 < amount <= MAX_MONEY_UNITS * MICRO_UNITS and amount % 1 == 0
+        except InvalidOperation:  # text of another kind, or not a number
+            is_valid = False
+        if not is_valid:
+            raise ValueError(MONEY_RULE)
+        return cls(int(amount))
+
+    def __str__(self) -> str:
+        """Return the amount in units of the currency, without zeros at its end."""
+        units, rest = divmod(self.micro_units, MICRO_UNITS)
+        return f"{units}.{rest:06}".rstrip("0").rstrip(".")
+
+
+ONE_UNIT: Final = Money(MICRO_UNITS)
+
+
+class PriceSource(StrEnum):
+    """Where a price is from, the most specific one first."""
+
+    PROVIDER = "provider"
+    SETTINGS = "settings"
+    DEFAULT = "default"
+    OTHER_COUNTRY = "other country"
+    """No table has the country."""
+
+
+class Price(NamedTuple):
+    """What one message costs, in millionths of the currency, and where that is from."""
+
+    micro_units: int
+    source: PriceSource
+
+
+class PriceTable(msgspec.Struct, frozen=True, kw_only=True):
+    """The prices of one message, by country and provider."""
+
+    currency: str = DEFAULT_CURRENCY
+    usd_rate: Money = ONE_UNIT
+    """What one US dollar costs in this currency, for the default prices."""
+    by_country: Mapping[str, int] = {}
+    """The configured prices, whichever provider sends."""
+    by_provider: Mapping[str, Mapping[str, int]] = {}
+    """The prices of a provider's contract, by the name of the provider and the country."""
+
+    def find_price(self, country: str, provider: str | None = None) -> int:
+        """Return the price of a message to a country, in millionths of the currency."""
+        return self.look_up(country, provider).micro_units
+
+    def look_up(self, country: str, provider: str | None = None) -> Price:
+        """Return the price of a message to a country, with its source."""
+        of_provider = self.by_provider.get(provider, {}) if provider else {}
+        if country in of_provider:
+            return Price(of_provider[country], PriceSource.PROVIDER)
+        if country in self.by_country:
+            return Price(self.by_country[country], PriceSource.SETTINGS)
+        if country in DEFAULT_PRICES:
+            return Price(self.convert_usd(DEFAULT_PRICES[country]), PriceSource.DEFAULT)
+        return Price(self.convert_usd(OTHER_COUNTRY_PRICE), PriceSource.OTHER_COUNTRY)
+
+    def convert_usd(self, micro_usd: int) -> int:
+        """Return an amount of US dollars in this currency: rounded, and at least one millionth."""
+        return max(1, (micro_usd * self.usd_rate.micro_units + MICRO_UNITS // 2) // MICRO_UNITS)
+
+
+DEFAULT_PRICE_TABLE: Final = PriceTable()

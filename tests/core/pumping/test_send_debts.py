@@ -4,7 +4,6 @@ import pytest
 from msgspec.structs import replace
 
 from otp_service.core.pumping.allowance import Figures
-from otp_service.core.pumping.prices import OTHER_COUNTRY_PRICE, find_price
 from otp_service.core.pumping.scopes import BrakeMode, DebtLimit, derive_block
 from otp_service.core.pumping.send_debts import (
     BrakeSettings,
@@ -155,9 +154,3 @@ def test_codes_that_are_checked_elsewhere_are_measured_by_volume(is_delivery, is
 
 def test_a_block_is_ten_ranges():
     assert "+4915123" == derive_block("+491512345678")
-
-
-def test_a_configured_price_replaces_the_default():
-    assert 75_000 == find_price("DE", {})
-    assert 1 == find_price("DE", {"DE": 1})
-    assert OTHER_COUNTRY_PRICE == find_price("AQ", {})

@@ -50,7 +50,7 @@ class Key(msgspec.Struct, frozen=True):
         return mac.digest()
 
     def derive_pseudonym(self, label: str, value: str) -> str:
-        """Return the name in events of a canonical `number`, a `prefix` or an `account`: a keyed hash (R69)."""
+        """Return the name in events of a `number`, a `prefix`, a `block` or an `account`: a keyed hash (R69)."""
         return f"{self.id}:{self.compute_mac(label, value.encode())[:16].hex()}"
 
 

@@ -42,6 +42,9 @@ class Stamp(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     quota: int | None = None
     period: int | None = None
     wait: int | None = None
+    unverified: int | None = None
+    """In the scope of a limit of the brake, and how much may be: millionths of the currency."""
+    allowance: int | None = None
     folded: int | None = None
     """How many events this one counts, from `first` to `last` (ms since 1970) and `client_ips`."""
     first: int | None = None

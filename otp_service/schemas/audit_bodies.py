@@ -26,7 +26,7 @@ Pseudonym = Annotated[
     str,
     Meta(
         max_length=128,
-        description="The pseudonym of a number, an account or a prefix, as events have it.",
+        description="The pseudonym of a number, an account, a prefix or an operator block, as events have it.",
         examples=["p1:7d793037a0760186574b0282f2f435e7"],
     ),
 ]

@@ -17,7 +17,7 @@ from otp_service.core.challenge import (
     parse_partition,
 )
 from otp_service.core.commit import Commit
-from otp_service.core.errors import ChallengeNotFound, OtpError, RateLimited
+from otp_service.core.errors import ChallengeNotFound, DebtLimited, OtpError, RateLimited
 from otp_service.core.events import (
     CHALLENGE_SEND_EVENTS,
     DELIVERY_SEND_EVENTS,
@@ -35,6 +35,7 @@ from otp_service.core.phone_number import PhoneNumber, restore_number
 from otp_service.core.policy import Policy
 from otp_service.core.ports import Hasher, NumberRegistry, RiskService, Router, Store
 from otp_service.core.prepared_codes import PreparedCodes
+from otp_service.core.pumping.scopes import derive_block
 from otp_service.core.random_source import RandomSource
 from otp_service.core.risk import RiskAssessment
 from otp_service.core.tenant import Tenant
@@ -193,6 +194,8 @@ class CallContext:
         if isinstance(error, RateLimited):
             fields["limit"], fields["quota"] = error.limit, error.quota
             fields["period"] = error.period_seconds
+        if isinstance(error, DebtLimited):
+            fields["unverified"], fields["allowance"] = error.unverified, error.allowance
         return fields
 
     def build_started_event(
@@ -203,8 +206,16 @@ class CallContext:
             **self.build_event_fields(**build_risk_fields(risk)),
             phone_metadata=phonenumbers.__version__,
             expires_at=format_rfc3339(deadline),
-            prefix=self._pseudonym_key.derive_pseudonym("prefix", phone.prefix),
+            **self.build_range_fields(phone),
         )
+
+    def build_range_fields(self, phone: PhoneNumber) -> dict[str, Any]:
+        """Return how events name the number's range and operator block."""
+        derive_pseudonym = self._pseudonym_key.derive_pseudonym
+        return {
+            "prefix": derive_pseudonym("prefix", phone.prefix),
+            "block": derive_pseudonym("block", derive_block(phone.canonical)),
+        }
 
     def build_commit(self, **fields: Any) -> Commit:
         """Return a commit in the partition of the call, under an operation id of its own."""

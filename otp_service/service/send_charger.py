@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import msgspec
 
@@ -54,6 +55,7 @@ class SendCharger:
         self._refunds = dependencies.refunds
         self._context = context
         self._denied_type = context.send_events.denied
+        self._range_fields = context.build_range_fields(phone)
         self._tenant = context.caller.tenant
         self.recipient = Recipient(phone.canonical, context.caller.tenant.name)
         """Whom the do-not-send list may refuse: at the charge, and again when the send is stored."""
@@ -119,7 +121,7 @@ class SendCharger:
     ) -> None:
         """Refund every charge, and record the refusal."""
         fields = self._context.build_refusal_fields(error) | build_risk_fields(risk)
-        denied = self._denied_type(**fields)
+        denied = self._build_denied(**fields)
         # Durable, as in `SharedLimits.refund_refused`; the refusal needs no replica.
         await self._refunds.apply(partial(self.refund, send_charges, denied, durable=True))
 
@@ -173,8 +175,8 @@ class SendCharger:
         commit = self._context.build_commit(
             recipient=self.recipient,
             charges=(charges.build_lock_check(self._tenant, self._phone),),
-            event_if_refused=self._denied_type(**self._context.build_event_fields()),
-            foldable_event=self._denied_type(**self._context.build_refusal_fields(error)),
+            event_if_refused=self._build_denied(**self._context.build_event_fields()),
+            foldable_event=self._build_denied(**self._context.build_refusal_fields(error)),
         )
         await commit_once(self._store, commit)
 
@@ -184,6 +186,10 @@ class SendCharger:
             operation_id=planned.operation_id,
             recipient=self.recipient,
             charges=planned.number_charges,
-            event_if_refused=self._denied_type(**self._context.build_event_fields()),
+            event_if_refused=self._build_denied(**self._context.build_event_fields()),
             requires_log_capacity=True,
         )
+
+    def _build_denied(self, **fields: Any) -> events.SendDenied:
+        """Return the event of a refusal, which names the scopes that can refuse."""
+        return self._denied_type(**fields, **self._range_fields)

@@ -71,6 +71,7 @@ EVENT_REASONS: Final = frozenset(
         *FORGERY_RESULTS,
         *("country", "type", "fictitious", "blocked", "unblocked", "opted_out"),
         RISK_REASON,
+        "bot_check",
         *(
             "by_tenant",
             "by_operator",

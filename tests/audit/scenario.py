@@ -626,7 +626,9 @@ VARIABLE_FIELDS = frozenset(
     }
 )
 """What is only there or not: its value is chance's."""
-NUMBERED_FIELDS = ("challenge", "number", "prefix", "account", "authenticator", "recovery_set")
+NUMBERED_FIELDS = (
+    *("challenge", "number", "prefix", "block", "account", "authenticator", "recovery_set"),
+)
 """What is called by the order in which it came."""
 
 

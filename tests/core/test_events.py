@@ -43,6 +43,7 @@ COSTS = {
     "recovery.low": "a recovery code",
     "recovery.locked": "an attempt",
     "provider.moved": "caused by providers",
+    "brake.moved": "the learning job: once an hour and country at most in each direction",
     "otp.blocklist": "the command line alone",
     "number.exported": "the command line alone",
     "otp.forgotten": "the command line alone",

@@ -478,6 +478,7 @@ export interface components {
              * @example authenticator.rejected
              * @example authenticator.replayed
              * @example authenticator.verified
+             * @example brake.moved
              * @example callback.rejected
              * @example delivery.created
              * @example delivery.denied
@@ -566,6 +567,18 @@ export interface components {
             expires_at?: string;
             /** @description The keyed pseudonym of the number without its last four digits. */
             prefix?: string;
+            /** @description The keyed pseudonym of the number without its last five digits, its operator block. */
+            block?: string;
+            /** @description What the message costs, or would have cost, in millionths of the configured currency; absent without a brake. */
+            price?: number;
+            /** @description How the brake counts the message: `unverified`, `volume` or `exempt`. */
+            measure?: string;
+            /** @description The limit of the brake that would have refused the message; the tenant only records. */
+            over_limit?: string;
+            /** @description What was unverified in the scope of the brake's limit, in millionths of the configured currency. */
+            unverified?: number;
+            /** @description How much may be unverified there. */
+            allowance?: number;
             /** @description The version of the numbering plans. */
             phone_metadata?: string;
             /** @description The limit that refused the request. */
@@ -618,8 +631,10 @@ export interface components {
             attempts_left?: number;
             /** @description Whether this repeats the answer to the same call. */
             repeated?: boolean;
-            /** @description The state of the circuit breaker: `open`, `closed`. */
+            /** @description The state of the circuit breaker: `open`, `closed`; of a country of a tenant: `over` while the brake finds no room in it, else `normal`. */
             state?: string;
+            /** @description What the brake does for the tenant: `record` or `refuse`. */
+            mode?: string;
             /** @description Calls, callbacks or messages in that minute; authenticators that a command imported or exported, or numbers that one exported; what it moves or has moved to another limit key. */
             count?: number;
             /** @description The key in Redis of the record with the invalid MAC. */
@@ -1284,7 +1299,7 @@ export interface components {
              */
             account?: string | null;
             /**
-             * @description The pseudonym of a number, an account or a prefix, as events have it.
+             * @description The pseudonym of a number, an account, a prefix or an operator block, as events have it.
              * @example p1:7d793037a0760186574b0282f2f435e7
              */
             pseudonym?: string | null;

@@ -179,6 +179,7 @@ TAXONOMY_ENTRIES: Final[dict[tuple[str, str], TaxonomyEntry]] = {
         UPDATE_ACTIVITY, "malicious_direct_reference", HIGH
     ),
     ("provider.moved", ""): TaxonomyEntry(UPDATE_ACTIVITY, "api", ("change",), severity=LOW),
+    ("brake.moved", ""): TaxonomyEntry(UPDATE_ACTIVITY, "api", ("change",), severity=MEDIUM),
     ("store.tampered", ""): _build_finding("A record in Redis was not written by this service"),
     ("log.epoch", ""): TaxonomyEntry((6003, 99, "Epoch"), "database", ("info",), severity=MEDIUM),
     ("log.gap", ""): _build_finding("Entries of the audit log are missing"),

@@ -19,7 +19,7 @@ class EventCriteria(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
     tenant: str | None = None
     challenge: str | None = None
     pseudonym: str | None = None
-    """Of a number, an account or a prefix."""
+    """Of a number, an account, a prefix or an operator block."""
     country: str | None = None
     provider: str | None = None
     client_ip: str | None = None

@@ -28,7 +28,7 @@ class EventFilter(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     account_pseudonyms: frozenset[str] | None = None
     """The pseudonyms of one account, likewise."""
     pseudonym: str | None = None
-    """The pseudonym of a number, an account or a prefix."""
+    """The pseudonym of a number, an account, a prefix or an operator block."""
     type: str | None = None
     """One type, or several with commas between them."""
     event_reason: str | None = None
@@ -67,7 +67,7 @@ class EventFilter(msgspec.Struct, frozen=True, kw_only=True, dict=True):
             and self.provider in {None, fields.provider}
             and self.client_ip_changed in {None, fields.client_ip_changed}
             and (self.client_ip is None or self.client_ip.matches(fields.client_ip))
-            and self.pseudonym in {None, fields.number, fields.account, fields.prefix}
+            and self.pseudonym in {None, fields.number, fields.account, fields.prefix, fields.block}
             and (self.number_pseudonyms is None or fields.number in self.number_pseudonyms)
             and (self.account_pseudonyms is None or fields.account in self.account_pseudonyms)
         )
@@ -122,6 +122,7 @@ class FilterFields(msgspec.Struct, frozen=True):
     number: str | None = None
     account: str | None = None
     prefix: str | None = None
+    block: str | None = None
     challenge: str | None = None
     country: str | None = None
     provider: str | None = None

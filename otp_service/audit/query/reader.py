@@ -43,7 +43,7 @@ class EventQuery(TypedDict, total=False):
     event_reason: str | None
     challenge: str | None
     pseudonym: str | None
-    """Of a number, an account or a prefix, under one key."""
+    """Of a number, an account, a prefix or an operator block, under one key."""
     country: str | None
     provider: str | None
     client_ip: str | None

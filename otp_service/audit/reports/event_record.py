@@ -53,6 +53,14 @@ class EventRecord(msgspec.Struct, kw_only=True):
     attempts_left: int | None = None
     expires_at: str | None = None
     prefix: str | None = None
+    block: str | None = None
+    price: int | None = None
+    """Of a message, in millionths of the configured currency; None without a brake."""
+    measure: str | None = None
+    over_limit: str | None = None
+    unverified: int | None = None
+    allowance: int | None = None
+    state: str | None = None
     limit: str | None = None
     quota: int | None = None
     period: int | None = None

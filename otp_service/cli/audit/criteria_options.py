@@ -19,7 +19,7 @@ def add_criteria_options(parser: argparse.ArgumentParser) -> None:
     add("--event-reason", metavar="REASON", help="reason of the event, like attempts_exhausted")
     add("--tenant", help="tenant of the events")
     add("--challenge", metavar="ID", help="id of the challenge")
-    text = "pseudonym of a number, an account or a prefix, as events have it"
+    text = "pseudonym of a number, an account, a prefix or an operator block, as events have it"
     add("--pseudonym", metavar="NAME", help=text)
     add("--country", help="region of the number, like GB")
     add("--provider", help="provider of the message, receipt or callback")

@@ -81,6 +81,7 @@ from otp_service.core.events.send_events import (
 from otp_service.core.events.service_events import (
     AccessDenied,
     ArchiveChanged,
+    BrakeMoved,
     CallbackRejected,
     EpochStarted,
     ServiceChanged,
@@ -110,6 +111,7 @@ __all__ = [
     "AuthenticatorsExported",
     "AuthenticatorsImported",
     "BlocklistChanged",
+    "BrakeMoved",
     "BreakerChanged",
     "CallbackRejected",
     "Canceled",

@@ -8,7 +8,24 @@ from typing import NamedTuple
 from otp_service.core.events.event import Event, build_explicit_default
 
 
-class SendStarted(Event, frozen=True, kw_only=True):
+class BrakedSend(Event, frozen=True, kw_only=True):
+    """What the brake on SMS pumping decided about a message that is sent; no event type of its own.
+
+    Amounts are in millionths of the configured currency. All are absent without a brake.
+    """
+
+    price: int | None = None
+    """Of the message: what its scopes are charged."""
+    measure: str | None = None
+    """How it counts: `unverified`, `volume` or `exempt`."""
+    over_limit: str | None = None
+    """The limit that refuse mode would have refused it by; only in record mode."""
+    unverified: int | None = None
+    """What was unverified in the scope of that limit, and how much may be."""
+    allowance: int | None = None
+
+
+class SendStarted(BrakedSend, frozen=True, kw_only=True):
     """What the events before the first message share; no event type of its own."""
 
     phone_metadata: str | None = None
@@ -17,6 +34,8 @@ class SendStarted(Event, frozen=True, kw_only=True):
     """The deadline, as RFC 3339: of a challenge, which never moves, or as the message states it."""
     prefix: str | None = None
     """Keyed pseudonym of the number without its last four digits: the unit that SMS pumping buys."""
+    block: str | None = None
+    """Keyed pseudonym of the number without its last five digits: its operator block."""
     risk_answer: str | None = None
     """What the risk service answered, or `failed`; absent if it was not asked (R31)."""
     risk_reason: str | None = None
@@ -38,6 +57,14 @@ class SendDenied(Event, frozen=True, kw_only=True):
     limit: str | None = None
     quota: int | None = None
     period: int | None = None
+    unverified: int | None = None
+    """What is unverified in the scope of the limit, and how much may be, if the brake refused."""
+    allowance: int | None = None
+    price: int | None = None
+    """Of the message that was not sent."""
+    prefix: str | None = None
+    """As in `SendStarted`: they name the scopes that a limit can refuse by."""
+    block: str | None = None
     risk_answer: str | None = None
     risk_reason: str | None = None
 
@@ -50,7 +77,7 @@ class DeliveryDenied(SendDenied, frozen=True, tag="delivery.denied", kw_only=Tru
     """A delivery was refused; nothing was sent."""
 
 
-class Resent(Event, frozen=True, tag="otp.resent", kw_only=True):
+class Resent(BrakedSend, frozen=True, tag="otp.resent", kw_only=True):
     """Another code was added to a challenge."""
 
     send: int = build_explicit_default(0)

@@ -1,4 +1,4 @@
-"""Events of the service itself: calls that it refused to all, its records, its log and its processes."""
+"""Events of the service itself: calls that it refused to all, its brake, records, log and processes."""
 
 from otp_service.core.events.event import Event, build_explicit_default
 
@@ -27,6 +27,19 @@ class CallbackRejected(Event, frozen=True, tag="callback.rejected", kw_only=True
     def fold_name(self) -> str:
         """A name of its own: it is a count already."""
         return self.id
+
+
+class BrakeMoved(Event, frozen=True, tag="brake.moved", kw_only=True):
+    """A country of a tenant ran out of what may be unverified (`over`), or has room again (`normal`)."""
+
+    state: str
+    mode: str
+    """Whether its messages are refused (`refuse`), or sent and recorded (`record`)."""
+    limit: str | None = None
+    """The limit that refuses, or would."""
+    unverified: int | None = None
+    """In the first full window of the scope, in millionths of the configured currency."""
+    allowance: int | None = None
 
 
 class Tampered(Event, frozen=True, tag="store.tampered", kw_only=True):

@@ -19,11 +19,11 @@ from bench.pumping.brake import (
     RANGES_PER_BLOCK,
     SIMULATED_EPOCH_MS,
     Parameters,
-    SentMessage,
     SimulatedBrake,
 )
 from bench.pumping.people import NEVER, Login, People, Period, draw_conversion, draw_logins
 from otp_service.core.pumping.known_number import note_verification
+from otp_service.core.pumping.memory_brake import ChargedSend
 from otp_service.core.pumping.prices import MICRO_UNITS
 from otp_service.core.pumping.scopes import DebtLimit
 from otp_service.core.pumping.send_debts import Outage, SendSubject
@@ -84,7 +84,7 @@ class _Ticket(msgspec.Struct):
     login: Login
     scope: tuple[str, str]
     group: str
-    messages: list[SentMessage]
+    messages: list[ChargedSend]
 
 
 class Simulation:
@@ -150,9 +150,9 @@ class Simulation:
                 self._brake.verify(ticket.messages, ticket.login.number, at)
 
     def _add_login(self, login: Login, scope: tuple[str, str]) -> None:
-        if login.is_known and login.number not in self._brake.known:
+        if login.is_known and login.number not in self._brake.brake.known:
             verified_at = login.sends[0] - PAUSE_MS + SIMULATED_EPOCH_MS
-            self._brake.known[login.number] = note_verification(verified_at)
+            self._brake.brake.known[login.number] = note_verification(verified_at)
         ticket = _Ticket(login, scope, self._classify(login, scope), [])
         for at in login.sends:
             self._push(at, "send", ticket)
@@ -227,7 +227,7 @@ class Simulation:
         for period in (people.outage, people.delay):
             if period != NEVER and minute == period.start + DETECTION_MS:
                 start, end = period.start, period.end + DETECTION_MS
-                self._brake.outages = (
+                self._brake.brake.outages = (
                     Outage(start + SIMULATED_EPOCH_MS, end + SIMULATED_EPOCH_MS),
                 )
 

@@ -69,6 +69,7 @@ class SendSubject(msgspec.Struct, frozen=True):
     country: str
     range: str
     block: str
+    """Empty if it is unknown, as in an archive of older events; so is `range`. It has no debt then."""
     client_address: str | None = None
 
 
@@ -157,6 +158,7 @@ def _build_number_charges(
             (DebtLimit.UNVERIFIED_RANGE, subject.range, range_sends),
             (DebtLimit.UNVERIFIED_BLOCK, subject.block, block_sends),
         )
+        if name
     )
 
 

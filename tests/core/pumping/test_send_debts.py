@@ -44,6 +44,14 @@ def test_a_send_without_an_address_has_no_budget_of_one():
     assert DebtLimit.UNVERIFIED_ADDRESS not in list_limits(Measure.UNVERIFIED, subject)
 
 
+def test_an_unknown_block_has_no_debt():
+    """Otherwise all numbers without one would share a block."""
+    limits = list_limits(Measure.UNVERIFIED, replace(SUBJECT, block=""))
+
+    assert DebtLimit.UNVERIFIED_BLOCK not in limits
+    assert DebtLimit.UNVERIFIED_RANGE in limits
+
+
 def test_a_known_number_counts_in_the_budget_of_the_day_alone():
     assert [DebtLimit.SPEND_OVERALL] == list_limits(Measure.EXEMPT)
 

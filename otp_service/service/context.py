@@ -35,11 +35,13 @@ from otp_service.core.phone_number import PhoneNumber, restore_number
 from otp_service.core.policy import Policy
 from otp_service.core.ports import Hasher, NumberRegistry, RiskService, Router, Store
 from otp_service.core.prepared_codes import PreparedCodes
+from otp_service.core.pumping.prices import PriceTable
 from otp_service.core.pumping.scopes import derive_block
 from otp_service.core.random_source import RandomSource
 from otp_service.core.risk import RiskAssessment
 from otp_service.core.tenant import Tenant
 from otp_service.core.timestamps import SECOND_MS, format_rfc3339
+from otp_service.service.brake import Brake
 from otp_service.service.pending_refunds import PendingRefunds
 
 
@@ -72,6 +74,8 @@ class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
     keywords: KeywordTable
     opt_out_scopes: OptOutScopes
     refunds: PendingRefunds = msgspec.field(default_factory=PendingRefunds)
+    brake: Brake = msgspec.field(default_factory=lambda: Brake({}, PriceTable(), now=lambda: 0))
+    """The brake on SMS pumping; without settings of any tenant it charges nothing."""
     allow_fictitious: bool = False
     only_fictitious: bool = False
     fixed_codes: FixedCodes = FixedCodes()

@@ -31,6 +31,15 @@ class Routes(msgspec.Struct, frozen=True):
             return self.table[max(prefixes, key=len)]
         return self.table.get(phone.country, self.default)
 
+    def find_first_provider(self, phone: PhoneNumber) -> str | None:
+        """Return the provider that is tried first if none fails, or has the largest share; for its price."""
+        route = self.find_route(phone)
+        return (
+            max(route, key=route.__getitem__)
+            if isinstance(route, dict)
+            else next(iter(route), None)
+        )
+
 
 def draw_provider_order(
     route: Route, compute_weight: Callable[[str, float], float], random_float: RandomFloat

@@ -4,10 +4,20 @@ The worker (`app/brake_sync.py`) computes it once a minute from hourly totals an
 reads it. Without a record every scope has its floors alone.
 """
 
+from collections.abc import Callable, Mapping, Sequence
+
 import msgspec
 
-from otp_service.core.pumping.allowance import NO_FIGURES, Figures
-from otp_service.core.pumping.send_debts import Outage
+from otp_service.core.pumping.allowance import NO_FIGURES, Figures, Terms, is_strained
+from otp_service.core.pumping.debt import Debt, settle_debt
+from otp_service.core.pumping.send_debts import BrakeSettings, Outage
+from otp_service.core.pumping.usual_traffic import (
+    DEFAULT_LEARNING,
+    HourTotals,
+    Learning,
+    learn_figures,
+    learn_volume_figures,
+)
 
 
 class ScopeFigures(msgspec.Struct, frozen=True):
@@ -44,3 +54,39 @@ class LearnedTraffic(msgspec.Struct, frozen=True):
 def name_scope(tenant: str, country: str) -> str:
     """Return the name of a country of a tenant in the record, and in the index of the totals."""
     return f"{tenant} {country}"
+
+
+def learn_traffic(
+    totals: Mapping[str, Sequence[HourTotals]],
+    find_price: Callable[[str], int],
+    learning: Learning = DEFAULT_LEARNING,
+) -> dict[str, ScopeFigures]:
+    """Return the figures of each scope. Its totals are those of the last HISTORY_DAYS, oldest first.
+
+    `find_price` returns the price of a message to a country.
+    """
+    learned = {}
+    for name, hours in totals.items():
+        price = find_price(parse_country(name))
+        learned[name] = ScopeFigures(
+            learn_figures(hours, price, learning), learn_volume_figures(hours)
+        )
+    return learned
+
+
+def find_strain(
+    figures: Figures, debt: Debt, price: int, settings: BrakeSettings, now: int
+) -> bool:
+    """Return whether a country of a tenant is strained; `debt` is its bucket."""
+    terms = Terms(settings.floors.country_money, figures, settings.deviations)
+    return is_strained(terms, settle_debt(debt, now), price, settings.strained_parts)
+
+
+def parse_country(scope_name: str) -> str:
+    """Return the country in a name of `name_scope`."""
+    return scope_name.rpartition(" ")[2]
+
+
+def parse_tenant(scope_name: str) -> str:
+    """Return the tenant in a name of `name_scope`."""
+    return scope_name.rpartition(" ")[0]

@@ -32,10 +32,9 @@ class Measure(StrEnum):
 
 
 class Outage(msgspec.Struct, frozen=True):
-    """A time in which messages to a country did not arrive; `ended_at` is missing while it lasts.
+    """A time in which messages to a country did not arrive; `outages.py` has its evidence.
 
-    The evidence must be what an attacker cannot make: breakers of providers, and receipts of numbers
-    that have verified. Numbers of an attacker send no receipts as they please.
+    While it lasts, `ended_at` is missing, or the instant at which it ends unless it is noticed again.
     """
 
     started_at: int

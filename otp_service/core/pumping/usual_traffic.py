@@ -76,10 +76,14 @@ def learn_figures(
 
 
 def learn_volume_figures(hours: Sequence[HourTotals]) -> Figures:
-    """Return the figures of a scope that is measured by its volume: VOLUME_FACTOR times the usual."""
+    """Return the figures of a scope that is measured by its volume: VOLUME_FACTOR times the usual.
+
+    Without traffic on half of the days nothing is usual. Otherwise an attacker would end the budget of
+    new countries for each country by a first message to it.
+    """
     recent = hours[-HISTORY_DAYS * DAY_HOURS :]
-    amounts = [hour.verified + hour.unverified + hour.volume for hour in recent]
-    return Figures(1.0, VOLUME_FACTOR - 1, _compute_usual(amounts))
+    usual = _compute_usual([hour.verified + hour.unverified + hour.volume for hour in recent])
+    return Figures(1.0, VOLUME_FACTOR - 1, usual) if usual[1] else NO_FIGURES
 
 
 def _split_days(hours: Sequence[_T]) -> list[Sequence[_T]]:

@@ -109,3 +109,12 @@ def test_a_volume_may_be_three_times_the_usual_one():
 
     allowed = (1 + figures.margin) * figures.unverified_share * figures.usual_verified[0]
     assert 3 * 6 * PRICE == allowed
+
+
+def test_traffic_on_fewer_than_half_of_the_days_makes_no_volume_usual():
+    """So a first message to a country does not end the budget that new countries share."""
+    day = [HourTotals(volume=PRICE)] * 24
+    none = [HourTotals()] * 24
+
+    assert NO_FIGURES == learn_volume_figures([*none * 8, *day * 6])
+    assert NO_FIGURES != learn_volume_figures([*none * 6, *day * 8])

@@ -63,6 +63,7 @@ HIGH_CAPACITY_SETTINGS = {
     "HASH__MAX_WAIT_MILLISECONDS": "60000",
     "REDIS__TIMEOUT_MILLISECONDS": "5000",
     "AUDIT__CALLS_PER_MINUTE": "100000",
+    "PUMPING__DAY_BUDGET": "1000000000",
 }
 """Settings under which only the limits of codes and numbers refuse requests."""
 

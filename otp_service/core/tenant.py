@@ -58,6 +58,8 @@ class Tenant(msgspec.Struct, frozen=True):
     """Whether a delivered code may have letters, and up to MAX_LETTER_CODE_CHARS characters."""
     has_risk_check: bool = True
     """Whether the risk service is asked before its sends, if there is one."""
+    trusts_known: bool = False
+    """Whether a caller may say that a number is known, so that its send draws on no debt."""
 
     def select_limits(self, phone: PhoneNumber | None) -> "Tenant":
         """Return the tenant with the limits of calls for this number."""

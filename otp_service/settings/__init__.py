@@ -1,6 +1,6 @@
 """The configuration: read once, checked once, and passed as an argument from then on.
 
-- `service_tables`, `tenant_tables`: every setting with its type and default; `value_types`: these types
+- `service_tables`, `tenant_tables`, `pumping_table`: every setting with its type and default; `value_types`: these types
 - `model`: the whole configuration, and what follows from it
 - `source`: what a configuration was read from, for another process
 - `variables`: which variables are settings; `load`: TOML overridden by them; `decode`: values to types, secrets from files

@@ -15,6 +15,7 @@ import msgspec
 from otp_service.core.fixed_codes import FixedCodes
 from otp_service.core.keys import Key, KeyRing
 from otp_service.core.limits import Window
+from otp_service.core.pumping.prices import MONEY_RULE, Money
 from otp_service.core.secret import Secret
 from otp_service.core.value_rule import describe_rule
 
@@ -54,6 +55,7 @@ LEAF_DECODERS: Mapping[Any, tuple[Callable[[str], Any], str]] = {
     Secret: (Secret, "must be a nonempty string"),
     bytes: (decode_key, "must be base64url of at least 32 random bytes"),
     Window: (Window.parse, "write a limit like '5 in 10 min' or '10 in 1 d'"),
+    Money: (Money.from_number, MONEY_RULE),
     FixedCodes: (
         FixedCodes.from_table,
         'must be a table of texts, like { "+447700900123" = "123456" }',

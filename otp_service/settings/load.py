@@ -40,6 +40,9 @@ HYPHENATED_TABLES = {
 }
 """The tables whose keys are chosen by operators and contain hyphens."""
 
+COUNTRY_TABLES = {"prices", "senders", "routes"}
+"""The tables whose keys are countries, in capital letters."""
+
 UNKNOWN_VARIABLE_REMEDY = (
     "matches no setting: two underscores separate levels, as in OTP_SERVICE__PORT"
 )
@@ -145,6 +148,8 @@ def _resolve_name(segment: str, table: dict[str, Any], parent: str) -> str:
     """Return the existing name in the table, or the name as TOML writes it."""
     if parent == "limits":
         return LIMIT_BY_ENV_NAME.get(segment, segment)
+    if parent in COUNTRY_TABLES:
+        return segment
     stem = segment.removesuffix("_FILE")
     ending = segment.removeprefix(stem).lower()
     for name in table:

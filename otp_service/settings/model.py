@@ -20,6 +20,8 @@ from otp_service.core.limits import DEFAULT_LIMITS, Limit, LimitTable, Window
 from otp_service.core.messages import MessageRenderer as TenantMessages
 from otp_service.core.opt_out_scope import OptOutScopes, build_opt_out_scopes
 from otp_service.core.policy import Policy
+from otp_service.core.pumping.prices import PriceTable
+from otp_service.core.pumping.send_debts import BrakeSettings
 from otp_service.core.relaxed_limits import relax_limits
 from otp_service.core.tenant import ApiKey, Scope, Tenant
 from otp_service.core.tenant_share import DEFAULT_SHARE_PERCENT, WHOLE_PERCENT, apply_share
@@ -28,6 +30,7 @@ from otp_service.core.verify_service import VerifyAccount
 from otp_service.hooks import Hook
 from otp_service.risk import RiskSettings
 from otp_service.schemas import Mode
+from otp_service.settings.pumping_table import PumpingSettings
 from otp_service.settings.service_tables import (
     AuditSettings,
     EventSettings,
@@ -59,6 +62,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     policy: Policy = Policy()
     hash: HashSettings = HashSettings()
     limits: dict[Limit, tuple[Window, ...]] = {}
+    pumping: PumpingSettings = PumpingSettings()
     messages: MessageSettings = MessageSettings()
     inbound: InboundSettings = InboundSettings()
     events: EventSettings = EventSettings()
@@ -178,6 +182,15 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             for name, table in self.tenant_settings.items()
             if table.twilio_verify
         }
+
+    def build_price_table(self) -> PriceTable:
+        """Return what one message costs, by country and provider."""
+        prices = {name: provider.prices for name, provider in self.providers.items()}
+        return self.pumping.build_price_table(prices)
+
+    def build_brake_settings(self, tenant: str) -> BrakeSettings:
+        """Return the mode of the brake on SMS pumping for a tenant, its budget and its floors."""
+        return self.pumping.build_brake_settings(self.tenant_settings[tenant].pumping)
 
     def list_lifetimes(self, tenant: str) -> list[int]:
         """Return the lifetimes of the codes of a tenant, in seconds."""

@@ -10,6 +10,13 @@ from otp_service.core.argon2_profile import estimate_attack_hours
 from otp_service.core.fixed_codes import FixedCodes
 from otp_service.core.keys import Key, KeyRing
 from otp_service.core.limits import SPENDING_CAPS
+from otp_service.core.pumping.prices import (
+    DEFAULT_PRICES,
+    PRICES_CHECKED_ON,
+    Money,
+    PriceSource,
+    PriceTable,
+)
 from otp_service.core.tenant_share import SHARE_LIMITS
 from otp_service.settings.limit_rules import format_windows
 from otp_service.settings.load import find_origin
@@ -53,7 +60,7 @@ def format_settings(
         lines = [
             (name, f"{value}{_describe_origin(name, value, origins)}") for name, value in lines
         ]
-    lines += _list_costs(settings, hash_rate)
+    lines += [*_list_prices(settings), *_list_costs(settings, hash_rate)]
     width = max(len(name) for name, _ in lines)
     return "\n".join(f"{name:<{width}}  {value}" for name, value in lines)
 
@@ -77,6 +84,8 @@ def _list_settings(settings: Settings) -> Iterator[ReportLine]:
         if field.name == "inbound":  # with the words of languages that are not configured
             lines = _flatten_value(settings.effective_keywords, "inbound.keywords")
             yield from (line for line in lines if line[1] != NO_VALUE)
+        elif field.name == "pumping":
+            yield from _flatten_value(settings.pumping.fill_floors(), "pumping")
         elif field.name != "limits":
             yield from _flatten_value(getattr(settings, field.name), field.encode_name)
     for limit, windows in settings.effective_limits.items():
@@ -87,6 +96,36 @@ def _list_settings(settings: Settings) -> Iterator[ReportLine]:
             yield f"limits.{limit}", NO_VALUE
         else:
             yield f"limits.{limit}", format_windows(windows)
+
+
+def _list_prices(settings: Settings) -> Iterator[ReportLine]:
+    """Yield the price of a message to each country that a tenant may send to, with its source.
+
+    It is that of the first provider of the country's route. For a tenant that may send to all countries,
+    those that a table has are listed.
+    """
+    tables = [settings.tenant_settings[name] for name in settings.sending_tenants]
+    countries = frozenset[str]().union(*(table.countries for table in tables))
+    prices, routes = settings.build_price_table(), settings.build_routes()
+    if "*" in countries:
+        of_providers = (provider.prices for provider in settings.providers.values())
+        countries = countries.union(DEFAULT_PRICES, settings.pumping.prices, *of_providers)
+    for country in sorted(countries):
+        route = routes.table.get(country, routes.default)
+        provider = next(iter(route), None)
+        name = "of others" if country == "*" else country
+        yield f"price {name}", _describe_price(prices, country, provider)
+
+
+def _describe_price(prices: PriceTable, country: str, provider: str | None) -> str:
+    price = prices.look_up(country, provider)
+    sources = {
+        PriceSource.PROVIDER: f"providers.{provider}.prices",
+        PriceSource.SETTINGS: "pumping.prices",
+        PriceSource.DEFAULT: f"list price, {PRICES_CHECKED_ON}",
+        PriceSource.OTHER_COUNTRY: "no table has it",
+    }
+    return f"{Money(price.micro_units)} {prices.currency}  ({sources[price.source]})"
 
 
 def _list_costs(settings: Settings, hash_rate: HashRate | None) -> Iterator[ReportLine]:
@@ -108,7 +147,7 @@ def _flatten_value(value: Any, path: str) -> Iterator[ReportLine]:
         case ApiKeySettings():
             until = f", until {value.expires}" if value.expires else ""
             yield path, f"{REDACTED_TEXT} for {_format_value(value.scopes)}{until}"
-        case msgspec.Struct() if not isinstance(value, Key | KeyRing | FixedCodes):
+        case msgspec.Struct() if not isinstance(value, Key | KeyRing | FixedCodes | Money):
             if tag := value.__struct_config__.tag:
                 yield f"{path}.{value.__struct_config__.tag_field}", str(tag)
             for field in msgspec.structs.fields(value):

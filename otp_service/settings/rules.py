@@ -25,6 +25,7 @@ from otp_service.settings import (
     limit_rules,
     mode_rules,
     provider_rules,
+    pumping_rules,
     twilio_rules,
 )
 from otp_service.settings.country_codes import describe_unknown_countries
@@ -74,6 +75,7 @@ def find_errors(settings: Settings) -> list[ConfigIssue]:
         *hook_rules.find_errors(settings),
         *build_issues("risk", settings.risk.find_errors() if settings.risk else ()),
         *provider_rules.find_errors(settings),
+        *pumping_rules.find_errors(settings),
     ]
 
 
@@ -95,6 +97,7 @@ def find_warnings(settings: Settings, now_ms: int) -> Iterator[ConfigIssue]:
     yield from build_issues("policy", settings.policy.find_warnings())
     yield from _find_listener_warnings(settings.service)
     yield from limit_rules.find_warnings(settings)
+    yield from pumping_rules.find_warnings(settings)
     for remedy in find_keyword_warnings(settings.effective_keywords):
         yield ConfigIssue("inbound.keywords", remedy)
     yield from audit_rules.find_warnings(settings, now_ms)

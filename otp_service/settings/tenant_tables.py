@@ -7,6 +7,7 @@ from msgspec import Meta
 
 from otp_service.core.limits import Limit, LimitTable, Window
 from otp_service.core.messages import MAX_BRAND_CHARS
+from otp_service.core.pumping.scopes import BrakeMode
 from otp_service.core.tenant import ApiKey, Scope, Tenant
 from otp_service.core.timestamps import to_epoch_ms
 from otp_service.core.verify_service import (
@@ -78,6 +79,10 @@ class TenantSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     delivery_letters: bool = False
     risk_check: bool = True
     """Whether the service in [risk] is asked before its sends."""
+    pumping: BrakeMode = BrakeMode.RECORD
+    """What the brake on SMS pumping does with its sends."""
+    trust_known: bool = False
+    """Whether its callers may say in an issue that a number is known."""
     share_percent: Annotated[int, Meta(ge=1, le=100)] | None = None
     """The most of a prefix, a country and the whole service that this tenant may use up."""
     limits: dict[Limit, tuple[Window, ...]] = {}
@@ -111,4 +116,5 @@ class TenantSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             delivery_letters=self.delivery_letters,
             limits=limits,
             has_risk_check=self.risk_check,
+            trusts_known=self.trust_known,
         )

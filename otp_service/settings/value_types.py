@@ -47,6 +47,7 @@ REDIS_URL_REMEDY = (
 RedisUrl = Annotated[
     str, _match(r"(rediss?://[^\s/@?#]+(/\d{1,2})?|unix:///[^\s@?#]+)", REDIS_URL_REMEDY)
 ]
+Currency = Annotated[str, _match(r"[A-Z]{3}", "must be a code of ISO 4217, like EUR")]
 AccountSid = Annotated[
     str, _match(ACCOUNT_SID_PATTERN, "must be AC and 32 lower-case hexadecimal digits")
 ]

@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar
 
 import msgspec
 
+from otp_service.core.pumping.prices import Money
 from otp_service.core.secret import Secret
 from otp_service.core.url_check import FieldErrors
 from otp_service.sms.http_provider import HttpProvider
@@ -40,6 +41,8 @@ class HttpSettings(
 ):
     """The settings of every HTTP provider."""
 
+    prices: dict[str, Money] = msgspec.field(default_factory=dict)
+    """What one message costs by contract, by country (libphonenumber region)."""
     connect_timeout: TimeoutSeconds = 2.0
     read_timeout: TimeoutSeconds = 5.0
     tls_ca: str | None = None

@@ -85,6 +85,7 @@ def test_tenants_have_the_general_limits_or_their_share(load_config):
             countries=frozenset({"DE"}),
             purposes=frozenset({"login", "payment"}),
             has_risk_check=False,
+            trusts_known=True,
             limits={
                 **settings.effective_limits,
                 Limit.SENDS_TENANT: (Window(50, 3600),),

@@ -18,6 +18,7 @@ from otp_service.core.limits import DEFAULT_LIMITS
 from otp_service.core.phone_number import PhoneNumber
 from otp_service.core.policy import Policy
 from otp_service.settings import Settings, find_errors, load_settings, service_tables
+from otp_service.settings.pumping_table import PumpingSettings
 from otp_service.settings.tenant_tables import TenantSettings
 from otp_service.sms.provider_settings import HttpSettings
 from otp_service.sms.providers import Provider
@@ -160,6 +161,7 @@ SECTIONS = {
     "[policy]": Policy,
     "[hash]": service_tables.HashSettings,
     "[test]": service_tables.TestSettings,
+    "[pumping]": PumpingSettings,
     "[messages]": service_tables.MessageSettings,
     "[inbound.keywords.LANG]": KeywordWords,
     "[events]": service_tables.EventSettings,

@@ -82,6 +82,7 @@ def test_what_it_says_of_the_defaults_is_so(written, load_config):
         "service",
         "policy",
         "hash",
+        "pumping",
         "messages",
         "inbound",
         "events",

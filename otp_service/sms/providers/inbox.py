@@ -13,6 +13,7 @@ import msgspec
 from otp_service.core.delivery import Accepted, Message, Receipt, Refused, SubmissionReference
 from otp_service.core.errors import OtpError
 from otp_service.core.ports import InboxMessage, MessageInbox
+from otp_service.core.pumping.prices import Money
 from otp_service.core.timestamps import SECOND_MS
 from otp_service.sms.providers.inbox_outcomes import (
     RECEIPT_DELAY_SECONDS,
@@ -26,6 +27,8 @@ class Inbox(msgspec.Struct, frozen=True, tag_field="type", tag="inbox", forbid_u
     """The settings of the inbox."""
 
     keep: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 200
+    prices: dict[str, Money] = {}
+    """What one message would cost, by country."""
 
     def build_provider(self, name: str, dependencies: ProviderDependencies) -> "InboxProvider":
         """Return the provider. Without `dependencies.inbox` it stores nothing, as in live mode."""

@@ -22,6 +22,7 @@ import msgspec
 
 from otp_service.core.delivery import Accepted, Fault, Message, RefusalScope, Refused, Reply
 from otp_service.core.ip_address import is_loopback
+from otp_service.core.pumping.prices import Money
 from otp_service.core.url_check import FieldErrors
 from otp_service.sms.fault_table import FAULT_SCOPES, FaultTable
 from otp_service.sms.redaction import redact_reply
@@ -69,6 +70,8 @@ class Smpp(SmscSettings, SenderSelection, frozen=True, kw_only=True, tag="smpp")
     """A number or a name of ours; for a tenant without a sender, and where names are not allowed."""
     senders: dict[str, str] = msgspec.field(default_factory=dict)
     """By country (libphonenumber region); takes precedence over all others."""
+    prices: dict[str, Money] = msgspec.field(default_factory=dict)
+    """What one message costs by contract, by country (libphonenumber region)."""
 
     def build_provider(self, name: str, dependencies: ProviderDependencies) -> "SmppProvider":
         """Return the provider, which binds with its first message."""

@@ -121,9 +121,11 @@ def compute_wait(debts: Mapping[ScopeBucket, Debt], charges: Sequence[DebtCharge
     is tried with all scopes; at the last one all are empty, and those that were closed are open.
     """
     refusing = [charge for charge in charges if charge.refuses]
+    # First at `now`: what was charged while the clock was ahead ages from now on.
+    current = {c.bucket: settle_debt(debts.get(c.bucket, EMPTY_DEBT), now) for c in refusing}
     openings = (charge.closed_until for charge in refusing if charge.closed_until > now)
     for instant in sorted((now, *list_changes(now), *openings)):
-        settled = ((settle_debt(debts.get(c.bucket, EMPTY_DEBT), instant), c) for c in refusing)
+        settled = ((settle_debt(current[c.bucket], instant), c) for c in refusing)
         if all(_find_refusal(debt, charge, instant) is None for debt, charge in settled):
             return instant - now
     raise AssertionError("an empty scope admits a send")

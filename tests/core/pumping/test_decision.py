@@ -223,3 +223,16 @@ def test_an_empty_scope_admits_one_message_however_expensive():
     assert settle_debt(debts[COUNTRY], NOW + 2 * DAY_MS).windows[1].unverified == (
         EMPTY_DEBT.windows[1].unverified
     )
+
+
+def test_a_wait_is_found_although_the_clock_was_ahead_at_a_charge():
+    """What was charged a day ahead ages from now on, so the scope is empty after its window."""
+    debts, charge = {}, build_charge(RANGE, 1)
+    send(debts, [charge], NOW + DAY_MS)
+
+    wait = compute_wait(debts, [charge], NOW)
+
+    corrected = {RANGE: settle_debt(debts[RANGE], NOW)}
+    assert DAY_MS <= wait <= DAY_MS * 7 // 6
+    assert not decide_send(corrected, [charge], NOW + wait - 1).is_sent
+    assert decide_send(corrected, [charge], NOW + wait).is_sent

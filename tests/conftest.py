@@ -124,6 +124,15 @@ async def script_client(masters: list[EmbeddedServer]) -> AsyncIterator[ScriptCl
         yield script_client
 
 
+@pytest.fixture
+async def one_server_client(server: EmbeddedServer) -> AsyncIterator[ScriptClient]:
+    """Return a client of the embedded server, with no data."""
+    with redis_servers.open_client(server) as client:
+        client.flushall()
+    async with ScriptClient(create_redis_lines(url=server.url, timeout_ms=5000)) as script_client:
+        yield script_client
+
+
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a file with a self-signed certificate for 127.0.0.1 and its key."""

@@ -31,7 +31,7 @@ from otp_service.core.pumping.commits import (
     DebtRefund,
     DebtSettlement,
 )
-from otp_service.core.pumping.decision import DebtRefusal
+from otp_service.core.pumping.decision import DebtCharge, DebtRefusal
 from otp_service.core.timestamps import SECOND_MS
 
 
@@ -185,6 +185,8 @@ class Committed(msgspec.Struct, frozen=True):
     debts: DebtOutcome = DebtOutcome()
     raises_allowance: bool = False
     """Whether the number of `Commit.settlement` had not verified within a day."""
+    pays_exempt_sends: bool = False
+    """Whether that number was sent exempt messages within a day, and had not verified since."""
 
 
 class Conflict(msgspec.Struct, frozen=True):
@@ -231,7 +233,7 @@ class OverDebt(msgspec.Struct, frozen=True):
         return DebtLimited(
             self.debt.bucket.limit,
             retry_after=compute_retry_after(self.wait_ms),
-            quota=self.debt.allowance // self.price,
+            quota=self.debt.allowance // max(1, self.price),
             period_seconds=self.debt.period_ms // SECOND_MS,
             unverified=self.debt.unverified,
             allowance=self.debt.allowance,
@@ -256,6 +258,18 @@ class ChargeState(msgspec.Struct, frozen=True):
     """The units of each window of the charge that are used."""
 
 
+class DebtState(msgspec.Struct, frozen=True):
+    """A scope of the brake of a commit that was inspected, whether or not it would be charged."""
+
+    charge: DebtCharge
+    is_full: bool
+    wait_ms: int
+    """Milliseconds until this scope admits the send; 0 for now."""
+    unverified: tuple[int, int]
+    """For each of `debt.PERIODS_MS`."""
+    allowance: tuple[int, int]
+
+
 class Inspection(msgspec.Struct, frozen=True):
     """What would be decided of a commit that only charges."""
 
@@ -264,3 +278,6 @@ class Inspection(msgspec.Struct, frozen=True):
     refusal: CommitRefusal | None
     """None if the commit would be applied."""
     charges: tuple[ChargeState, ...]
+    debts: tuple[DebtState, ...] = ()
+    is_exempt: bool = False
+    """Whether the number of its debts is known, so that nothing is charged but what always is."""

@@ -17,11 +17,13 @@ from otp_service.store.account_records import RecordContent
 from otp_service.store.commit_request import (
     AbsentKey,
     BucketOperation,
+    DebtReversal,
     ExpectedVersion,
     FoldableEvent,
     KeyWrite,
     SignedEvent,
 )
+from otp_service.store.debt_draft import DebtDraft
 from otp_service.store.key_names import KeyNames
 from otp_service.store.record_cipher import VERSION_DIGITS, RecordCipher
 
@@ -129,6 +131,22 @@ class CommitDraft:
             fields["addresses_key"] = self.add_key(key)
         if commit.new_known_addresses:
             self._write_known_addresses(*commit.new_known_addresses)
+        self._add_debts(commit)
+
+    def _add_debts(self, commit: Commit) -> None:
+        draft, fields = DebtDraft(self._key_names, self._partition, self.add_key), self.fields
+        if commit.debts:
+            fields["debts"] = draft.build_charges(commit.debts)
+        names = self._key_names
+        fields["debt_refunds"] = [
+            DebtReversal(
+                self.add_key(names.operation_key(self._partition, refund.operation_id)),
+                draft.build_charges(refund.debts),
+            )
+            for refund in commit.debt_refunds
+        ]
+        if commit.settlement:
+            fields["settlement"] = draft.build_settlement(commit.settlement)
 
     def _write_submission_mark(self, mark: SubmissionMark) -> None:
         names = self._key_names

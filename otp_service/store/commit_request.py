@@ -11,6 +11,7 @@ import msgspec
 
 from otp_service.core import limits
 from otp_service.core.limits import Window
+from otp_service.core.pumping.commits import SendDebt
 
 
 class BucketOperation(msgspec.Struct, frozen=True, array_like=True):
@@ -86,6 +87,72 @@ class ConsecutiveFailuresRule(msgspec.Struct, frozen=True, array_like=True):
     ttl_ms: int = limits.CONSECUTIVE_FAILURES_TTL_MS
 
 
+class DebtOperation(msgspec.Struct, frozen=True, array_like=True):
+    """The price of a send in one scope (`core.pumping.decision.DebtCharge`)."""
+
+    key_index: int
+    price: int
+    floors: tuple[int, ...]
+    unverified_share: float
+    margin: float
+    usual_verified: tuple[int, ...]
+    deviations: float
+    limit: str
+    refuses: bool
+    is_always_charged: bool
+    closed_until: int | None
+    """0 if the scope is not closed; None if an operator has opened it."""
+
+
+class TrafficChange(msgspec.Struct, frozen=True, array_like=True):
+    """What a send adds to the hourly totals of its country, and the member of their index."""
+
+    key_index: int
+    index_key_index: int
+    member: str
+    kind: str = ""
+    """The letter of the total (store/README.md); a settlement has none, since it changes several."""
+    amount: int = 0
+
+
+class DebtCharges(msgspec.Struct, frozen=True, array_like=True):
+    """The debts of one send in one partition."""
+
+    operations: list[DebtOperation]
+    known_key: int = 0
+    """Index of the key of the record of a known number; 0 for none."""
+    is_assumed_known: bool = False
+    earlier_cause: int = 0
+    """Why it is not charged: 1 if an earlier commit was exempt, 2 if it was over; 0 if it is."""
+    traffic: TrafficChange | None = None
+
+
+class DebtReversal(msgspec.Struct, frozen=True, array_like=True):
+    """The refund of debts; the charges are in the order of the commit that charged them."""
+
+    operation_key_index: int
+    charges: DebtCharges
+
+
+class Repayment(msgspec.Struct, frozen=True, array_like=True):
+    """What the sends of one challenge were charged in one scope."""
+
+    key_index: int
+    sends: tuple[SendDebt, ...]
+
+
+class Settlement(msgspec.Struct, frozen=True, array_like=True):
+    """What a challenge that has verified repays in one partition."""
+
+    repayments: list[Repayment]
+    known_key: int = 0
+    """Index of the key of the record of the number that is known from now on; 0 for none."""
+    raises_allowance: bool = False
+    pays_exempt_sends: bool = False
+    traffic: TrafficChange | None = None
+    traffic_sends: tuple[SendDebt, ...] = ()
+
+
 class CommitRequest(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     """One decision of the commit script."""
 
@@ -125,6 +192,9 @@ class CommitRequest(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     """How many commits follow in the same call, if they run only after this one was done; else 0."""
     addresses_key: int = 0
     """Index of a key whose value 'done' returns as the last, without an epoch; 0 for none."""
+    debts: DebtCharges | None = None
+    debt_refunds: list[DebtReversal] = []
+    settlement: Settlement | None = None
 
 
 pack_request = msgspec.msgpack.Encoder().encode
@@ -140,6 +210,12 @@ _FIELD_INDEXES = {
         "EVENT": FoldableEvent,  # begins with the fields of SignedEvent
         "LOG": LogLimits,
         "RULE": ConsecutiveFailuresRule,
+        "DEBTS": DebtCharges,
+        "TRAFFIC": TrafficChange,
+        "REVERSAL": DebtReversal,
+        "REPAYMENT": Repayment,
+        "SETTLEMENT": Settlement,
+        "SEND": SendDebt,
     }.items()
     for index, field in enumerate(struct.__struct_fields__, 1)
 }
@@ -162,6 +238,7 @@ def _join_script(shebang: str, *names: str) -> str:
     """
     unpackers = _generate_unpacker("request", CommitRequest)
     unpackers += _generate_unpacker("bucket_operation", BucketOperation)
+    unpackers += _generate_unpacker("debt_operation", DebtOperation)
     parts = "\n".join(map(read_lua, names))
     constant = re.compile(r"\b[A-Z]+_[A-Z_]+\b")
     return f"{shebang}\n{unpackers}\n" + constant.sub(
@@ -169,7 +246,7 @@ def _join_script(shebang: str, *names: str) -> str:
     )
 
 
-COMMIT_LUA = _join_script("#!lua", "log", "folding", "buckets", "refusal", "commit")
+COMMIT_LUA = _join_script("#!lua", "log", "folding", "buckets", "debts", "refusal", "commit")
 
-INSPECT_LUA = _join_script("#!lua flags=no-writes", "log", "buckets", "refusal", "inspect")
+INSPECT_LUA = _join_script("#!lua flags=no-writes", "log", "buckets", "debts", "refusal", "inspect")
 """Decides charges with the code that the commit script decides with."""

@@ -25,6 +25,7 @@ from otp_service.core.errors import StoreKeyUnknown, StoreTampered
 from otp_service.core.known_addresses import KnownAddresses
 from otp_service.core.limits import Charge, LimitRefusal
 from otp_service.store.account_records import AccountRecords
+from otp_service.store.debt_decoder import add_debts, decode_debt_states, decode_over_debt
 from otp_service.store.key_names import KeyNames
 from otp_service.store.record_cipher import RecordCipher
 
@@ -47,11 +48,12 @@ class OutcomeDecoder:
     def decode_outcome(self, reply: list[Any], commit: Commit) -> CommitOutcome:
         """Return the outcome for a reply of lua/commit.lua, whose indexes are from 1."""
         match reply:
-            case [b"done", now, consecutive_failures, epoch, *values]:
+            case [b"done", now, consecutive_failures, epoch, debts, *values]:
                 count = len(commit.reads)
                 records = self._open_records(commit, commit.reads, values[:count])
                 known = self._open_known_addresses(commit, values[count:])
-                return Committed(now, consecutive_failures, epoch, records, known)
+                committed = Committed(now, consecutive_failures, epoch, records, known)
+                return add_debts(committed, debts, commit) if debts else committed
             case [b"late" | b"conflict", now, *values]:
                 return self._decode_conflict(commit, now, values)
             case _:
@@ -114,11 +116,13 @@ class OutcomeDecoder:
 
 def decode_inspection(reply: list[Any], commit: Commit) -> Inspection:
     """Return the inspection of a commit for a reply of lua/inspect.lua."""
-    now, refusal, *states = reply
+    now, refusal, charges, debts, is_exempt = reply
     return Inspection(
         now,
         refusal and _decode_refusal(refusal, commit),
-        tuple(map(_decode_charge_state, commit.charges, states)),
+        tuple(map(_decode_charge_state, commit.charges, charges)),
+        decode_debt_states(debts, commit),
+        bool(is_exempt),
     )
 
 
@@ -134,6 +138,8 @@ def _decode_refusal(reply: list[Any], commit: Commit) -> CommitRefusal:
             return LimitRefusal(charge.bucket.limit, charge.windows[window_index - 1], wait_ms)
         case [b"locked", _, charge_index]:
             return Locked(commit.charges[charge_index - 1].bucket.limit)
+        case [b"over_debt", _, *figures, wait_ms]:
+            return decode_over_debt(figures, wait_ms, commit)
         case [b"listed", _, reason]:
             return Blocked(DoNotSendReason(reason.decode()))
         case _:

@@ -35,6 +35,7 @@ from otp_service.core.errors import (
 )
 from otp_service.core.events import EpochStarted, Event
 from otp_service.core.limits import NUMBER_LIMITS, Bucket
+from otp_service.core.pumping.commits import DebtOutcome
 from otp_service.core.timestamps import DAY_MS
 from otp_service.store import commit_request
 from otp_service.store.account_records import AccountRecords
@@ -165,10 +166,13 @@ class RedisStore:
     async def commit_one_by_one(self, commits: Sequence[Commit]) -> list[CommitOutcome]:
         """Do what `commit_in_turn` does, with a script for each of the commits."""
         outcomes = []
+        earlier = DebtOutcome()
         for commit in commits:
-            outcomes.append(await self.commit(commit))
-            if not isinstance(outcomes[-1], Committed):
+            outcome = await self.commit(_pass_on_debts(commit, earlier))
+            outcomes.append(outcome)
+            if not isinstance(outcome, Committed):
                 break
+            earlier = earlier if outcome.debts.is_charged else outcome.debts
         return outcomes
 
     async def commit_all(self, commits: Sequence[Commit]) -> list[CommitOutcome]:
@@ -419,6 +423,16 @@ class RedisStore:
         first = build_key(self.key_names, partitions[0] if partition is None else partition)
         others = (build_key(names, at) for at in partitions for names in self.all_key_names)
         return list(dict.fromkeys((first, *others)))
+
+
+def _pass_on_debts(commit: Commit, earlier: DebtOutcome) -> Commit:
+    """Return a commit of a send whose earlier commit has this outcome, as one script does it."""
+    if commit.debts is None or earlier.is_charged:
+        return commit
+    debts = msgspec.structs.replace(
+        commit.debts, is_uncharged=True, is_exempt=commit.debts.is_exempt or earlier.is_exempt
+    )
+    return msgspec.structs.replace(commit, debts=debts)
 
 
 async def _check_nothing(outcome: CommitOutcome) -> None:

@@ -34,11 +34,17 @@ from otp_service.store.commit_request import (
     BucketOperation,
     CommitRequest,
     ConsecutiveFailuresRule,
+    DebtCharges,
+    DebtOperation,
+    DebtReversal,
     ExpectedVersion,
     FoldableEvent,
     KeyWrite,
     LogLimits,
+    Repayment,
+    Settlement,
     SignedEvent,
+    TrafficChange,
 )
 from otp_service.store.failure_move import FailureMove
 from tests.golden.fixed_inputs import NOW_MS, fixed_bytes
@@ -231,6 +237,39 @@ LOG_LIMITS = LogLimits(retention_ms=604_800_000, max_stream_entries=5_000, has_a
 CONSECUTIVE_FAILURES_RULE = ConsecutiveFailuresRule(
     failures_before_delay=10, min_delay_ms=30_000, max_delay_ms=3_600_000, ttl_ms=7_776_000_000
 )
+DEBT_OPERATION = DebtOperation(
+    key_index=14,
+    price=40_000,
+    floors=(640_000, 1_280_000),
+    unverified_share=0.5,
+    margin=0.25,
+    usual_verified=(1_000, 2_000),
+    deviations=4.0,
+    limit="UnverifiedPerRange",
+    refuses=True,
+    is_always_charged=False,
+    closed_until=NOW_MS + 2,
+)
+TRAFFIC_CHANGE = TrafficChange(
+    key_index=15, index_key_index=16, member="shop GB", kind="u", amount=40_000
+)
+DEBT_CHARGES = DebtCharges(
+    operations=[DEBT_OPERATION],
+    known_key=17,
+    is_assumed_known=True,
+    earlier_cause=2,
+    traffic=TRAFFIC_CHANGE,
+)
+DEBT_REVERSAL = DebtReversal(operation_key_index=18, charges=DEBT_CHARGES)
+REPAYMENT = Repayment(key_index=19, sends=(SEND_DEBT,))
+SETTLEMENT = Settlement(
+    repayments=[REPAYMENT],
+    known_key=20,
+    raises_allowance=True,
+    pays_exempt_sends=False,
+    traffic=TRAFFIC_CHANGE,
+    traffic_sends=(SEND_DEBT,),
+)
 REQUEST = CommitRequest(
     key_count=14,
     argument_count=2,
@@ -256,6 +295,9 @@ REQUEST = CommitRequest(
     read_keys=[11, 12],
     dependent_commits=3,
     addresses_key=13,
+    debts=DEBT_CHARGES,
+    debt_refunds=[DEBT_REVERSAL],
+    settlement=SETTLEMENT,
 )
 
 DO_NOT_SEND_ENTRY = DoNotSendEntry(
@@ -330,6 +372,12 @@ SAMPLES: dict[str, msgspec.Struct] = {
     "request to the commit script: a foldable event": FOLDABLE_EVENT,
     "request to the commit script: the limits of the log": LOG_LIMITS,
     "request to the commit script: the rule of consecutive failures": CONSECUTIVE_FAILURES_RULE,
+    "request to the commit script: a debt": DEBT_OPERATION,
+    "request to the commit script: hourly totals": TRAFFIC_CHANGE,
+    "request to the commit script: the debts of a send": DEBT_CHARGES,
+    "request to the commit script: a refund of debts": DEBT_REVERSAL,
+    "request to the commit script: a repayment": REPAYMENT,
+    "request to the commit script: a settlement": SETTLEMENT,
     "request to the commit script": REQUEST,
     "request to the commit script, with the defaults": CommitRequest(
         key_count=6,

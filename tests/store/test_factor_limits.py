@@ -25,7 +25,8 @@ from otp_service.core.limits import (
 )
 from otp_service.core.tenant import Tenant
 from otp_service.store.client import ScriptClient
-from tests.store.test_limits_model import DAY, HOUR, SECOND, FrozenStore
+from tests.store.frozen_store import FrozenStore
+from tests.store.test_limits_model import DAY, HOUR, SECOND
 
 
 MAX_FAILURES = 12

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from otp_service.core.challenge import Challenge, ChallengeSecret, build_challenge_id
 from otp_service.core.commit import (
     Blocked,
-    Commit,
     Committed,
     CompareAndSwap,
     Conflict,
@@ -23,7 +22,7 @@ from otp_service.core.commit import (
 )
 from otp_service.core.do_not_send import DoNotSendReason, Recipient
 from otp_service.core.errors import StoreUnavailable
-from otp_service.core.events import Attempted, EpochStarted, IssueDenied
+from otp_service.core.events import Attempted, IssueDenied
 from otp_service.core.known_addresses import reduce_window
 from otp_service.core.limits import (
     MAX_CONSECUTIVE_FAILURES,
@@ -40,18 +39,10 @@ from otp_service.core.limits import (
 )
 from otp_service.service.pending_refunds import MAX_REFUND_WAIT_SECONDS
 from otp_service.store.client import ScriptClient
-from otp_service.store.commit_request import COMMIT_LUA
-from otp_service.store.key_names import KeyNames
-from otp_service.store.lua_script import LuaScript
-from otp_service.store.record_cipher import RecordCipher
-from otp_service.store.redis_store import RedisStore
-from tests.installation import generate_keys
-from tests.store.lua import replace_function
+from tests.store.frozen_store import NOW, PARTITION, FrozenStore
 
 
-NOW = 1_763_814_000_123
 SECOND, HOUR, DAY = 1000, 3_600_000, 86_400_000
-PARTITION = 7
 
 WINDOWS = {
     Limit.SENDS_NUMBER: (Window(3, 30), Window(5, 100)),
@@ -59,29 +50,6 @@ WINDOWS = {
     Limit.CONSECUTIVE_FAILURES: (Window(100, 90 * 86400),),
 }
 """One limit of each kind; sevenths make GCRA compute with fractions."""
-
-
-class FrozenStore(RedisStore):
-    """The store by a clock that only the test moves, so that a millisecond can be hit."""
-
-    def __init__(self, link: ScriptClient) -> None:
-        # A key of its own names buckets that no other example knows.
-        keys = generate_keys()
-        super().__init__(
-            link,
-            KeyNames(keys.limit.current),
-            RecordCipher(keys, os.urandom),
-            epoch_event=EpochStarted(id="epoch"),
-            clock_shift_ms=lambda: self.now,
-        )
-        self.now = NOW
-        frozen = replace_function(COMMIT_LUA, "read_clock", "return request.clock_shift_ms")
-        self._commit_script = LuaScript(frozen)
-
-    async def decide(self, **fields: Any) -> Any:
-        """Commit something."""
-        operation = fields.pop("operation", None) or secrets.token_hex(8)
-        return await self.commit(Commit(partition=PARTITION, operation_id=operation, **fields))
 
 
 # ------------------------------------------------------------------------------------ the models

@@ -37,6 +37,8 @@ class DebtCommit(msgspec.Struct, frozen=True, kw_only=True):
     is_uncharged: bool = False
     """Whether an earlier commit of the send was exempt, or over a limit that only records: what is not
     always charged is then left out. In one script the earlier commit says so itself."""
+    is_exempt: bool = False
+    """Whether an earlier commit of the send was exempt, which the hourly totals count."""
     traffic: TrafficName | None = None
 
 
@@ -47,16 +49,19 @@ class DebtOutcome(msgspec.Struct, frozen=True):
     """Whether its number is known: nothing was charged but what always is."""
     over: DebtRefusal | None = None
     """The first scope that had no room in record mode. Nothing was charged but what always is."""
+    is_uncharged: bool = False
+    """Whether an earlier commit of the send was over a limit that only records."""
 
     @property
     def is_charged(self) -> bool:
-        return not self.is_exempt and self.over is None
+        return not (self.is_exempt or self.is_uncharged) and self.over is None
 
 
 class DebtRefund(msgspec.Struct, frozen=True):
     """The reversal of debts of a send that was refused or that no provider took.
 
-    It applies once, and only while the store has the reply of the commit that charged them.
+    It applies once, and only while the store has the reply of the commit that charged them. The other
+    refunds of that commit must be in the same commit as this one.
     """
 
     debts: DebtCommit
@@ -90,4 +95,6 @@ class DebtSettlement(msgspec.Struct, frozen=True, kw_only=True):
     raises what others may leave unverified, by one price: `Committed.raises_allowance`."""
     raises_allowance: bool = False
     """Of a settlement in another partition: what the commit to the number has replied."""
+    pays_exempt_sends: bool = False
+    """The same, of `Committed.pays_exempt_sends`, for the hourly totals."""
     traffic: TrafficName | None = None

@@ -1,11 +1,12 @@
--- The commit script, part 5 of 5: one decision, in one step, in one partition.
+-- The commit script, part 6 of 6: one decision, in one step, in one partition.
 --
 --   1. An operation that was decided before returns its previous reply (a reply can be lost).
 --   2. The expected versions must be stored, and the deadline must be ahead.
---   3. The absent keys must be missing, and every charge must fit.
+--   3. The absent keys must be missing, and every charge must fit, also those of debts.
 --   4. Then values are written, buckets charged, refunded and reset, and events appended.
 --
--- A refusal in 3 changes nothing and appends its own event, `event_if_refused`.
+-- A refusal in 3 changes nothing and appends its own event, `event_if_refused`. It also notes that the
+-- debts of a country are full.
 -- A refund applies only while OPERATION of its charge says that the charge was applied.
 -- `foldable_event` reports a refusal that was decided before this call; it is appended in 4,
 -- together with the refunds. Values and bodies of events are opaque bytes, and no rule about
@@ -20,10 +21,12 @@
 -- request names by their index. ARGV: for each commit the msgpack of `CommitRequest`
 -- (commit_request.py), then the values to write, because the msgpack of Redis has no type for bytes.
 -- Reply: a list with the reply of each commit that ran:
---        {'done', now, consecutive failures, since, value…}  (the keys to read; since 0: no log)
---        and at the end the value of `addresses_key`
+--        {'done', now, consecutive failures, since, debts, value…}  (since 0: no log)
+--        `debts` is that of debts.lua, or 0; the values are those of the keys to read, and at the
+--        end that of `addresses_key`
 --        | {'conflict', now, value…} | {'late', now}
 --        | {'refused', now, charge, window, wait}  (indexes from 1)
+--        | {'over_debt', now, debt, window, unverified, allowance, wait}
 --        | {'locked', now, charge} | {'listed', now, reason}  (an absent key exists)
 --        | {'full', now}  (the log has no capacity for an event that grants something)
 --        | {'reversed', now}  (this charge was refunded, maybe before it arrived)
@@ -49,29 +52,43 @@ end
 -- Return the reply, stored under OPERATION for a caller that repeats the call, and for the refund of
 -- its charges.
 local function store_reply(reply)
-  local has_charges = reply[1] == 'done' and #request.charges > 0
+  local has_charges = reply[1] == 'done' and (#request.charges > 0 or request.debts)
   redis.call('SET', keys[OPERATION], cmsgpack.pack(reply), 'PX',
     has_charges and CHARGE_TTL_MS or OPERATION_TTL_MS)
   return reply
 end
 
--- Return the refunds whose charges are recorded as applied and not reversed, whether those are all,
--- and the set of the keys of the records. Reads OPERATION of each charge, and the buckets.
+-- Return the reply of a charge that is recorded as applied and not reversed, or false. Reads OPERATION
+-- of the charge, once for all of its refunds.
+local function find_charge_reply(operation_keys, index)
+  if operation_keys[index] == nil then
+    local stored = redis.call('GET', keys[index])
+    local reply = stored and cmsgpack.unpack(stored)
+    operation_keys[index] = reply and reply[1] == 'done' and reply or false
+  end
+  return operation_keys[index]
+end
+
+-- Return the refunds whose charges are recorded as applied and not reversed, those of debts, whether
+-- those are all, and the keys of the records. Reads the buckets.
 local function find_refunds()
-  local refunds, is_applied, apply_all = {}, {}, true
+  local refunds, debt_refunds, operation_keys, apply_all = {}, {}, {}, true
   for _, packed in ipairs(request.refunds) do
-    local index = packed[REFUND_OPERATION_KEY_INDEX]
-    if is_applied[index] == nil then
-      local stored = redis.call('GET', keys[index])
-      is_applied[index] = stored and cmsgpack.unpack(stored)[1] == 'done' or false
-    end
-    if is_applied[index] then
+    if find_charge_reply(operation_keys, packed[REFUND_OPERATION_KEY_INDEX]) then
       refunds[#refunds + 1] = unpack_operation(packed)
     else
       apply_all = false
     end
   end
-  return refunds, apply_all, is_applied
+  for _, packed in ipairs(request.debt_refunds) do
+    local reply = find_charge_reply(operation_keys, packed[REVERSAL_OPERATION_KEY_INDEX])
+    if reply then
+      debt_refunds[#debt_refunds + 1] = { charges = packed[REVERSAL_CHARGES], reply = reply }
+    else
+      apply_all = false
+    end
+  end
+  return refunds, debt_refunds, apply_all, operation_keys
 end
 
 -- Mark the charges as reversed, also those that have not arrived: they are then not applied.
@@ -109,7 +126,7 @@ end
 
 -- Return the reply of a decision that was done: the values are those before it. Reads the keys.
 local function build_done_reply()
-  local reply = { 'done', now, 0, 0 }
+  local reply = { 'done', now, 0, 0, 0 }
   for _, key_index in ipairs(request.read_keys) do
     reply[#reply + 1] = redis.call('GET', keys[key_index])
   end
@@ -167,19 +184,20 @@ local function record_events(events, foldable_event, stamp)
 end
 
 -- Return the reply of a refusal, after its event was appended.
-local function refuse(reply, stamp)
+local function refuse(reply, stamp, plan)
   if request.event_if_refused then
     if not open_log() then
       return { 'no_epoch', now }
     end
     record_events({}, request.event_if_refused, stamp)
   end
+  debts.note_full_country(plan)
   return store_reply(reply)
 end
 
 -- Return the reply of a commit that nothing refuses, after it was applied.
-local function apply(charges)
-  local refunds, apply_all, operation_keys = find_refunds()
+local function apply(charges, plan)
+  local refunds, debt_refunds, apply_all, operation_keys = find_refunds()
   local is_applied = apply_all or not request.only_with_refunds
   local uses_log = is_applied and (#request.events > 0 or request.foldable_event
     or #request.read_keys > 0 or request.max_flushed_folds > FOLDS_PER_COMMIT)
@@ -190,6 +208,7 @@ local function apply(charges)
   local reply = build_done_reply()
   if is_applied then
     reply[3] = change_buckets(charges, refunds)
+    reply[5] = debts.change(plan, debt_refunds)
     write_values()
   end
   if uses_log then
@@ -220,20 +239,23 @@ local function run_commit()
       charges[i].algorithm.write(charges[i])
     end
   end
-  local refusal_reply, stamp = find_refusal(charges)
+  local plan = debts.decide()
+  local refusal_reply, stamp = find_refusal(charges, plan)
+  debts.write_corrected()
   if refusal_reply then
-    return refuse(refusal_reply, stamp)
+    return refuse(refusal_reply, stamp, plan)
   end
   if not has_log_capacity() then
     return { 'full', now }
   end
-  return apply(charges)
+  return apply(charges, plan)
 end
 
 local replies = {}
 repeat
   load_next_commit()
   replies[#replies + 1] = run_commit()
+  debts.remember_cause(replies[#replies])
   local is_done = replies[#replies][1] == 'done'
 until not KEYS[next_key] or (request.dependent_commits > 0 and not is_done)
 return replies

@@ -2,9 +2,12 @@
 -- Redis refuses a write of it (no-writes). commit_request.py joins it with the parts that decide.
 --
 -- KEYS and ARGV: those of commit.lua. A commit is decided as if the others of the call were not there.
--- Reply: a list with {now, refusal, charge…} for each commit. `refusal` is the reply of commit.lua, or nil.
+-- Reply: a list with {now, refusal, {charge…}, {debt…}, is exempt} for each commit. `refusal` is the
+--        reply of commit.lua, or nil.
 --        A charge is {wait, window, used…}: nil if no time ends the wait, and the index of the window
 --        with that wait, from 1; how many units of each window are used.
+--        A debt is {is full, wait, unverified, allowance, unverified, allowance}, for an hour and a day,
+--        of its scope alone, whether or not the send is charged.
 
 -- Return a charge as the reply has it.
 local function describe_charge(charge)
@@ -12,6 +15,19 @@ local function describe_charge(charge)
   local reply = { wait ~= UNTIL_UNLOCKED and wait, window_index }
   for i, window in ipairs(charge.windows) do
     reply[#reply + 1] = charge.algorithm.count_used(charge, window, i)
+  end
+  return reply
+end
+
+-- Return a charge of debts as the reply has it.
+local function describe_debt(operation)
+  local bucket = debts.read(operation.key)
+  local is_full = debts.find_full_window(operation, bucket, now) ~= nil
+  local reply = { is_full and 1 or 0, is_full and debts.compute_wait({ operation }) or 0 }
+  for window in ipairs(debts.SLOT_MS) do
+    reply[#reply + 1] = debts.sum(bucket, window, unverified_values)
+    local verified = debts.sum(bucket, window, verified_values)
+    reply[#reply + 1] = debts.compute_allowance(operation, window, verified)
   end
   return reply
 end
@@ -24,10 +40,15 @@ local function inspect_commit()
     charges[i] = unpack_operation(packed)
     charges[i].algorithm.settle(charges[i])
   end
-  local reply = { now, find_refusal(charges) or false }
-  for _, charge in ipairs(charges) do
-    reply[#reply + 1] = describe_charge(charge)
+  local plan = debts.decide()
+  local reply = { now, find_refusal(charges, plan) or false, {}, {}, 0 }
+  for i, charge in ipairs(charges) do
+    reply[3][i] = describe_charge(charge)
   end
+  for i, operation in ipairs(plan and plan.operations or {}) do
+    reply[4][i] = describe_debt(operation)
+  end
+  reply[5] = plan and plan.cause == debts.EXEMPT and 1 or 0
   return reply
 end
 

@@ -1,4 +1,4 @@
--- The commit script, part 4 of 5: which commit is decided, and what refuses it. It only
+-- The commit script, part 5 of 6: which commit is decided, and what refuses it. It only
 -- reads, and inspect.lua has it too.
 
 -- Return the time of Redis in milliseconds, moved by the request.
@@ -29,12 +29,12 @@ end
 
 -- Return the reply of the refusal with the longest wait, and the stamp of its event; nil if
 -- nothing refuses. Reads the absent keys.
-local function find_refusal(charges)
+local function find_refusal(charges, plan)
   local reason = find_listed_reason()
   if reason then
     return { 'listed', now, reason }, { reason = reason }
   end
-  local longest_wait, reply, stamp = 0, nil, nil
+  local reply, stamp, longest_wait = debts.describe_refusal(plan)
   for i, charge in ipairs(charges) do
     if not charge.force then
       local wait, window_index = charge.algorithm.compute_wait(charge)
@@ -71,4 +71,5 @@ local function load_next_commit()
   has_archive = request.log_limits[LOG_HAS_ARCHIVE]
   max_stream_entries = request.log_limits[LOG_MAX_STREAM_ENTRIES]
   buckets, log = {}, nil
+  debts.buckets, debts.corrected = {}, {}
 end

@@ -1,0 +1,309 @@
+"""The debts inside Redis against the arithmetic in core/pumping, move by move (issue 15)."""
+
+import secrets
+from collections import Counter
+from typing import Any
+
+import msgspec
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from otp_service.core.commit import Committed, OverDebt
+from otp_service.core.pumping import debt, known_number
+from otp_service.core.pumping.allowance import Figures, Terms
+from otp_service.core.pumping.commits import (
+    DebtCommit,
+    DebtOutcome,
+    DebtRefund,
+    DebtRepayment,
+    DebtSettlement,
+    KnownNumberName,
+    SendDebt,
+    TrafficName,
+)
+from otp_service.core.pumping.debt import EMPTY_DEBT, Debt
+from otp_service.core.pumping.decision import DebtCharge, DebtRefusal, compute_wait, decide_send
+from otp_service.core.pumping.known_number import KnownNumber
+from otp_service.core.pumping.scopes import DebtLimit, ScopeBucket
+from otp_service.core.timestamps import DAY_MS, HOUR_MS
+from otp_service.store.client import ScriptClient
+from tests.store.frozen_store import PARTITION, FrozenStore
+
+
+NUMBER = KnownNumberName("shop", "+447400123456")
+PRICE = 41_357
+BUCKETS = {
+    "range": ScopeBucket(DebtLimit.UNVERIFIED_RANGE, subject="+44740012"),
+    "country": ScopeBucket(DebtLimit.UNVERIFIED_COUNTRY, "shop", "GB"),
+    "address": ScopeBucket(DebtLimit.UNVERIFIED_ADDRESS, "shop", "192.0.2.1"),
+    "overall": ScopeBucket(DebtLimit.SPEND_OVERALL),
+}
+
+
+class Books:
+    """What is expected to be stored, by the functions of core/pumping."""
+
+    def __init__(self) -> None:
+        self.debts: dict[ScopeBucket, Debt] = {}
+        self.known: KnownNumber | None = None
+        self.traffic: Counter[str] = Counter()
+
+    def correct(self, charges: list[DebtCharge], now: int) -> None:
+        """Count what was charged while the clock was ahead as charged now."""
+        for charge in charges:
+            stored = self.debts.get(charge.bucket, EMPTY_DEBT)
+            settled = debt.settle_debt(stored, now)
+            pairs = zip(stored.windows, settled.windows, strict=True)
+            if any(before.newest_slot > after.newest_slot for before, after in pairs):
+                self.debts[charge.bucket] = settled
+
+    def send(self, commit: DebtCommit, now: int) -> OverDebt | DebtOutcome:
+        """Decide a send, and note it."""
+        if self.known and now - self.known.verified_at >= known_number.KNOWN_NUMBER_TTL_MS:
+            self.known = None
+        is_assumed = self.known is None and commit.is_assumed_known
+        is_exempt = is_assumed or known_number.is_exempt(self.known, now)
+        is_noted = is_exempt and commit.known_number is not None
+        is_exempt = is_noted or commit.is_exempt
+        is_uncharged = is_exempt or commit.is_uncharged
+        decision = decide_send(self.debts, commit.charges, now, is_uncharged=is_uncharged)
+        self._note_country(decision.refusal, now)
+        applying = [c for c in commit.charges if c.is_always_charged or not is_uncharged]
+        if not decision.is_sent:
+            assert decision.refusal is not None
+            wait = compute_wait(self.debts, applying, now)
+            self.correct([c for c in applying if c.refuses], now)
+            self.correct(list_read(applying, decision.refusal), now)
+            return OverDebt(decision.refusal, PRICE, wait)
+        self.correct(list_read(applying, decision.refusal), now)
+        self.debts |= decision.debts
+        if is_noted:
+            known = self.known or KnownNumber(now)
+            self.known = known_number.note_exempt_send(known, now)
+        if is_exempt:
+            self.traffic[f"{now // HOUR_MS}:e"] += 1
+        elif not is_uncharged and decision.refusal is None:
+            self.traffic[f"{now // HOUR_MS}:u"] += PRICE
+        return DebtOutcome(
+            is_exempt=is_exempt,
+            over=decision.refusal,
+            is_uncharged=commit.is_uncharged and not is_exempt,
+        )
+
+    def verify(self, sends: tuple[SendDebt, ...], now: int) -> tuple[bool, bool]:
+        """Repay the sends of a challenge; return whether it raises the allowance, and pays."""
+        raises = known_number.can_count(self.known, now)
+        unpaid = self.known.unpaid_at if self.known else ()
+        pays = any(instant > now - DAY_MS for instant in unpaid)
+        self.known = known_number.note_verification(now)
+        for i, send in enumerate(sends, 1):
+            verified = send.price if raises and i == len(sends) else 0
+            for bucket in BUCKETS.values():
+                if bucket.limit.is_repaid:
+                    self._repay(bucket, send.price, send.charged_at, now, verified)
+            hour = send.charged_at // HOUR_MS
+            self.traffic[f"{hour}:u"] -= send.price
+            self.traffic[f"{hour}:v"] += verified
+        self.traffic[f"{now // HOUR_MS}:p"] += pays
+        return raises, pays
+
+    def refund(self, commit: DebtCommit, outcome: DebtOutcome, charged_at: int, now: int) -> None:
+        """Take back a send that no provider took."""
+        for charge in commit.charges:
+            if outcome.is_charged or charge.is_always_charged:
+                self._repay(charge.bucket, charge.price, charged_at, now, 0)
+        hour = charged_at // HOUR_MS
+        if outcome.is_exempt:
+            self.traffic[f"{hour}:e"] -= 1
+            if self.known and commit.known_number and charged_at in self.known.unpaid_at:
+                self._remove_note(self.known, charged_at)
+        elif outcome.is_charged:
+            self.traffic[f"{hour}:u"] -= PRICE
+
+    def _remove_note(self, known: KnownNumber, charged_at: int) -> None:
+        unpaid = list(known.unpaid_at)
+        del unpaid[len(unpaid) - 1 - unpaid[::-1].index(charged_at)]
+        is_left_of_it = not unpaid and known.verified_at == charged_at
+        self.known = None if is_left_of_it else KnownNumber(known.verified_at, tuple(unpaid))
+
+    def _repay(self, bucket: ScopeBucket, amount: int, at: int, now: int, verified: int) -> None:
+        stored = self.debts.get(bucket, EMPTY_DEBT)
+        self.debts[bucket] = debt.repay_debt(stored, amount, at, now, verified=verified)
+
+    def _note_country(self, full: Any, now: int) -> None:
+        if full and full.bucket.limit is DebtLimit.UNVERIFIED_COUNTRY:
+            self.traffic[f"{now // HOUR_MS}:r"] = 1
+
+
+class Game:
+    """A store and its books, which receive the same calls and must agree."""
+
+    def __init__(self, client: ScriptClient) -> None:
+        self.store = FrozenStore(client)
+        self.books = Books()
+        self.sent: list[tuple[str, DebtCommit, DebtOutcome, int]] = []
+        self.ended: set[str] = set()
+        self.traffic = TrafficName(f"shop-{secrets.token_hex(8)}", "GB")  # its key has no digest
+
+    async def send(self, commit: DebtCommit) -> Any:
+        operation, now = secrets.token_hex(8), self.store.now
+        charges = tuple(shift_closing(charge, now) for charge in commit.charges)
+        commit = replace(commit, charges=charges, traffic=self.traffic)
+        expected = self.books.send(commit, now)
+        outcome = await self.store.decide(operation=operation, debts=commit)
+        if isinstance(expected, OverDebt):
+            assert expected == outcome
+        else:
+            assert Committed(now, debts=expected) == outcome
+            self.sent.append((operation, commit, expected, now))
+        await self.check()
+        return outcome
+
+    async def verify(self, indexes: set[int]) -> None:
+        """Verify a challenge that had these sends."""
+        chosen = [self.sent[i] for i in sorted(indexes) if i < len(self.sent)]
+        chosen = [one for one in chosen if one[0] not in self.ended]
+        self.ended |= {operation for operation, *_ in chosen}
+        sends = tuple(SendDebt(at, PRICE) for _, _, out, at in chosen if out.is_charged)
+        scopes = [bucket for bucket in BUCKETS.values() if bucket.limit.is_repaid]
+        settlement = DebtSettlement(
+            repayments=tuple(DebtRepayment(bucket, sends) for bucket in scopes),
+            known_number=NUMBER,
+            traffic=self.traffic,
+        )
+        raises, pays = self.books.verify(sends, self.store.now)
+        outcome = await self.store.decide(settlement=settlement)
+        assert (raises, pays) == (outcome.raises_allowance, outcome.pays_exempt_sends)
+        await self.check()
+
+    async def refund(self, index: int, times: int = 1) -> None:
+        """Refund a send as often as the caller repeats it."""
+        operation, commit, outcome, charged_at = self.sent[index % len(self.sent)]
+        if operation in self.ended:
+            return
+        self.ended.add(operation)
+        for _ in range(times):
+            refund = DebtRefund(commit, operation)
+            assert isinstance(await self.store.decide(debt_refunds=(refund,)), Committed)
+        self.books.refund(commit, outcome, charged_at, self.store.now)
+        await self.check()
+
+    async def check(self) -> None:
+        """Compare every bucket, the record of the number, and the totals."""
+        names, client = self.store.key_names, self.store.client
+        keys = [names.debt_key(PARTITION, bucket) for bucket in BUCKETS.values()]
+        keys.append(names.known_number_key(PARTITION, NUMBER))
+        values = await client.read_each(keys, "GET")
+        *debts, known = [value and tuple(msgspec.msgpack.decode(value)) for value in values]
+        expected = [self.books.debts.get(bucket, EMPTY_DEBT) for bucket in BUCKETS.values()]
+        assert list(map(flatten, expected)) == debts
+        stored = self.books.known
+        assert known == (stored and (stored.verified_at, *stored.unpaid_at))
+        key = names.traffic_key(PARTITION, self.traffic)
+        (flat,) = await client.run_pipeline(key, [("HGETALL", key)])
+        pairs = zip(flat[::2], flat[1::2], strict=True)
+        totals = {field.decode(): int(total) for field, total in pairs}
+        assert {field: total for field, total in self.books.traffic.items() if total} == totals
+
+
+def list_read(charges: list[DebtCharge], full: DebtRefusal | None) -> list[DebtCharge]:
+    """Return the charges whose buckets a decision reads: all until one refuses or is over."""
+    read, is_over = [], False
+    for charge in charges:
+        if charge.is_always_charged or not is_over:
+            read.append(charge)
+            is_over = is_over or bool(full and full.bucket == charge.bucket)
+    return read
+
+
+def flatten(bucket: Debt) -> tuple[int, ...] | None:
+    """Return a bucket as it is stored; None if it has no amount."""
+    if not any(any(one.unverified + one.verified) for one in bucket.windows):
+        return None
+    return tuple(
+        value
+        for one in bucket.windows
+        for value in (one.newest_slot, *one.unverified, *one.verified)
+    )
+
+
+@st.composite
+def build_commits(draw: st.DrawFn) -> DebtCommit:
+    """Return sends in one partition; scopes have room for one to five."""
+    charges = []
+    for name, bucket in BUCKETS.items():
+        sends = draw(st.integers(1, 4))
+        figures = Figures(
+            draw(st.sampled_from([0.0, 0.37, 1.2])),
+            draw(st.sampled_from([0.0, 0.15, 0.6])),
+            draw(st.sampled_from([(0, 0), (PRICE, 2 * PRICE)])),
+        )
+        terms = Terms(
+            (sends * PRICE, (sends + 1) * PRICE), figures, draw(st.sampled_from([0, 1.5]))
+        )
+        charge = DebtCharge(bucket, terms, PRICE, is_always_charged=name == "overall")
+        flag = draw(st.sampled_from(["", "", "", "records", "open", "closed"]))
+        charges.append((charge, flag))
+    until = draw(st.integers(1, 3 * HOUR_MS))
+    cause = draw(st.sampled_from(["", "", "", "exempt", "over"]))
+    return DebtCommit(
+        charges=tuple(_apply_flag(charge, flag, until) for charge, flag in charges),
+        known_number=NUMBER if not cause and draw(st.booleans()) else None,
+        is_assumed_known=draw(st.booleans()),
+        is_uncharged=cause != "",
+        is_exempt=cause == "exempt",
+        traffic=None,
+    )
+
+
+def _apply_flag(charge: DebtCharge, flag: str, until: int) -> DebtCharge:
+    match flag:
+        case "records" if not charge.is_always_charged:
+            return replace(charge, refuses=False)
+        case "open":
+            return replace(charge, is_open=True)
+        case "closed":
+            return replace(charge, closed_until=until)
+        case _:
+            return charge
+
+
+moves = st.one_of(
+    st.tuples(st.just("send"), build_commits()),
+    st.tuples(st.just("send"), build_commits()),
+    st.tuples(st.just("wait"), st.integers(0, 15 * 60_000)),
+    st.tuples(st.just("wait"), st.integers(0, 12 * HOUR_MS)),
+    st.tuples(st.just("wait"), st.integers(-26 * HOUR_MS, 0)),
+    st.tuples(st.just("verify"), st.sets(st.integers(0, 9), max_size=3)),
+    st.tuples(st.just("refund"), st.integers(0, 9), st.integers(1, 2)),
+)
+
+
+@settings(
+    max_examples=60,
+    deadline=None,
+    phases=[Phase.generate],
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(st.lists(moves, min_size=10, max_size=30))
+async def test_debts_are_those_of_the_model(
+    one_server_client: ScriptClient, played: list[tuple[Any, ...]]
+) -> None:
+    """Decisions, waits and what is stored: sends, verifications, refunds, a clock that jumps."""
+    game = Game(one_server_client)
+    for name, *how in played:
+        match name:
+            case "send":
+                await game.send(*how)
+            case "wait":
+                game.store.now += how[0]
+            case "verify":
+                await game.verify(*how)
+            case "refund" if game.sent:
+                await game.refund(*how)
+
+
+def shift_closing(charge: DebtCharge, now: int) -> DebtCharge:
+    """Return a charge that is closed for a time from now on."""
+    return replace(charge, closed_until=charge.closed_until and charge.closed_until + now)

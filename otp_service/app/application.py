@@ -31,6 +31,7 @@ from otp_service.core.prepared_codes import count_prepared_codes
 from otp_service.core.timestamps import SECOND_MS
 from otp_service.hashing import ARGON2_CFFI, ArgonPool, MeasuredEngine, choose_engine
 from otp_service.service import Caller, Dependencies, OtpService
+from otp_service.service.scope_overrides import OverrideService
 from otp_service.settings import Settings
 from otp_service.sms.http_provider import create_transport
 from otp_service.sms.provider_callbacks import CallbackUrls
@@ -41,6 +42,7 @@ from otp_service.sms.router import (
     ProviderRouter,
     SmsProvider,
 )
+from otp_service.store.brake_overrides import BrakeOverrides
 from otp_service.store.data_reset import DataReset
 from otp_service.store.event_streams import RedisEventStreams
 from otp_service.store.health import is_ready as is_store_ready
@@ -101,6 +103,12 @@ class Application:
         self.store = factories.create_store(settings, self.script_client, self.versions)
         self.system_events = SystemEvents(
             self.store, self.access_counter, self.versions, settings.keys.pseudonym.current
+        )
+        self.scope_overrides = OverrideService(
+            BrakeOverrides(self.store),
+            factories.RANDOM_SOURCE,
+            self.versions,
+            settings.keys.pseudonym.current,
         )
         self.hash_pool = ArgonPool(
             self._choose_hash_engine(), settings.hash.profile, settings.hash.workers

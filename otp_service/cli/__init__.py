@@ -34,6 +34,7 @@ COMMAND_MODULES = {
     "locked": "numbers",
     "why": "preview_lines",
     "reset-limit": "reset_limit",
+    "pumping": "pumping_group",
     "limit-key": "limit_key",
     "providers": "providers",
     "send-test": "send_test",

@@ -5,6 +5,7 @@ import inspect
 import json
 import re
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar, TypeAlias
 
@@ -76,7 +77,15 @@ def format_list(findings: Iterable[object]) -> str:
 
 
 _UNIT_MS = {"s": SECOND_MS, "m": MINUTE_MS, "h": HOUR_MS, "d": DAY_MS}
-_AGO_PATTERN = re.compile(r"([0-9]{1,6})([smhd])")
+_DURATION_PATTERN = re.compile(r"([0-9]{1,6})([smhd])")
+
+
+def parse_duration(text: str) -> int:
+    """Return the milliseconds of `90s`, `30m`, `6h` or `2d`. Raises ValueError for any other text."""
+    match = _DURATION_PATTERN.fullmatch(text)
+    if match is None:
+        raise ValueError("no duration")
+    return int(match[1]) * _UNIT_MS[match[2]]
 
 
 def parse_instant(text: str, now_ms: int) -> int:
@@ -84,11 +93,9 @@ def parse_instant(text: str, now_ms: int) -> int:
 
     Raises CommandError for any other text.
     """
-    if ago := _AGO_PATTERN.fullmatch(text):
-        return now_ms - int(ago[1]) * _UNIT_MS[ago[2]]
-    try:
+    with suppress(ValueError):
+        return now_ms - parse_duration(text)
+    with suppress(ValueError):
         return parse_rfc3339(text)
-    except ValueError:
-        pass
     text = "invalid time: write one like '24h' (s, m, h or d ago) or '2026-11-24T09:00:00Z'."
     raise CommandError(text)

@@ -29,6 +29,7 @@ from otp_service.core.do_not_send import (
 from otp_service.core.events import Event
 from otp_service.core.limits import Bucket
 from otp_service.core.phone_number import PhoneNumber
+from otp_service.core.pumping.overrides import Overrides
 from otp_service.core.risk import RiskAssessment, RiskQuery
 from otp_service.core.tenant import Tenant
 
@@ -222,6 +223,27 @@ class NumberRegistry(Protocol):
         self, tenants: Mapping[str, Tenant], progress: ProgressCallback
     ) -> Awaitable[list[LockedNumber]]:
         """Return the numbers that are locked at these tenants, the latest failure first."""
+
+
+class StoredOverrides(msgspec.Struct, frozen=True):
+    """The overrides of the brake's scopes, at the instant `now` of Redis's clock."""
+
+    now: int
+    version: int
+    """0 if nothing is stored."""
+    overrides: Overrides
+
+
+class OverrideRegistry(Protocol):
+    """What operators have opened and closed of the brake. Every method raises StoreUnavailable."""
+
+    def load_overrides(self) -> Awaitable[StoredOverrides]:
+        """Return the overrides, also those that have ended since the last change."""
+
+    def swap_overrides(
+        self, old: StoredOverrides, new: Overrides, event: Event, operation_id: str
+    ) -> Awaitable[bool]:
+        """Replace what was loaded, with the event of the change. Return False after a conflict."""
 
 
 class MessageIdRecord(msgspec.Struct, frozen=True, array_like=True):

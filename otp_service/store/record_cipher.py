@@ -15,6 +15,8 @@ for longer than any key of these has keys that are derived from the ring which i
   `limit` ring, whose key names them. So a record can be opened as long as it can be found, and moved to
   the name that a later key gives it. The holder of the key can enumerate the numbers by the names
   alone.
+- The scopes of the brake that operators have opened and closed, for up to a week: the `limit` ring as
+  well, whose keys stay for 90 days.
 """
 
 import re
@@ -43,6 +45,7 @@ _DERIVED_KEY_RINGS: Final = {
     "blocked": ("limit", "do-not-send"),
     "opted-out": ("limit", "do-not-send"),
     "limit": ("limit", "consecutive failures"),
+    "brake-overrides": ("limit", "brake overrides"),
 }
 """By the kind in the key name: the ring that the keys of such records are derived from, and the label."""
 

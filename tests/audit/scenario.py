@@ -34,6 +34,7 @@ from otp_service.core.keys import KEY_RING_NAMES, Key, KeyRing, ServiceKeys
 from otp_service.core.limits import Bucket, Limit, Window
 from otp_service.core.log_entry import Entry
 from otp_service.core.phone_number import PhoneNumber, parse_number
+from otp_service.core.pumping.scope_text import parse_scope
 from otp_service.core.tenant import Scope, hash_api_key
 from otp_service.service import Caller
 from otp_service.settings.model import Settings
@@ -448,6 +449,28 @@ class Scenario:
             for reason in ("started", "finished"):
                 fields = {"count": 3, "by": "operator", "key_id": "cli"}
                 await self._app.system_events.record_limit_key_move(reason, **fields)
+        async with self._record_step(
+            "scopes of the brake are opened and closed, and one is lifted"
+        ):
+            overrides = self._app.scope_overrides
+            for text in ("range:+44740012", "block:+4474001", "address:2001:db8::1@shop"):
+                scope = parse_scope(text, ["shop"])
+                await overrides.override_scope(
+                    numbers.CLI_CALLER,
+                    scope,
+                    "open",
+                    duration_ms=3600 * SECOND_MS,
+                    reason="a campaign",
+                )
+            country = parse_scope("country:GB@shop", ["shop"])
+            await overrides.override_scope(
+                numbers.CLI_CALLER,
+                country,
+                "closed",
+                duration_ms=3600 * SECOND_MS,
+                reason="INC-4711",
+            )
+            await overrides.lift_override(numbers.CLI_CALLER, country)
         async with self._record_step("the archive has stood still for too long, and goes on"):
             await self._app.system_events.record_fullness_change("overflow")
             await self._app.system_events.record_fullness_change("recovered")

@@ -478,7 +478,10 @@ export interface components {
              * @example authenticator.rejected
              * @example authenticator.replayed
              * @example authenticator.verified
+             * @example brake.closed
+             * @example brake.lifted
              * @example brake.moved
+             * @example brake.opened
              * @example callback.rejected
              * @example delivery.created
              * @example delivery.denied
@@ -563,7 +566,7 @@ export interface components {
             outcome: string;
             /** @description Why; for providers, their own code. */
             reason?: string;
-            /** @description The deadline of the challenge; of a delivery, when its code expires as the message says. */
+            /** @description The deadline of the challenge; of a delivery, when its code expires as the message says; of a scope that an operator opened or closed, its end. */
             expires_at?: string;
             /** @description The keyed pseudonym of the number without its last four digits. */
             prefix?: string;
@@ -581,7 +584,7 @@ export interface components {
             allowance?: number;
             /** @description The version of the numbering plans. */
             phone_metadata?: string;
-            /** @description The limit that refused the request. */
+            /** @description The limit that refused the request, or whose bucket or scope an operator changed. */
             limit?: string;
             /** @description How many requests the limit allows. */
             quota?: number;
@@ -613,6 +616,8 @@ export interface components {
             send?: number;
             /** @description The provider that got the message, or sent the callback. */
             provider?: string;
+            /** @description Why an operator opened or closed a scope of the brake, in the operator's words; refused if it has a phone number. */
+            note?: string;
             /** @description Our number or name that the person answered. */
             own_number?: string;
             /** @description What the message from the phone means: `stop`, `start`, `help`. */
@@ -631,7 +636,7 @@ export interface components {
             attempts_left?: number;
             /** @description Whether this repeats the answer to the same call. */
             repeated?: boolean;
-            /** @description The state of the circuit breaker: `open`, `closed`; of a country of a tenant: `over` while the brake finds no room in it, else `normal`. */
+            /** @description The state of the circuit breaker, or what a scope of the brake was until an operator lifted it: `open`, `closed`; of a country of a tenant: `over` while the brake finds no room in it, else `normal`. */
             state?: string;
             /** @description What the brake does for the tenant: `record` or `refuse`. */
             mode?: string;

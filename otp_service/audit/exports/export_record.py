@@ -28,7 +28,7 @@ UNMAPPED_FIELDS: Final = frozenset(
         *("authenticator", "recovery_set", "sealed_under", "codes_left"),
         *("expires_at", "prefix", "client_ip_changed", "own_number", "keyword"),
         *("risk_answer", "risk_reason"),
-        *("price", "measure", "over_limit", "unverified", "allowance", "block", "mode"),
+        *("price", "measure", "over_limit", "unverified", "allowance", "block", "mode", "note"),
     }
 )
 """Members that both formats export outside their own fields."""

@@ -72,7 +72,16 @@ class EventRecord(msgspec.Struct, kw_only=True):
     """How many calls without a valid key, rejected callbacks or authenticators it counts."""
 
 
-_DETAIL_FIELDS = ("provider", "status", "reason", "limit", "risk_answer", "risk_reason", "by")
+_DETAIL_FIELDS = (
+    "provider",
+    "status",
+    "reason",
+    "limit",
+    "risk_answer",
+    "risk_reason",
+    "by",
+    "note",
+)
 
 
 def build_event_record(decoded: DecodedEvent) -> EventRecord | None:

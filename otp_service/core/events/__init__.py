@@ -42,9 +42,13 @@ from otp_service.core.events.number_events import (
 from otp_service.core.events.operator_events import (
     AuditLookup,
     BlocklistChanged,
+    BrakeOverridden,
     LimitKeyMoved,
     LimitReset,
     NumberErased,
+    OverrideLifted,
+    ScopeClosed,
+    ScopeOpened,
 )
 from otp_service.core.events.recovery_events import (
     RecoveryAttempted,
@@ -112,6 +116,7 @@ __all__ = [
     "AuthenticatorsImported",
     "BlocklistChanged",
     "BrakeMoved",
+    "BrakeOverridden",
     "BreakerChanged",
     "CallbackRejected",
     "Canceled",
@@ -138,6 +143,7 @@ __all__ = [
     "NumberErased",
     "NumberOptedIn",
     "NumberOptedOut",
+    "OverrideLifted",
     "ProviderFailed",
     "RecoveryAttempted",
     "RecoveryCodeUsed",
@@ -149,6 +155,8 @@ __all__ = [
     "RecoverySetCreated",
     "Rejected",
     "Resent",
+    "ScopeClosed",
+    "ScopeOpened",
     "SendDenied",
     "SendEvents",
     "SendStarted",

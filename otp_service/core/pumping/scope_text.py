@@ -39,7 +39,7 @@ SCOPE_EXAMPLES: Final = {
     "overall": "overall",
 }
 
-_LIMITS: Final = {kind: limit for limit, kind in SCOPE_KINDS.items()}
+_LIMITS_BY_KIND: Final = {kind: limit for limit, kind in SCOPE_KINDS.items()}
 _SCOPE_PATTERN: Final = re.compile(r"([a-z-]+)(?::([^@]*))?(?:@(.*))?", re.DOTALL)
 _DIGITS_PATTERN: Final = re.compile(r"\+[1-9][0-9]{1,10}")
 _IPV6_SUFFIX: Final = "/64"
@@ -62,7 +62,7 @@ def parse_scope(text: str, tenants: Collection[str]) -> ScopeBucket:
     `tenants` are the names that exist.
     """
     match = _SCOPE_PATTERN.fullmatch(text.strip())
-    limit = _LIMITS.get(match[1]) if match else None
+    limit = _LIMITS_BY_KIND.get(match[1]) if match else None
     if match is None or limit is None:
         examples = ", ".join(SCOPE_EXAMPLES.values())
         raise InvalidScope(f"the scope is invalid. Write one like these: {examples}.")

@@ -1,0 +1,92 @@
+"""`otp-service pumping allow`, `block` and `lift`, on a real Redis."""
+
+import asyncio
+import re
+
+import pytest
+
+from otp_service.cli.common import read_settings
+from otp_service.cli.numbers import create_cli_app
+
+
+UNTIL = r"until \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
+FOR = ("--for", "6h", "--reason", "INC-4711")
+
+
+@pytest.fixture
+def run_pumping(run_otp, config):
+    """Run a command of the group with the configuration."""
+
+    def run_command(name, *words, stdin=""):
+        return run_otp("pumping", name, "--config", config, *words, stdin=stdin)
+
+    return run_command
+
+
+@pytest.fixture
+def list_overrides(config):
+    """Return the overrides as a process of the service reads them: their scope and action."""
+
+    async def load():
+        async with create_cli_app(read_settings(config)) as app:
+            return (await app.scope_overrides.load_overrides()).overrides.items
+
+    return lambda: [(item.bucket.subject, item.action) for item in asyncio.run(load())]
+
+
+def test_a_scope_is_opened_closed_and_lifted(run_pumping, list_overrides):
+    """Each replaces the one before, and a second lift changes nothing."""
+    opened = run_pumping("allow", "country:gb@shop", *FOR)
+    assert (0, "") == (opened.exit_code, opened.err)
+    line = (
+        rf"country:GB@shop is open {UNTIL} \(6 h\)\. Every process follows within some seconds\.\n"
+    )
+    assert re.fullmatch(line, opened.out)
+
+    closed = run_pumping("block", "country:GB@shop", *FOR)
+    assert closed.out.startswith("country:GB@shop is closed until ")
+    assert [("GB", "closed")] == list_overrides()
+
+    lifted, again = (run_pumping("lift", "country:GB@shop") for _ in range(2))
+    assert lifted.out.startswith("country:GB@shop is closed no more.")
+    assert again.out == "country:GB@shop is neither open nor closed: nothing was changed.\n"
+    assert (0, 0) == (lifted.exit_code, again.exit_code)
+
+
+def test_an_address_is_read_from_standard_input_alone(run_pumping, list_overrides):
+    """It is personal data, and the shell's history keeps arguments."""
+    scope = "address:2001:db8::1@shop"
+
+    refused = run_pumping("block", scope, *FOR)
+    assert 1 == refused.exit_code
+    assert "write the scope to standard input, and '-' as SCOPE" in refused.err
+    assert "2001" not in refused.err
+
+    assert 0 == run_pumping("block", "-", *FOR, stdin=f"{scope}\n").exit_code
+    assert [("2001:db8::/64", "closed")] == list_overrides()
+    assert 1 == run_pumping("block", "-", *FOR, stdin=f"{scope}\noverall\n").exit_code
+
+
+@pytest.mark.parametrize(
+    ("words", "remedy"),
+    [
+        (("allow", "GB", *FOR), "Write one like these: range:+44740012"),
+        (("allow", "country:GB@bank", *FOR), "The tenants are shop."),
+        (("block", "overall", *FOR), "Close a country of a tenant"),
+        (("allow", "overall", "--for", "8d", "--reason", "x"), "at most 7 d. Repeat the command"),
+        (("block", "range:+44740012", "--for", "13h", "--reason", "x"), "at most 12 h."),
+        (("block", "range:+44740012", "--for", "59s", "--reason", "x"), "at least 1 min"),
+        (("allow", "overall", "--for", "six", "--reason", "x"), "write a time like 30m, 6h or 2d"),
+        (("allow", "overall", "--for", "6h", "--reason", " "), "1 to 200 printable characters"),
+        (("allow", "overall", "--for", "6h", "--reason", "a\x1b[2J"), "1 to 200 printable"),
+        (("allow", "overall", "--for", "6h", "--reason", "x" * 201), "1 to 200 printable"),
+        (("allow", "overall", "--for", "6h", "--reason", "+44 7400 123456"), "phone number"),
+    ],
+)
+def test_wrong_arguments_are_refused_with_the_remedy(run_pumping, words, remedy):
+    """Nothing is printed but the error, and it has no number."""
+    ended = run_pumping(*words)
+
+    assert (1, "") == (ended.exit_code, ended.out)
+    assert remedy in ended.err
+    assert "123456" not in ended.err

@@ -19,6 +19,7 @@ from otp_service.core.pumping.commits import (
     TrafficName,
 )
 from otp_service.core.pumping.decision import DebtCharge
+from otp_service.core.pumping.outages import EVIDENCE_SLOT_MS
 from otp_service.core.pumping.scopes import DebtLimit, ScopeBucket
 from otp_service.core.timestamps import DAY_SECONDS, HOUR_MS
 from otp_service.store.client import ScriptClient
@@ -75,7 +76,14 @@ async def read_traffic(store: FrozenStore) -> dict[str, int]:
     key = store.key_names.traffic_key(SHARED, TrafficName("shop", "GB"))
     (flat,) = await store.client.run_pipeline(key, [("HGETALL", key)])
     pairs = zip(flat[::2], flat[1::2], strict=True)
-    return {name.decode().removeprefix(f"{NOW // HOUR_MS}:"): int(one) for name, one in pairs}
+    return {strip_span(name.decode()): int(one) for name, one in pairs}
+
+
+def strip_span(field: str) -> str:
+    """Return the kind of a total of the hour, or of a count of the ten minutes, of NOW."""
+    span, _, kind = field.partition(":")
+    assert NOW // (EVIDENCE_SLOT_MS if kind in "ep" else HOUR_MS) == int(span)
+    return kind
 
 
 async def test_an_unknown_number_is_charged_in_each_scope(store: FrozenStore) -> None:

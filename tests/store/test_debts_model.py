@@ -25,6 +25,7 @@ from otp_service.core.pumping.commits import (
 from otp_service.core.pumping.debt import EMPTY_DEBT, Debt
 from otp_service.core.pumping.decision import DebtCharge, DebtRefusal, compute_wait, decide_send
 from otp_service.core.pumping.known_number import KnownNumber
+from otp_service.core.pumping.outages import EVIDENCE_SLOT_MS
 from otp_service.core.pumping.scopes import DebtLimit, ScopeBucket
 from otp_service.core.timestamps import DAY_MS, HOUR_MS
 from otp_service.store.client import ScriptClient
@@ -82,7 +83,7 @@ class Books:
             known = self.known or KnownNumber(now)
             self.known = known_number.note_exempt_send(known, now)
         if is_exempt:
-            self.traffic[f"{now // HOUR_MS}:e"] += 1
+            self.traffic[f"{now // EVIDENCE_SLOT_MS}:e"] += 1
         elif not is_uncharged and decision.refusal is None:
             self.traffic[f"{now // HOUR_MS}:u"] += PRICE
         return DebtOutcome(
@@ -105,7 +106,7 @@ class Books:
             hour = send.charged_at // HOUR_MS
             self.traffic[f"{hour}:u"] -= send.price
             self.traffic[f"{hour}:v"] += verified
-        self.traffic[f"{now // HOUR_MS}:p"] += pays
+        self.traffic[f"{now // EVIDENCE_SLOT_MS}:p"] += pays
         return raises, pays
 
     def refund(self, commit: DebtCommit, outcome: DebtOutcome, charged_at: int, now: int) -> None:
@@ -115,7 +116,7 @@ class Books:
                 self._repay(charge.bucket, charge.price, charged_at, now, 0)
         hour = charged_at // HOUR_MS
         if outcome.is_exempt:
-            self.traffic[f"{hour}:e"] -= 1
+            self.traffic[f"{charged_at // EVIDENCE_SLOT_MS}:e"] -= 1
             if self.known and commit.known_number and charged_at in self.known.unpaid_at:
                 self._remove_note(self.known, charged_at)
         elif outcome.is_charged:

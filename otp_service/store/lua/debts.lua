@@ -216,10 +216,12 @@ end
 
 --------------------------------------------------------------------------------- hourly totals
 
--- Add to the total of an hour. One that is used up is deleted.
+-- Add to the total of an hour, or to a count of a slot of ten minutes: an outage that exempt sends show
+-- would else be noticed up to an hour later. One that is used up is deleted.
 function debts.add_traffic(traffic, instant, kind, amount)
   local key = keys[traffic[TRAFFIC_KEY_INDEX]]
-  local field = string.format('%d:%s', math.floor(instant / debts.PERIOD_MS[1]), kind)
+  local span_ms = (kind == 'e' or kind == 'p') and debts.SLOT_MS[1] or debts.PERIOD_MS[1]
+  local field = string.format('%d:%s', math.floor(instant / span_ms), kind)
   if redis.call('HINCRBY', key, field, amount) <= 0 then
     redis.call('HDEL', key, field)
   end

@@ -81,6 +81,17 @@ class ChallengeSecret(msgspec.Struct, frozen=True, array_like=True):
     def add_code(self, code: LiveCode) -> "ChallengeSecret":
         return replace(self, codes=(*self.codes, code))
 
+    def add_debt(self, debt: SendDebt | None) -> "ChallengeSecret":
+        """Return the secret with what a verification repays of one more send; None for nothing."""
+        return self if debt is None else replace(self, debts=(*self.debts, debt))
+
+    def remove_debt(self, debt: SendDebt | None) -> "ChallengeSecret":
+        """Return the secret without the debt of one send, which was refunded; None for nothing."""
+        if debt not in self.debts:
+            return self
+        index = self.debts.index(debt)
+        return replace(self, debts=(*self.debts[:index], *self.debts[index + 1 :]))
+
     def select_live_codes(self, now: int, max_live_codes: int) -> tuple[LiveCode, ...]:
         """Return the newest `max_live_codes` confirmed codes, and those that are being sent.
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 from msgspec.structs import replace
 
+from otp_service.core.commit import Committed
 from otp_service.core.phone_number import PhoneNumber
 from otp_service.core.pumping.commits import (
     DebtCommit,
@@ -106,7 +107,16 @@ class SettlementPlan(msgspec.Struct, frozen=True):
 
     number: DebtSettlement | None = None
     shared: DebtSettlement | None = None
-    """Without `raises_allowance`, which the commit to the number decides."""
+
+    def build_shared(self, accepted: Committed) -> DebtSettlement | None:
+        """Return the shared part after the commit with the number's part; None if it changes nothing."""
+        if self.shared is None or not (self.shared.repayments or accepted.pays_exempt_sends):
+            return None
+        return replace(
+            self.shared,
+            raises_allowance=accepted.raises_allowance,
+            pays_exempt_sends=accepted.pays_exempt_sends,
+        )
 
 
 class Brake:

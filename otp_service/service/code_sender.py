@@ -1,7 +1,7 @@
 """Issue and resend: charge, hash, store, send, and store the result."""
 
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -25,7 +25,8 @@ from otp_service.service.context import CallContext, Dependencies, build_risk_fi
 from otp_service.service.message_sender import MessageSender
 from otp_service.service.optimistic_commit import commit_once, commit_with_retry
 from otp_service.service.risk_check import RiskCheck
-from otp_service.service.send_charger import SendCharger, SendCharges
+from otp_service.service.send_charger import SendCharger
+from otp_service.service.send_charges import SendCharges
 
 
 ADD_CODE_REFUSALS: Final = (
@@ -45,6 +46,10 @@ class ChargedSend(msgspec.Struct, frozen=True):
     known_addresses: KnownAddresses
     risk: RiskAssessment | None
     """What the risk service answered; None if it was not asked."""
+
+    def build_event_fields(self) -> dict[str, Any]:
+        """Return the fields of the event of this send."""
+        return {**build_risk_fields(self.risk), **self.send_charges.build_event_fields()}
 
 
 class CodeSender:
@@ -134,7 +139,7 @@ class CodeSender:
             snapshot,
             charged.hashed.code,
             locale,
-            charged.send_charges,
+            charged.send_charges.without_repaid_range(),
             is_first_send=is_first_send,
         )
 
@@ -149,11 +154,14 @@ class CodeSender:
         planned = self._charger.plan(is_auto_resend=call == "auto-resend")
         refund = partial(self._charger.refund, planned, durable=True)
         async with self._refunds.refund_if_unavailable(refund):
-            account = self._context.account_at_tenant
-            caller, number, _ = await self._charger.apply(planned, account)
-            risk = await self._risk_check.check(call, planned)
+            applied = await self._charger.apply(planned, self._context.account_at_tenant)
+            checked = await self._risk_check.check(call, applied.send_charges)
+        refund = partial(self._charger.refund, checked.send_charges, durable=True)
+        async with self._refunds.refund_if_unavailable(refund):
             hashed = (prepared and prepared.take()) or await self._hash_new_code(salt)
-        return ChargedSend(number.now, planned, hashed, caller.known_addresses, risk)
+        return ChargedSend(
+            applied.now, checked.send_charges, hashed, applied.known_addresses, checked.assessment
+        )
 
     def _reserve_prepared_code(self) -> CodeReservation | None:
         """Return the right to a code of the stock; None if it is empty, or the number has a fixed code."""
@@ -206,6 +214,7 @@ class CodeSender:
         if unsent is None:
             return self._context.build_commit()
         kept = tuple(one for one in secret.codes if one is not unsent)
+        secret = secret.remove_debt(charged.send_charges.debt)
         new = challenge.withdraw_send(unsent.send, current.now, is_auto_resend=is_auto_resend)
         fields = self._context.build_event_fields(reason=errors.StoreUnavailable.audit_reason)
         swap = CompareAndSwap(challenge, new, msgspec.structs.replace(secret, codes=kept))
@@ -223,8 +232,9 @@ class CodeSender:
             self._subject.client_ip,
             locale,
             charged.known_addresses,
-        )
-        issued = self._context.build_started_event(self._phone, challenge.deadline, charged.risk)
+        ).add_debt(charged.send_charges.debt)
+        fields = charged.build_event_fields()
+        issued = self._context.build_started_event(self._phone, challenge.deadline, fields)
         swap = CompareAndSwap(None, challenge, secret)
         pointer_swap = verification and self._build_pointer_swap(challenge, verification)
         return self._context.build_commit(
@@ -232,6 +242,7 @@ class CodeSender:
             pointer_swap=pointer_swap,
             recipient=self._charger.recipient,
             submission_marks=(mark_submitting(self._phone.canonical, charged.now),),
+            settlement=charged.send_charges.range_settlement,
             events=(issued,),
             durable=True,
         )
@@ -297,13 +308,15 @@ class CodeSender:
         confirmed_at = current.now + self._dependencies.issue_timeout_ms
         code = self._build_live_code(new, charged.hashed.argon2_hash, confirmed_at=confirmed_at)
         reason = None if failed_send is None else "delivery_failed"
-        fields = self._context.build_event_fields(reason=reason, **build_risk_fields(charged.risk))
+        fields = self._context.build_event_fields(reason=reason, **charged.build_event_fields())
         resent = events.Resent(**fields, send=new.sends)
-        swap = CompareAndSwap(challenge, new, current.secret.add_code(code), new.deadline)
+        secret = current.secret.add_code(code).add_debt(charged.send_charges.debt)
+        swap = CompareAndSwap(challenge, new, secret, new.deadline)
         return self._context.build_commit(
             swap=swap,
             recipient=self._charger.recipient,
             submission_marks=(mark_submitting(self._phone.canonical, current.now),),
+            settlement=charged.send_charges.range_settlement,
             events=(resent,),
             durable=True,
         )

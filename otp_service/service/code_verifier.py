@@ -16,6 +16,7 @@ from otp_service.core.ports import HashPriority
 from otp_service.core.verify_replay import build_replay_key, is_replay
 from otp_service.schemas import VerifyRequest
 from otp_service.service.context import CallContext, Dependencies
+from otp_service.service.debt_settler import DebtSettler
 from otp_service.service.expiry import record_expiry
 from otp_service.service.optimistic_commit import (
     commit_once,
@@ -70,6 +71,9 @@ class CodeVerifier:
             dependencies.store, dependencies.random, dependencies.refunds
         )
         self._refunds = dependencies.refunds
+        self._debt_settler = (
+            DebtSettler(dependencies, challenge.tenant, self._phone) if self._phone else None
+        )
         self._attempt_charge: AttemptCharge | None = None
         """The newest that was given to the store; those before it were not applied."""
         self._caller_refunds: tuple[Refund, ...] = ()
@@ -274,10 +278,14 @@ class CodeVerifier:
             client_ip_changed=self._is_other_client_ip(attempt),
         )
 
+        settler = self._debt_settler
+        assert settler  # without a number nothing was compared
+
         def build_accept_commit(current: ChallengeSnapshot) -> Commit:
             new = current.require_challenge().mark_verified(current.now, self._replay_key)
             return self._context.build_commit(
                 swap=CompareAndSwap(current.challenge, new, None),
+                settlement=settler.build_number_settlement(current.secret or attempt.secret),
                 refunds=tuple(refunds),
                 reset_buckets=(consecutive_failures.charge.bucket,),
                 events=(verified,),
@@ -288,6 +296,9 @@ class CodeVerifier:
             accepted = await commit_with_retry(self._store, attempt.snapshot, build_accept_commit)
         except (errors.ChallengeEnded, errors.ChallengeNotFound) as error:
             return await self._resolve_lost_race(error, tuple(refunds))
+        assert accepted.previous_snapshot
+        # A resend since the attempt has added a debt; the last attempt has deleted the secret.
+        settler.settle_shared(accepted.previous_snapshot.secret or attempt.secret, accepted)
         return accepted.to_snapshot()
 
     async def _resolve_lost_race(

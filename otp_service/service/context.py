@@ -128,6 +128,10 @@ class Subject(msgspec.Struct, frozen=True):
     client_ip: str | None = None
     client_ip_key: str | None = None
     """The client's address or network, as limits count it."""
+    is_assumed_known: bool = False
+    """Whether a trusted tenant says of an issue that it knows the number."""
+    has_passed_bot_check: bool = False
+    """Whether the tenant says of an issue that its client has passed a bot check."""
 
     @classmethod
     def from_request(
@@ -203,11 +207,14 @@ class CallContext:
         return fields
 
     def build_started_event(
-        self, phone: PhoneNumber, deadline: int, risk: RiskAssessment | None = None
+        self, phone: PhoneNumber, deadline: int, fields: Mapping[str, Any]
     ) -> SendStarted:
-        """Return the event of a challenge or delivery that is stored before its first message."""
+        """Return the event of a challenge or delivery that is stored before its first message.
+
+        `fields` are those of its risk and its debts.
+        """
         return self.send_events.started(
-            **self.build_event_fields(**build_risk_fields(risk)),
+            **self.build_event_fields(**fields),
             phone_metadata=phonenumbers.__version__,
             expires_at=format_rfc3339(deadline),
             **self.build_range_fields(phone),

@@ -7,13 +7,12 @@ from otp_service.core.commit import ChallengeSnapshot, Commit, CompareAndSwap
 from otp_service.core.do_not_send import mark_submitting
 from otp_service.core.errors import NumberNotAllowed, StoreUnavailable
 from otp_service.core.phone_number import PhoneNumber
-from otp_service.core.risk import RiskAssessment
 from otp_service.core.timestamps import MINUTE_MS
 from otp_service.schemas import DeliveryRequest
-from otp_service.service.context import CallContext, Dependencies
+from otp_service.service.context import CallContext, Dependencies, build_risk_fields
 from otp_service.service.message_sender import MessageSender
 from otp_service.service.optimistic_commit import commit_once
-from otp_service.service.risk_check import RiskCheck
+from otp_service.service.risk_check import CheckedSend, RiskCheck
 from otp_service.service.send_charger import SendCharger
 
 
@@ -37,17 +36,18 @@ class DeliverySender:
         """Store a new delivery and send its code. Raises the OtpError that refuses it."""
         deps, refunds = self._dependencies, self._dependencies.refunds
         with deps.send_slots.acquire(self._context.caller.tenant.name):
-            charged = self._charger.plan()
-            refund = partial(self._charger.refund, charged, durable=True)
+            planned = self._charger.plan()
+            refund = partial(self._charger.refund, planned, durable=True)
             async with refunds.refund_if_unavailable(refund):
-                _, number, _ = await self._charger.apply(charged)
-                risk = await self._risk_check.check("deliver", charged)
-            delivery = self._build_delivery(number.now, request.valid_minutes)
+                applied = await self._charger.apply(planned)
+                checked = await self._risk_check.check("deliver", applied.send_charges)
+            charged = checked.send_charges
+            delivery = self._build_delivery(applied.now, request.valid_minutes)
             build_withdrawal = partial(self._build_withdrawal, delivery)
             withdraw = partial(self._charger.withdraw, charged, build_withdrawal)
             async with refunds.refund_if_unavailable(withdraw):
                 try:
-                    stored = await commit_once(deps.store, self._build_commit(delivery, risk))
+                    stored = await commit_once(deps.store, self._build_commit(delivery, checked))
                 except NumberNotAllowed as error:  # a STOP arrived since the charge
                     await self._charger.deny(charged, error)
                     raise
@@ -79,8 +79,10 @@ class DeliverySender:
             sends_left=0,
         )
 
-    def _build_commit(self, delivery: Challenge, risk: RiskAssessment | None) -> Commit:
-        created = self._context.build_started_event(self._phone, delivery.deadline, risk)
+    def _build_commit(self, delivery: Challenge, checked: CheckedSend) -> Commit:
+        risk_fields = build_risk_fields(checked.assessment)
+        fields = {**risk_fields, **checked.send_charges.build_event_fields()}
+        created = self._context.build_started_event(self._phone, delivery.deadline, fields)
         swap = CompareAndSwap(None, delivery)
         mark = mark_submitting(self._phone.canonical, delivery.created_at)
         return self._context.build_commit(

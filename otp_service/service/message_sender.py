@@ -7,7 +7,7 @@ from otp_service.core.delivery import Message, Submission
 from otp_service.core.phone_number import PhoneNumber
 from otp_service.core.timestamps import SECOND_MS
 from otp_service.service.context import CallContext, Dependencies
-from otp_service.service.send_charger import SendCharges
+from otp_service.service.send_charges import SendCharges
 from otp_service.service.send_result import SendRecorder, SendResult
 
 

@@ -6,6 +6,9 @@ tried although it is unknown whether the charge, or an earlier try, arrived.
 
 With replicas a refund is durable: it is tried until as many as `redis.replicas` have it. A master that
 is being replaced applies refunds too, and the next one would have the charge without them.
+
+Settlements of debts wait here as well, because the verify that they follow has been answered. One that
+is lost leaves a debt until it expires.
 """
 
 import asyncio

@@ -7,12 +7,13 @@ from typing import Any
 import msgspec
 
 from otp_service.core import charges, errors, events
-from otp_service.core.commit import ChallengeSnapshot, Commit, Committed, Refund
+from otp_service.core.challenge import ChallengeStatus
+from otp_service.core.commit import ChallengeSnapshot, Commit
 from otp_service.core.do_not_send import Recipient, unmark_submitting
-from otp_service.core.known_addresses import Account
-from otp_service.core.limits import Charge
+from otp_service.core.known_addresses import Account, KnownAddresses
 from otp_service.core.phone_number import PhoneNumber
 from otp_service.core.risk import RiskAssessment
+from otp_service.service.brake import PlannedSend
 from otp_service.service.context import CallContext, Dependencies, build_risk_fields
 from otp_service.service.optimistic_commit import (
     commit_once,
@@ -20,32 +21,24 @@ from otp_service.service.optimistic_commit import (
     require_committed,
 )
 from otp_service.service.pending_refunds import apply_all
+from otp_service.service.send_charges import NamedDebts, SendCharges
 from otp_service.service.shared_limits import SharedLimits
 
 
-class SendCharges(msgspec.Struct, frozen=True):
-    """The charges of one send. They are named before they are applied, so some may not be."""
+class AppliedCharges(msgspec.Struct, frozen=True):
+    """A send that is charged, at the instant `now` of the store."""
 
-    number_charges: tuple[Charge, ...]
-    operation_id: str
-    """Of the commit of the charges to the number."""
-    caller_refunds: tuple[Refund, ...]
-    shared_refunds: tuple[Refund, ...]
-
-    @property
-    def number_refunds(self) -> tuple[Refund, ...]:
-        """The reversal of every charge to the number, the cooldown included."""
-        charged = (charge for charge in self.number_charges if charge.cost)
-        return tuple(Refund(charge, self.operation_id) for charge in charged)
-
-    @property
-    def other_refunds(self) -> tuple[Refund, ...]:
-        """The reversal of the charges in other partitions."""
-        return (*self.caller_refunds, *self.shared_refunds)
+    now: int
+    known_addresses: KnownAddresses
+    """Those of the account that the call named."""
+    send_charges: SendCharges
 
 
 class SendCharger:
-    """Charges one send of a challenge or a delivery to its caller, its number, and what all share."""
+    """Charges one send of a challenge or a delivery to its caller, its number, and what all share.
+
+    With each commit of limits it charges the debts of the same partition.
+    """
 
     def __init__(
         self, dependencies: Dependencies, context: CallContext, phone: PhoneNumber
@@ -53,6 +46,7 @@ class SendCharger:
         self._store = dependencies.store
         self._random = dependencies.random
         self._refunds = dependencies.refunds
+        self._brake = dependencies.brake
         self._context = context
         self._denied_type = context.send_events.denied
         self._range_fields = context.build_range_fields(phone)
@@ -72,14 +66,15 @@ class SendCharger:
             auto_resend = charges.build_auto_resend_charge(tenant, phone)
             number_charges = (*number_charges, auto_resend)
         account, client_ip_key = subject.account, subject.client_ip_key
-        return SendCharges(
-            number_charges,
-            self._random.generate_operation_id(),
-            self._shared_limits.name_charges(
-                charges.build_caller_send_charges(tenant, phone, account, client_ip_key)
-            ),
-            self._shared_limits.name_charges(charges.build_shared_send_charges(tenant, phone)),
+        operation_id = self._random.generate_operation_id()
+        caller_refunds = self._shared_limits.name_charges(
+            charges.build_caller_send_charges(tenant, phone, account, client_ip_key)
         )
+        shared_refunds = self._shared_limits.name_charges(
+            charges.build_shared_send_charges(tenant, phone)
+        )
+        debts = self._name_debts(operation_id, shared_refunds[0].operation_id)
+        return SendCharges(number_charges, operation_id, caller_refunds, shared_refunds, debts)
 
     def build_commits(
         self, planned: SendCharges, known_addresses_of: Account | None = None
@@ -88,12 +83,15 @@ class SendCharger:
         return (
             self._shared_limits.build_charge_commit(planned.caller_refunds, known_addresses_of),
             self._build_number_commit(planned),
-            self._shared_limits.build_charge_commit(planned.shared_refunds),
+            self._shared_limits.build_charge_commit(
+                planned.shared_refunds,
+                debts=planned.debts[0].plan.shared if planned.debts else None,
+            ),
         )
 
     async def apply(
         self, planned: SendCharges, known_addresses_of: Account | None = None
-    ) -> list[Committed]:
+    ) -> AppliedCharges:
         """Apply the commits of the charges in turn.
 
         The first one returns the known addresses of the account. Raises the error of the one that
@@ -102,7 +100,7 @@ class SendCharger:
         commits = self.build_commits(planned, known_addresses_of)
         outcomes = await self._store.commit_in_turn(commits)
         try:
-            return [require_committed(outcome) for outcome in outcomes]
+            caller, number, shared = map(require_committed, outcomes)
         except errors.StoreUnavailable:
             raise
         except errors.OtpError as error:
@@ -112,16 +110,42 @@ class SendCharger:
                 case 2:
                     await self._shared_limits.refund_refused(planned.caller_refunds)
                 case _:
-                    applied = msgspec.structs.replace(planned, shared_refunds=())
-                    await self.deny(applied, error)
+                    await self.deny(planned.without_shared(), error)
             raise
+        charged = planned.add_outcome(number, shared)
+        return AppliedCharges(number.now, caller.known_addresses, charged)
+
+    async def end_exemption(self, charged: SendCharges, risk: RiskAssessment) -> SendCharges:
+        """Charge an exempt send as one to an unknown number, and return its charges.
+
+        Its exempt send stays noted at the number, and the budget of the day is charged already. Raises
+        the error of the scope that refuses: everything is refunded, and that is recorded.
+        """
+        if not charged.outcome.is_exempt:
+            return charged
+        plan = charged.debts[0].plan.end_exemption()
+        named = NamedDebts(
+            plan, self._random.generate_operation_id(), self._random.generate_operation_id()
+        )
+        both = msgspec.structs.replace(charged, debts=(*charged.debts, named))
+        refund = partial(self.refund, both.select_newest_debts(), durable=True)
+        async with self._refunds.refund_if_unavailable(refund):
+            outcomes = await self._store.commit_in_turn(self._build_debt_commits(named))
+            try:
+                number, shared = map(require_committed, outcomes)
+            except errors.StoreUnavailable:
+                raise
+            except errors.OtpError as error:
+                await self.deny(both, error, risk)
+                raise
+        return both.add_outcome(number, shared)
 
     async def deny(
         self, send_charges: SendCharges, error: errors.OtpError, risk: RiskAssessment | None = None
     ) -> None:
         """Refund every charge, and record the refusal."""
         fields = self._context.build_refusal_fields(error) | build_risk_fields(risk)
-        denied = self._build_denied(**fields)
+        denied = self._build_denied(**fields, price=send_charges.price)
         # Durable, as in `SharedLimits.refund_refused`; the refusal needs no replica.
         await self._refunds.apply(partial(self.refund, send_charges, denied, durable=True))
 
@@ -136,12 +160,17 @@ class SendCharger:
         refund = self._context.build_commit(
             operation_id=f"undo-{send_charges.operation_id}",
             refunds=send_charges.number_refunds,
+            debt_refunds=send_charges.number_debt_refunds,
             foldable_event=denied,
             durable=durable,
         )
         await apply_all(
-            self._store.commit(refund),
-            self._shared_limits.refund(send_charges.other_refunds, durable=durable),
+            self._store.commit(refund), self._refund_others(send_charges, durable=durable)
+        )
+
+    async def _refund_others(self, send_charges: SendCharges, *, durable: bool) -> None:
+        await self._shared_limits.refund(
+            send_charges.other_refunds, send_charges.shared_debt_refunds, durable=durable
         )
 
     async def withdraw(
@@ -155,16 +184,21 @@ class SendCharger:
         snapshot = await self._store.fetch_challenge(self._tenant.name, self._context.challenge.id)
 
         def build_commit(current: ChallengeSnapshot) -> Commit:
+            withdrawal = build_withdrawal(current)
+            unpaid = select_unpaid(send_charges, current)
+            if withdrawal.swap is not None:
+                unpaid = unpaid.without_repaid_range()
             return msgspec.structs.replace(
-                build_withdrawal(current),
+                withdrawal,
                 submission_marks=(unmark_submitting(self._phone.canonical, current.now),),
                 refunds=send_charges.number_refunds,
+                debt_refunds=unpaid.number_debt_refunds,
                 durable=True,
             )
 
         await apply_all(
             commit_with_retry(self._store, snapshot, build_commit),
-            self._shared_limits.refund(send_charges.other_refunds, durable=True),
+            self._refund_others(select_unpaid(send_charges, snapshot), durable=True),
         )
 
     async def _record_caller_refusal(self, error: errors.OtpError) -> None:
@@ -186,10 +220,49 @@ class SendCharger:
             operation_id=planned.operation_id,
             recipient=self.recipient,
             charges=planned.number_charges,
-            event_if_refused=self._build_denied(**self._context.build_event_fields()),
+            debts=planned.debts[0].plan.number if planned.debts else None,
+            event_if_refused=self._build_denied(
+                **self._context.build_event_fields(), price=planned.price
+            ),
             requires_log_capacity=True,
         )
 
     def _build_denied(self, **fields: Any) -> events.SendDenied:
         """Return the event of a refusal, which names the scopes that can refuse."""
         return self._denied_type(**fields, **self._range_fields)
+
+    def _build_debt_commits(self, named: NamedDebts) -> tuple[Commit, Commit]:
+        """Return the commits of debts alone, to the number and to what all share."""
+        assert named.shared_operation_id
+        return (
+            self._context.build_commit(
+                operation_id=named.number_operation_id, debts=named.plan.number
+            ),
+            self._shared_limits.build_debt_commit(named.plan.shared, named.shared_operation_id),
+        )
+
+    def _name_debts(self, number_id: str, shared_id: str) -> tuple[NamedDebts, ...]:
+        """Return the debts of a send, with the operation ids of these commits."""
+        subject = self._context.subject
+        send = PlannedSend(
+            tenant=self._tenant.name,
+            phone=self._phone,
+            client_address=subject.client_ip_key,
+            is_delivery=self._context.send_events is events.DELIVERY_SEND_EVENTS,
+            is_assumed_known=subject.is_assumed_known,
+            has_passed_bot_check=subject.has_passed_bot_check,
+        )
+        plan = self._brake.plan_send(send)
+        return () if plan is None else (NamedDebts(plan, number_id, shared_id),)
+
+
+def select_unpaid(send_charges: SendCharges, current: ChallengeSnapshot) -> SendCharges:
+    """Return the charges of a send that is not sent, without debts that a verification has repaid.
+
+    The verification of an earlier code repays all sends of its challenge, and one that is still being
+    sent as well.
+    """
+    challenge = current.challenge
+    if challenge is None or challenge.compute_status(current.now) is not ChallengeStatus.VERIFIED:
+        return send_charges
+    return send_charges.without_repaid_debts()

@@ -25,9 +25,11 @@ from otp_service.core.errors import (
 )
 from otp_service.core.limits import Charge
 from otp_service.core.phone_number import PhoneNumber
+from otp_service.core.pumping.commits import SendDebt
 from otp_service.service.context import CallContext, Dependencies
 from otp_service.service.optimistic_commit import commit_with_retry
-from otp_service.service.send_charger import SendCharges
+from otp_service.service.send_charger import select_unpaid
+from otp_service.service.send_charges import SendCharges
 from otp_service.service.shared_limits import SharedLimits
 
 
@@ -74,11 +76,11 @@ class SendResult(msgspec.Struct, frozen=True):
         return challenge.submissions[-len(self.submissions) :] == self.submissions
 
     def apply_to(
-        self, snapshot: ChallengeSnapshot, max_live_codes: int
+        self, snapshot: ChallengeSnapshot, max_live_codes: int, refunded_debt: SendDebt | None
     ) -> tuple[CompareAndSwap, tuple[int, ...]]:
         """Return the change of the challenge, and the sends whose codes it replaces.
 
-        Raises StoreUnavailable if Redis has lost the challenge since the message was sent.
+        A debt that is refunded is not repaid by a verification. Raises StoreUnavailable if Redis has lost the challenge since the message was sent.
         """
         challenge, secret = snapshot.challenge, snapshot.secret
         if challenge is None:
@@ -95,7 +97,7 @@ class SendResult(msgspec.Struct, frozen=True):
             new = new.refund_send()
         if secret is None:
             return CompareAndSwap(challenge, new), ()
-        confirmed = secret.confirm_send(
+        confirmed = secret.remove_debt(refunded_debt).confirm_send(
             self.send, snapshot.now, max_live_codes, may_have_been_sent=may_have_been_sent
         )
         kept_sends = {code.send for code in confirmed.codes} | {self.send}
@@ -165,16 +167,25 @@ class SendRecorder:
         return recorded.to_snapshot()
 
     def _build_extra_commits(self, extra: int, send_charges: SendCharges) -> list[Commit]:
-        """Return the charges of more messages to the buckets in other partitions."""
+        """Return the charges of more messages to the buckets in other partitions.
+
+        They are no debts, because they have the same code: they cost of the budget of the day.
+        """
+        debts = send_charges.debts[0].plan.build_extra_commit(extra) if send_charges.debts else None
+        limits = self._shared_limits
         return [
-            self._shared_limits.build_charge_commit(
-                self._shared_limits.name_charges(
+            limits.build_charge_commit(
+                limits.name_charges(
                     charges.build_extra_message_charges(
                         tuple(refund.charge for refund in refunds), extra
                     )
-                )
+                ),
+                debts=extra_debts,
             )
-            for refunds in (send_charges.caller_refunds, send_charges.shared_refunds)
+            for refunds, extra_debts in (
+                (send_charges.caller_refunds, None),
+                (send_charges.shared_refunds, debts),
+            )
         ]
 
     async def _refund(
@@ -184,36 +195,38 @@ class SendRecorder:
 
         A second call, after the reply to the first was lost, changes nothing.
         """
-        refunds = tuple(
-            Refund(charge, send_charges.operation_id)
-            for charge in charges.select_refundable_charges(send_charges.number_charges)
-        )
         refund_charge = charges.build_refund_charge(self._context.caller.tenant, self._phone)
         build_commit = partial(self._build_commit, result)
-        build_refund = partial(build_commit, extra_charges=(refund_charge,), refunds=refunds)
+        build_refund = partial(build_commit, extra_charges=(refund_charge,), refunded=send_charges)
         try:
-            await commit_with_retry(self._store, snapshot, build_refund)
+            refunded = await commit_with_retry(self._store, snapshot, build_refund)
         except RateLimited:
             await commit_with_retry(self._store, snapshot, build_commit)
         else:
-            await self._shared_limits.refund(send_charges.other_refunds)
+            assert refunded.previous_snapshot
+            unpaid = select_unpaid(send_charges, refunded.previous_snapshot)
+            await self._shared_limits.refund(send_charges.other_refunds, unpaid.shared_debt_refunds)
 
     def _build_commit(
         self,
         result: SendResult,
         current: ChallengeSnapshot,
         extra_charges: tuple[Charge, ...] = (),
-        refunds: tuple[Refund, ...] = (),
+        refunded: SendCharges | None = None,
     ) -> Commit:
         if current.challenge and result.is_stored_in(current.challenge):
             return self._context.build_commit()
-        swap, replaced_sends = result.apply_to(current, self._max_live_codes)
+        unpaid = refunded and select_unpaid(refunded, current)
+        swap, replaced_sends = result.apply_to(
+            current, self._max_live_codes, unpaid.debt if unpaid else None
+        )
         recorded = self._build_events(result, swap, replaced_sends)
         return self._context.build_commit(
             swap=swap,
             submission_marks=result.build_marks(self._phone, current.now),
             charges=extra_charges,
-            refunds=refunds,
+            refunds=_build_refunds(refunded) if refunded else (),
+            debt_refunds=unpaid.number_debt_refunds if unpaid else (),
             events=recorded,
         )
 
@@ -241,3 +254,9 @@ class SendRecorder:
         return self._context.send_events.refused(
             **fields, fault=submission.fault or "", about=submission.scope or ""
         )
+
+
+def _build_refunds(send_charges: SendCharges) -> tuple[Refund, ...]:
+    """Return the reversal of the charges to the number of a send that no provider took."""
+    refundable = charges.select_refundable_charges(send_charges.number_charges)
+    return tuple(Refund(charge, send_charges.operation_id) for charge in refundable)

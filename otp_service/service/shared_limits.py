@@ -6,7 +6,6 @@ also if the store fails and it is unknown whether it was applied.
 
 from collections.abc import Awaitable, Sequence
 from functools import partial
-from itertools import groupby
 from typing import TypeVar
 
 import msgspec
@@ -15,8 +14,9 @@ from otp_service.core.charges import build_account_lock_check, build_success_ref
 from otp_service.core.commit import Commit, Refund
 from otp_service.core.errors import OtpError, StoreUnavailable
 from otp_service.core.known_addresses import Account, KnownAddresses
-from otp_service.core.limits import CONSECUTIVE_LIMITS, Charge
+from otp_service.core.limits import CONSECUTIVE_LIMITS, Bucket, Charge, Limit
 from otp_service.core.ports import Store
+from otp_service.core.pumping.commits import DebtCommit, DebtRefund, DebtSettlement
 from otp_service.core.random_source import RandomSource
 from otp_service.core.tenant import Tenant
 from otp_service.service.optimistic_commit import commit_once
@@ -40,14 +40,28 @@ class SharedLimits:
         return tuple(Refund(charge, operation_id) for charge in charges)
 
     def build_charge_commit(
-        self, named: Sequence[Refund], known_addresses_of: Account | None = None
+        self,
+        named: Sequence[Refund],
+        known_addresses_of: Account | None = None,
+        debts: DebtCommit | None = None,
     ) -> Commit:
-        """Return the commit that applies all of these charges, or none of them."""
+        """Return the commit that applies all of these charges and debts, or none of them."""
         return Commit(
             partition=self._store.get_bucket_partition(named[0].charge.bucket),
             operation_id=named[0].operation_id,
             charges=tuple(refund.charge for refund in named),
             known_addresses_of=known_addresses_of,
+            debts=debts,
+        )
+
+    def build_debt_commit(self, debts: DebtCommit, operation_id: str) -> Commit:
+        """Return the commit of debts of the partition that all callers share, by themselves."""
+        return Commit(partition=self._shared_partition, operation_id=operation_id, debts=debts)
+
+    def build_settlement_commit(self, settlement: DebtSettlement, operation_id: str) -> Commit:
+        """Return the commit of repayments in the partition that all callers share."""
+        return Commit(
+            partition=self._shared_partition, operation_id=operation_id, settlement=settlement
         )
 
     async def charge_caller(self, named: Sequence[Refund]) -> None:
@@ -112,22 +126,59 @@ class SharedLimits:
         )
         await self._store.commit(settled)
 
-    async def refund(self, refunds: Sequence[Refund], *, durable: bool = False) -> None:
-        """Apply each refund, once: its operation id is derived from that of the charge."""
+    async def refund(
+        self,
+        refunds: Sequence[Refund],
+        debt_refunds: Sequence[DebtRefund] = (),
+        *,
+        durable: bool = False,
+    ) -> None:
+        """Apply each refund, once: its operation id is derived from that of the charge.
+
+        `debt_refunds` are of the partition that all callers share.
+        """
         commits = [
-            self._build_refund_commit(operation_id, tuple(group))
-            for operation_id, group in groupby(
-                (refund for refund in refunds if refund.charge.cost),
-                key=lambda refund: refund.operation_id,
-            )
+            msgspec.structs.replace(commit, durable=durable)
+            for commit in self._build_refund_commits(refunds, debt_refunds)
         ]
         if durable:
-            lasting = (msgspec.structs.replace(commit, durable=True) for commit in commits)
-            await apply_all(*map(self._store.commit, lasting))
+            await apply_all(*map(self._store.commit, commits))
         elif commits:
             await self._store.commit_all(commits)
 
-    def _build_refund_commit(self, operation_id: str, refunds: tuple[Refund, ...]) -> Commit:
+    def _build_refund_commits(
+        self, refunds: Sequence[Refund], debt_refunds: Sequence[DebtRefund]
+    ) -> list[Commit]:
+        """Return the reversal of each commit, of its charges and its debts at once."""
+        charged = [refund for refund in refunds if refund.charge.cost]
+        ids = [*(one.operation_id for one in charged), *(one.operation_id for one in debt_refunds)]
+        return [
+            self._build_refund_commit(
+                operation_id,
+                tuple(one for one in charged if one.operation_id == operation_id),
+                tuple(one for one in debt_refunds if one.operation_id == operation_id),
+            )
+            for operation_id in dict.fromkeys(ids)
+        ]
+
+    def _build_refund_commit(
+        self,
+        operation_id: str,
+        refunds: tuple[Refund, ...],
+        debt_refunds: tuple[DebtRefund, ...] = (),
+    ) -> Commit:
         """Return the reversal of one commit."""
-        partition = self._store.get_bucket_partition(refunds[0].charge.bucket)
-        return Commit(partition=partition, operation_id=f"undo-{operation_id}", refunds=refunds)
+        partition = self._shared_partition
+        if refunds:
+            partition = self._store.get_bucket_partition(refunds[0].charge.bucket)
+        return Commit(
+            partition=partition,
+            operation_id=f"undo-{operation_id}",
+            refunds=refunds,
+            debt_refunds=debt_refunds,
+        )
+
+    @property
+    def _shared_partition(self) -> int:
+        """The partition of countries and of the whole service."""
+        return self._store.get_bucket_partition(Bucket(Limit.SENDS_OVERALL))

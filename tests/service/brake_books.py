@@ -1,0 +1,137 @@
+"""An installation with the brake on SMS pumping, by a clock that only the test moves, and its books."""
+
+from collections import defaultdict
+from typing import Any
+
+import msgspec
+
+from otp_service.core.pumping.prices import PriceTable
+from otp_service.core.pumping.scopes import BrakeMode, DebtLimit, Floors
+from otp_service.core.pumping.send_debts import BrakeSettings
+from otp_service.service.brake import Brake
+from tests.installation import Installation
+from tests.service.frozen_workers import COMMIT_SCRIPT, FETCH_SCRIPT, NOW
+
+
+PRICE = 40_000
+"""Of a message to Great Britain, in the default table."""
+NUMBER = "+447400123456"
+CLIENT: dict[str, Any] = {"account": "u-81", "client_ip": "203.0.113.9"}
+"""With these members, every scope takes part."""
+
+WIDE_FLOORS = Floors(
+    range_sends=(1000, 1000),
+    block_sends=(1000, 1000),
+    address_sends=(1000, 1000),
+    country_money=(1000 * PRICE, 1000 * PRICE),
+    new_countries_money=(1000 * PRICE, 1000 * PRICE),
+)
+
+_VALUES, _SLOTS = 15, 7  # of a window, as lua/debts.lua stores it
+
+Books = dict[str, Any]
+
+
+def start_brake(
+    installation: Installation,
+    mode: BrakeMode = BrakeMode.REFUSE,
+    *,
+    day_budget: int = 1000 * PRICE,
+    modes: dict[str, BrakeMode] | None = None,
+    floors: dict[str, Any] | None = None,
+    **changes: Any,
+) -> Installation:
+    """Return the installation after a restart with the brake; scopes without `floors` are wide."""
+    settings = {
+        tenant: BrakeSettings(
+            day_budget,
+            (modes or {}).get(tenant, mode),
+            msgspec.structs.replace(WIDE_FLOORS, **(floors or {})),
+        )
+        for tenant in installation.tenants
+    }
+    brake = Brake(settings, PriceTable(), now=lambda: started.clock_shift_ms)
+    started = installation.restart(brake=brake, **changes)
+    started.store._commit_script, started.store._fetch_script = COMMIT_SCRIPT, FETCH_SCRIPT
+    started.clock_shift_ms = NOW
+    return started
+
+
+async def drain(installation: Installation) -> None:
+    """Wait for the settlements and refunds of calls that have returned."""
+    assert 0 == await installation.dependencies.refunds.drain(20)
+
+
+async def _read(installation: Installation, key: bytes, *command: str) -> Any:
+    (value,) = await installation.script_client.run_pipeline(
+        key.decode(), [(command[0], key, *command[1:])]
+    )
+    return value
+
+
+async def read_debts(installation: Installation) -> Books:
+    """Return unverified and verified money of each bucket, of its hour and its day."""
+    books = {}
+    for key in await installation.list_keys("*:debt:*"):
+        values = msgspec.msgpack.decode(await _read(installation, key, "GET"))
+        books[key.decode().split(":debt:")[1]] = [
+            sum(values[start : start + _SLOTS])
+            for window in (0, _VALUES)
+            for start in (window + 1, window + 1 + _SLOTS)
+        ]
+    return books
+
+
+async def read_books(installation: Installation) -> Books:
+    """Return all that a send changes: debts, known numbers, totals, and the names of limit buckets.
+
+    A note that the budget of a country has refused is left out.
+    """
+    known = {
+        key.decode(): msgspec.msgpack.decode(await _read(installation, key, "GET"))
+        for key in await installation.list_keys("*:known:*")
+    }
+    totals: Books = {}
+    for key in await installation.list_keys("*:traffic:*"):
+        flat = await _read(installation, key, "HGETALL")
+        fields = dict(zip(flat[::2], flat[1::2], strict=True))
+        totals |= {
+            f"{key.decode()} {name.decode()}": int(n)
+            for name, n in fields.items()
+            if name[-2:] != b":r"
+        }
+    return {
+        "debts": await read_debts(installation),
+        "known": known,
+        "totals": totals,
+        "limits": await installation.list_keys("*:limit:*"),
+    }
+
+
+async def sum_debts(installation: Installation) -> dict[str, tuple[int, int]]:
+    """Return how many prices are unverified and verified in a day, by limit; empty ones are left out."""
+    sums: dict[str, tuple[int, int]] = defaultdict(lambda: (0, 0))
+    for name, (_, _, unverified, verified) in (await read_debts(installation)).items():
+        limit = name.split(":")[0]
+        before = sums[limit]
+        sums[limit] = (before[0] + unverified // PRICE, before[1] + verified // PRICE)
+    return dict(sums)
+
+
+async def read_measures(installation: Installation) -> list[tuple[Any, Any]]:
+    """Return measure and the limit that a send was over, of each event of a send."""
+    started = {"otp.issued", "otp.resent", "delivery.created"}
+    return [
+        (event.get("measure"), event.get("over_limit"))
+        for event in await installation.read_events()
+        if event["type"] in started
+    ]
+
+
+REPAID_LIMITS = [
+    DebtLimit.UNVERIFIED_RANGE,
+    DebtLimit.UNVERIFIED_BLOCK,
+    DebtLimit.UNVERIFIED_COUNTRY,
+    DebtLimit.UNVERIFIED_NEW_COUNTRIES,
+    DebtLimit.UNVERIFIED_ADDRESS,
+]

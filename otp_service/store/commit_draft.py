@@ -137,6 +137,10 @@ class CommitDraft:
         draft, fields = DebtDraft(self._key_names, self._partition, self.add_key), self.fields
         if commit.debts:
             fields["debts"] = draft.build_charges(commit.debts)
+        if commit.settlement:
+            fields["settlement"] = draft.build_settlement(commit.settlement)
+        if any(part and part.known_number for part in (commit.debts, commit.settlement)):
+            fields["limit_key_id"] = self._key_names.limit_key_id
         names = self._key_names
         fields["debt_refunds"] = [
             DebtReversal(
@@ -145,8 +149,6 @@ class CommitDraft:
             )
             for refund in commit.debt_refunds
         ]
-        if commit.settlement:
-            fields["settlement"] = draft.build_settlement(commit.settlement)
 
     def _write_submission_mark(self, mark: SubmissionMark) -> None:
         names = self._key_names

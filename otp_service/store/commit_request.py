@@ -195,6 +195,8 @@ class CommitRequest(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     debts: DebtCharges | None = None
     debt_refunds: list[DebtReversal] = []
     settlement: Settlement | None = None
+    limit_key_id: str = ""
+    """The id of the key that names a known number, if the commit has one: its record shows it."""
 
 
 pack_request = msgspec.msgpack.Encoder().encode

@@ -22,9 +22,11 @@ RESET_KINDS: Final = frozenset(
         "addresses",
         "blocked",
         "challenge",
+        "debt",
         "idempotency",
         "inbound",
         "inbox",
+        "known",
         "limit",
         "moved",
         "opted-out",
@@ -32,11 +34,13 @@ RESET_KINDS: Final = frozenset(
         "secret",
         "submission",
         "submitted",
+        "traffic",
+        "traffic-index",
     }
 )
 """The kinds of keys that a reset deletes, as `store/README.md` lists them."""
 
-LIMIT_STATE_KINDS: Final = frozenset({"inbox", "limit"})
+LIMIT_STATE_KINDS: Final = frozenset({"debt", "inbox", "limit"})
 """What a start of `dev` deletes: challenges survive a restart."""
 
 MAX_KEYS_PER_COMMIT: Final = 500

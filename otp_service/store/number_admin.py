@@ -15,6 +15,7 @@ from otp_service.core.keys import KeyRing
 from otp_service.core.limits import MAX_CONSECUTIVE_FAILURES, NUMBER_LIMITS, Bucket, Limit
 from otp_service.core.phone_number import PhoneNumber, mask_number
 from otp_service.core.ports import ErasedCounts, LockedNumber, ProgressCallback
+from otp_service.core.pumping.commits import KnownNumberName
 from otp_service.core.tenant import Tenant
 from otp_service.store.do_not_send_list import DoNotSendList
 from otp_service.store.key_names import (
@@ -71,17 +72,19 @@ class NumberAdmin(DoNotSendList):
         tenants: Iterable[str],
         progress: ProgressCallback = ignore_progress,
     ) -> ErasedCounts:
-        """Delete the buckets, challenges and submission marks of a number at these tenants.
+        """Delete the buckets, challenges and marks of a number at these tenants.
 
-        Return the counts of the first two. The entries of the do-not-send list stay, because the person
+        The marks are of submissions, and that it has verified. Return the counts of the first two. The entries of the do-not-send list stay, because the person
         asked for them. So a START lifts no opt-out until something is sent again. Events hold a
         pseudonym and stay until their retention ends. So does a challenge issued meanwhile.
         """
+        tenants = tuple(tenants)
         buckets = self._list_bucket_keys(phone, tenants)
         challenges = await self._find_challenge_keys(phone, progress)
         marks = await self._find_submission_marks(phone, progress)
         present = await self._client.read_each(buckets, "EXISTS")
         records = [name for keys in challenges for name in keys]
+        marks += self._list_known_number_keys(phone, tenants)
         await self._delete_with_event(phone, event, operation_id, keys=(*buckets, *records, *marks))
         return ErasedCounts(sum(present), len(challenges))
 
@@ -92,6 +95,13 @@ class NumberAdmin(DoNotSendList):
             for limit in sorted(NUMBER_LIMITS)
             for tenant in all_tenants
             for key in self._store.bucket_keys(Bucket(limit, tenant, phone.canonical))
+        ]
+
+    def _list_known_number_keys(self, phone: PhoneNumber, tenants: Iterable[str]) -> list[str]:
+        return [
+            key
+            for tenant in tenants
+            for key in self._store.known_number_keys(KnownNumberName(tenant, phone.canonical))
         ]
 
     async def _find_challenge_keys(

@@ -35,7 +35,7 @@ from otp_service.core.errors import (
 )
 from otp_service.core.events import EpochStarted, Event
 from otp_service.core.limits import NUMBER_LIMITS, Bucket
-from otp_service.core.pumping.commits import DebtOutcome
+from otp_service.core.pumping.commits import DebtOutcome, KnownNumberName
 from otp_service.core.timestamps import DAY_MS
 from otp_service.store import commit_request
 from otp_service.store.account_records import AccountRecords
@@ -116,6 +116,12 @@ class RedisStore:
             ]
         return self._list_key_variants(
             lambda names, at: names.bucket_key(at, bucket), bucket.subject, partition
+        )
+
+    def known_number_keys(self, name: KnownNumberName, partition: int | None = None) -> list[str]:
+        """Return the possible keys of the record of a known number, the one in `partition` first."""
+        return self._list_key_variants(
+            lambda names, at: names.known_number_key(at, name), name.number, partition
         )
 
     def submission_mark_keys(self, provider: str, number: str) -> list[str]:

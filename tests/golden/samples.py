@@ -298,6 +298,7 @@ REQUEST = CommitRequest(
     debts=DEBT_CHARGES,
     debt_refunds=[DEBT_REVERSAL],
     settlement=SETTLEMENT,
+    limit_key_id="limit-1",
 )
 
 DO_NOT_SEND_ENTRY = DoNotSendEntry(

@@ -4,9 +4,14 @@ from typing import Any
 
 import pytest
 
+from otp_service.core.commit import Commit
 from otp_service.core.errors import ChallengeNotFound, RateLimited, StoreUnavailable
 from otp_service.core.limits import Limit
 from otp_service.core.ports import InboxMessage
+from otp_service.core.pumping.allowance import Terms
+from otp_service.core.pumping.commits import DebtCommit, KnownNumberName, TrafficName
+from otp_service.core.pumping.decision import DebtCharge
+from otp_service.core.pumping.scopes import DebtLimit, ScopeBucket
 from otp_service.store.client import ScriptClient
 from otp_service.store.data_reset import DataReset
 from otp_service.store.message_inbox import RedisInbox
@@ -48,6 +53,26 @@ async def test_a_reset_lets_tests_begin_anew(tests_installation: Installation) -
         await world.verify(issued, "123456")
     again = await world.issue(NUMBER, key="key-1", **CLIENT)
     await world.verify(again, world.router.extract_code(-1))
+
+
+@pytest.mark.parametrize("is_start", [False, True])
+async def test_a_reset_deletes_debts_and_what_is_learned_from(
+    tests_installation: Installation, *, is_start: bool
+) -> None:
+    """A start of `dev` deletes the debts alone, as it does with limits."""
+    world, bucket = tests_installation, ScopeBucket(DebtLimit.SPEND_OVERALL)
+    charges = (DebtCharge(bucket, Terms((9, 9)), 1, is_always_charged=True),)
+    known, traffic = KnownNumberName("shop", NUMBER), TrafficName("shop", "GB")
+    debts = DebtCommit(charges=charges, known_number=known, is_assumed_known=True, traffic=traffic)
+    await world.store.commit(Commit(partition=7, operation_id="1", debts=debts))
+    kinds = ("debt:SpendOverall", "known", "traffic:", "traffic-index")
+    assert [1] * 4 == [len(await world.list_keys(f"*:{kind}*")) for kind in kinds]
+
+    reset = DataReset(world.store, "test")
+    await (reset.delete_limit_state("2") if is_start else reset.delete_all("2"))
+
+    left = [len(await world.list_keys(f"*:{kind}*")) for kind in kinds]
+    assert [0, is_start, is_start, is_start] == left
 
 
 async def test_a_reset_keeps_the_events(tests_installation: Installation) -> None:

@@ -72,7 +72,7 @@ async def read_unverified(store: FrozenStore) -> list[int]:
 
 
 async def read_traffic(store: FrozenStore) -> dict[str, int]:
-    """Return the totals of the hour of NOW."""
+    """Return the totals of the hour and of the ten minutes of NOW."""
     key = store.key_names.traffic_key(SHARED, TrafficName("shop", "GB"))
     (flat,) = await store.client.run_pipeline(key, [("HGETALL", key)])
     pairs = zip(flat[::2], flat[1::2], strict=True)
@@ -156,6 +156,25 @@ async def test_a_refused_country_repays_the_range(store: FrozenStore) -> None:
         await store.decide(debt_refunds=(refund,))
     assert [PRICE] * 3 == await read_unverified(store)
     assert {"u": PRICE, "r": 1} == await read_traffic(store)
+
+
+async def test_an_inspection_shows_each_scope_and_changes_nothing(store: FrozenStore) -> None:
+    """Whether or not it is charged; the wait is that of the scope alone."""
+    sends = [build_send(country_sends=1, overall_sends=3) for _ in range(2)]
+    await store.commit_in_turn(sends[0])
+
+    number, shared = await store.inspect(sends[1])
+
+    assert (None, False) == (number.refusal, number.is_exempt)
+    assert isinstance(shared.refusal, OverDebt)
+    assert shared.refusal == (await store.commit_in_turn(sends[1]))[-1]
+    country, overall = shared.debts
+    assert (True, shared.refusal.wait_ms) == (country.is_full, country.wait_ms)
+    assert (False, 0) == (overall.is_full, overall.wait_ms)
+    assert ((PRICE, PRICE), (PRICE, PRICE)) == (country.unverified, country.allowance)
+    assert ((PRICE, PRICE), (3 * PRICE, 3 * PRICE)) == (overall.unverified, overall.allowance)
+    await store.decide(settlement=DebtSettlement(known_number=KNOWN))
+    assert (await store.inspect(sends[1]))[0].is_exempt
 
 
 async def test_the_longer_wait_is_reported(store: FrozenStore) -> None:

@@ -200,7 +200,8 @@ class Game:
         expected = [self.books.debts.get(bucket, EMPTY_DEBT) for bucket in BUCKETS.values()]
         assert list(map(flatten, expected)) == debts
         stored = self.books.known
-        assert known == (stored and (stored.verified_at, *stored.unpaid_at))
+        key_id = names.limit_key_id
+        assert known == (stored and (key_id, stored.verified_at, *stored.unpaid_at))
         key = names.traffic_key(PARTITION, self.traffic)
         (flat,) = await client.run_pipeline(key, [("HGETALL", key)])
         pairs = zip(flat[::2], flat[1::2], strict=True)

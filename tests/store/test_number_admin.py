@@ -7,6 +7,7 @@ import pytest
 
 from otp_service.core import events
 from otp_service.core.challenge import Challenge
+from otp_service.core.commit import Commit
 from otp_service.core.do_not_send import DoNotSendReason
 from otp_service.core.errors import (
     ChallengeNotFound,
@@ -19,6 +20,7 @@ from otp_service.core.keys import KEY_RING_NAMES, Key, KeyRing, ServiceKeys
 from otp_service.core.limits import MAX_CONSECUTIVE_FAILURES, NUMBER_LIMITS, Limit, Window
 from otp_service.core.phone_number import PhoneNumber, parse_number
 from otp_service.core.ports import ErasedCounts
+from otp_service.core.pumping.commits import DebtSettlement, KnownNumberName
 from otp_service.store.client import ScriptClient
 from otp_service.store.number_admin import NumberAdmin
 from tests.installation import HOUR_MS, MINUTE_MS, Installation, make_wrong_code
@@ -113,6 +115,25 @@ async def test_the_list_shows_masked_numbers(operators):
 
     listed = await operators.list_entries(DoNotSendReason.BLOCKED)
     assert [PHONE.masked] == [one.entry.masked for one in listed]
+
+
+async def test_a_number_that_is_forgotten_is_known_at_no_tenant(world, operators):
+    """Also one whose record is under another limit key would be; another number stays known."""
+    store = world.store
+    for phone, tenant in ((PHONE, "shop"), (PHONE, "bank"), (OTHER, "shop")):
+        await store.commit(
+            Commit(
+                partition=store.get_number_partition(phone.canonical),
+                operation_id=operation(),
+                settlement=DebtSettlement(known_number=KnownNumberName(tenant, phone.canonical)),
+            )
+        )
+    assert 3 == len(await world.list_keys("*:known:*"))
+
+    await forget(operators)
+
+    other = store.known_number_keys(KnownNumberName("shop", OTHER.canonical))
+    assert other == [key.decode() for key in await world.list_keys("*:known:*")]
 
 
 # -------------------------------------------------------------------------------- who is locked

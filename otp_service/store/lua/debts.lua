@@ -2,6 +2,9 @@
 -- numbers, and the hourly totals of a country. core/pumping/ has the same arithmetic, by the same
 -- doubles, and tests/store/test_debts_model.py compares the two.
 --
+-- The record of a known number is a list: the id of the limit key that names it, the instant of the
+-- verification, and those of the exempt sends since then, which are unpaid.
+--
 -- A bucket has two windows, an hour and a day. It is a flat list: of each window the number of its
 -- newest slot, its unverified amounts from the newest slot on, then what has verified in the same
 -- slots. In memory it is always settled: its newest slot is that of now.
@@ -168,7 +171,7 @@ end
 
 --------------------------------------------------------------------------------- known numbers
 
--- Return {instant of the verification, instants of unpaid sends…}, or nil.
+-- Return the record of a known number, or nil.
 function debts.read_known(key_index)
   local stored = key_index > 0 and redis.call('GET', keys[key_index])
   return stored and cmsgpack.unpack(stored) or nil
@@ -177,7 +180,7 @@ end
 -- Return how many of the unpaid sends of a known number were within a day.
 function debts.count_today(known)
   local count = 0
-  for i = 2, #known do
+  for i = 3, #known do
     count = count + (known[i] > now - debts.PERIOD_MS[2] and 1 or 0)
   end
   return count
@@ -185,26 +188,32 @@ end
 
 function debts.is_exempt(known)
   return known ~= nil and debts.count_today(known) < debts.MAX_DAILY_EXEMPT_SENDS
-    and #known - 1 < debts.MAX_UNPAID_SENDS
+    and #known - 2 < debts.MAX_UNPAID_SENDS
 end
 
--- Note an exempt send. Writes the record, which is new if a caller has said that the number is known.
+-- Write the record of a number that is known from now on, without its unpaid sends or with one.
+function debts.write_known(key_index, unpaid_at)
+  local record = { request.limit_key_id, now, unpaid_at }
+  redis.call('SET', keys[key_index], cmsgpack.pack(record), 'PX', debts.KNOWN_TTL_MS)
+end
+
+-- Note an exempt send. The record is new if a caller has said that the number is known.
 function debts.note_exempt_send(plan)
   if plan.known then
     plan.known[#plan.known + 1] = now
     redis.call('SET', keys[plan.known_key], cmsgpack.pack(plan.known), 'KEEPTTL')
   else
-    redis.call('SET', keys[plan.known_key], cmsgpack.pack({ now, now }), 'PX', debts.KNOWN_TTL_MS)
+    debts.write_known(plan.known_key, now)
   end
 end
 
 -- Take back the note of an exempt send. A record that is left of it alone is deleted.
 function debts.remove_exempt_send(key_index, noted_at)
   local known = debts.read_known(key_index)
-  for i = known and #known or 0, 2, -1 do
+  for i = known and #known or 0, 3, -1 do
     if known[i] == noted_at then
       table.remove(known, i)
-      if #known == 1 and known[1] == noted_at then
+      if #known == 2 and known[2] == noted_at then
         redis.call('DEL', keys[key_index])
       else
         redis.call('SET', keys[key_index], cmsgpack.pack(known), 'KEEPTTL')
@@ -270,7 +279,7 @@ function debts.start_plan()
     plan.operations[i].key = keys[plan.operations[i].key_index]
   end
   plan.known = debts.read_known(plan.known_key)
-  if plan.known and now - plan.known[1] >= debts.KNOWN_TTL_MS then
+  if plan.known and now - plan.known[2] >= debts.KNOWN_TTL_MS then
     plan.known = nil -- the clock was set forward
   end
   local is_assumed = packed[DEBTS_IS_ASSUMED_KNOWN] and plan.known_key > 0 and not plan.known
@@ -396,11 +405,11 @@ end
 -- once a day, and whether it pays for exempt sends of the last day. Writes the record.
 function debts.note_verification(key_index)
   local known = debts.read_known(key_index)
-  redis.call('SET', keys[key_index], cmsgpack.pack({ now }), 'PX', debts.KNOWN_TTL_MS)
+  debts.write_known(key_index)
   if not known then
     return true, false
   end
-  return now - known[1] >= debts.PERIOD_MS[2], debts.count_today(known) > 0
+  return now - known[2] >= debts.PERIOD_MS[2], debts.count_today(known) > 0
 end
 
 -- Move what the sends of a challenge cost to what has verified, in the hours of the sends.

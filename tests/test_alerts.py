@@ -15,6 +15,8 @@ from otp_service import telemetry
 from otp_service.core import events
 from otp_service.core.delivery import DeliveryStatus, Fault, RefusalScope, Submission
 from otp_service.core.limits import Limit
+from otp_service.core.pumping.scopes import DebtLimit
+from otp_service.core.pumping.send_debts import Measure
 from otp_service.core.risk import RiskAnswer, RiskFault
 from otp_service.telemetry.labels import (
     ACCESS_REASONS,
@@ -101,6 +103,9 @@ LABEL_VALUES = {
     ("otp_callbacks_rejected_total", "reason"): CALLBACK_REASONS,
     ("otp_inbound_messages_total", "result"): INBOUND_RESULTS,
     ("otp_limit_refusals_total", "limit"): {*Limit},
+    ("otp_pumping_refusals_total", "limit"): {*DebtLimit},
+    ("otp_pumping_refusals_total", "mode"): {"record", "refuse"},
+    ("otp_pumping_sends_total", "measure"): {*Measure},
     ("otp_risk_checks_total", "answer"): {*RiskAnswer},
     ("otp_risk_checks_total", "fault"): {*RiskFault},
     ("otp_receipts_total", "status"): {*get_args(DeliveryStatus)},

@@ -33,7 +33,7 @@ from otp_service.core.commit import (
 from otp_service.core.conversion import find_credited_submission
 from otp_service.core.delivery import Message, Receipt, Submission
 from otp_service.core.errors import ChallengeNotFound, StoreUnavailable
-from otp_service.core.events import AuthenticatorAttempted, RecoveryAttempted, Verified
+from otp_service.core.events import AuthenticatorAttempted, BrakedSend, RecoveryAttempted, Verified
 from otp_service.core.factor import Factor
 from otp_service.core.limits import LimitRefusal
 from otp_service.core.prepared_codes import CodeReservation, HashedCode, PreparedCodes
@@ -49,6 +49,7 @@ _OUTCOME_NAMES: Final = {
     Blocked: "blocked",
     LimitRefusal: "refused",
     Locked: "locked",
+    OverDebt: "over_debt",
     Conflict: "conflict",
     RecordConflict: "conflict",
 }
@@ -161,13 +162,14 @@ class InstrumentedStore:
         match outcome:
             case Committed():
                 self._count_committed(commit)
+                self._metrics.brake.count_outcome(commit, outcome)
             case Conflict() | RecordConflict():
                 pass
             case LimitRefusal(limit=limit):
                 self._metrics.limit_refusals(limit.value).inc()
                 self._count_refused(commit, "rate_limited")
             case OverDebt():
-                self._metrics.limit_refusals(outcome.debt.bucket.limit.value).inc()
+                self._metrics.brake.count_outcome(commit, outcome)
                 self._count_refused(commit, "rate_limited")
             case Locked(limit=limit):
                 self._metrics.limit_refusals(limit.value).inc()
@@ -178,7 +180,9 @@ class InstrumentedStore:
     def _count_committed(self, commit: Commit) -> None:
         for event in commit.events:
             self._metrics.count_event(event)
-            if isinstance(event, Verified) and not event.repeated:
+            if isinstance(event, BrakedSend):
+                self._metrics.brake.count_send(event)
+            elif isinstance(event, Verified) and not event.repeated:
                 self._count_conversion(commit)
             elif isinstance(event, AuthenticatorAttempted):
                 self._metrics.count_token_attempt(Factor.AUTHENTICATOR, event.sealed_under)

@@ -28,6 +28,7 @@ from otp_service.core.risk import RiskAnswer, RiskAssessment
 from otp_service.core.tenant import ApiKey
 from otp_service.core.timestamps import SECOND_MS
 from otp_service.schemas import ServiceStatus
+from otp_service.telemetry.brake_metrics import BrakeMetrics
 from otp_service.telemetry.labels import (
     ACCESS_REASONS,
     CALLBACK_REASONS,
@@ -94,6 +95,7 @@ class Metrics:
         self._make_counters()
         self._make_histograms()
         self._make_gauges(version)
+        self.brake = BrakeMetrics(self._registry, tenants)
         # What the process that renders knows itself, for all workers.
         self._own_registry = CollectorRegistry()
         text = "Time at which an API key expires, in seconds since 1970."

@@ -2,11 +2,18 @@
 
 import re
 
+from otp_service.core.commit import Commit, Committed
 from otp_service.core.delivery import Fault, RefusalScope, Refused, Submission
-from otp_service.core.events import DeliveryUpdated
+from otp_service.core.events import DeliveryUpdated, Issued
 from otp_service.core.factor import Factor
+from otp_service.core.pumping.allowance import Terms
+from otp_service.core.pumping.commits import DebtCommit, DebtOutcome, TrafficName
+from otp_service.core.pumping.decision import DebtCharge, DebtRefusal
+from otp_service.core.pumping.learned_traffic import LearnedTraffic, ScopeFigures
+from otp_service.core.pumping.scopes import DebtLimit, ScopeBucket
 from otp_service.core.risk import RiskAnswer, RiskAssessment
 from otp_service.core.tenant import ApiKey
+from otp_service.telemetry.brake_metrics import BrakeMetrics
 from otp_service.telemetry.labels import (
     ACCESS_REASONS,
     CALLBACK_REASONS,
@@ -55,12 +62,28 @@ def format_metrics_page() -> str:
     metrics.count_risk_check(RiskAssessment(RiskAnswer.FAILED, "timeout"))
     metrics.risk_seconds.observe(0.2)
     metrics.limit_refusals("SendsPerNumber").inc()
+    update_brake_metrics(metrics.brake)
     metrics.store_failures("a kind").inc()
     metrics.store_seconds("a call").observe(0.003)
     metrics.argon2_seconds.observe(0.03)
     metrics.set_argon2_engine("libsodium", 7.6)
     page, content_type = metrics.render_metrics()
     return f"{content_type}\n\n{page.decode()}"
+
+
+def update_brake_metrics(brake: BrakeMetrics) -> None:
+    """Count a message, one that would have been refused, and what was learned."""
+    sent = Issued(id="1", tenant="shop", country="GB", price=40_000, measure="unverified")
+    charge = DebtCharge(ScopeBucket(DebtLimit.UNVERIFIED_RANGE), Terms((1, 1)), price=40_000)
+    debts = DebtCommit(charges=(charge,), traffic=TrafficName("shop", "GB"))
+    over = DebtOutcome(over=DebtRefusal(charge.bucket, 40_000, 40_000))
+    brake.count_send(sent)
+    brake.count_outcome(
+        Commit(partition=0, operation_id="1", debts=debts), Committed(1, debts=over)
+    )
+    brake.set_learned_traffic(LearnedTraffic(1000, 0, {"shop GB": ScopeFigures(is_strained=True)}))
+    brake.set_country_use("shop", "GB", "hour", 40_000, 2_000_000)
+    brake.set_day_spend(40_000, 200_000_000)
 
 
 def find_missing_metrics(page: str) -> set[str]:

@@ -63,6 +63,7 @@ from otp_service.core.events.recovery_events import (
 from otp_service.core.events.send_events import (
     CHALLENGE_SEND_EVENTS,
     DELIVERY_SEND_EVENTS,
+    BrakedSend,
     BreakerChanged,
     DeliveryCreated,
     DeliveryDenied,
@@ -117,6 +118,7 @@ __all__ = [
     "BlocklistChanged",
     "BrakeMoved",
     "BrakeOverridden",
+    "BrakedSend",
     "BreakerChanged",
     "CallbackRejected",
     "Canceled",

@@ -1,0 +1,123 @@
+"""What metrics show of the brake on SMS pumping."""
+
+import asyncio
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from otp_service.core.commit import Commit, CommitOutcome, Committed, OverDebt
+from otp_service.core.events import Issued, IssueDenied
+from otp_service.core.pumping.allowance import Terms
+from otp_service.core.pumping.commits import DebtCommit, DebtOutcome, TrafficName
+from otp_service.core.pumping.decision import DebtCharge, DebtRefusal
+from otp_service.core.pumping.learned_traffic import LearnedTraffic, ScopeFigures, name_scope
+from otp_service.core.pumping.scopes import DebtLimit, ScopeBucket
+from otp_service.telemetry import InstrumentedStore, Metrics
+
+
+RANGE = DebtCharge(ScopeBucket(DebtLimit.UNVERIFIED_RANGE), Terms((1, 1)), price=40_000)
+COUNTRY = DebtCharge(
+    ScopeBucket(DebtLimit.UNVERIFIED_COUNTRY, "shop", "GB"), Terms((1, 1)), price=250_000
+)
+
+
+class FixedStore:
+    """A store that has one outcome for every commit."""
+
+    get_number_partition = get_bucket_partition = get_account_partition = None
+
+    def __init__(self, outcome: CommitOutcome) -> None:
+        self._outcome = outcome
+
+    async def commit(self, _: Commit) -> CommitOutcome:
+        return self._outcome
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics("1", tenants=["shop"], providers=[])
+
+
+def list_samples(metrics: Metrics, name: str) -> list[tuple[dict[str, str], float]]:
+    """Return the samples of a metric that are not 0."""
+    page = metrics.render_metrics()[0].decode()
+    samples = (one for family in text_string_to_metric_families(page) for one in family.samples)
+    return [(one.labels, one.value) for one in samples if one.name == name and one.value]
+
+
+def apply_commit(metrics: Metrics, commit: Commit, outcome: CommitOutcome) -> None:
+    store: object = FixedStore(outcome)
+    asyncio.run(InstrumentedStore(store, metrics).commit(commit))  # type: ignore[arg-type]
+
+
+def build_commit(charge: DebtCharge, tenant: str = "shop") -> Commit:
+    """Return the commit to a number, whose event names the tenant, or the shared one."""
+    if charge is RANGE:
+        denied = IssueDenied(id="1", tenant=tenant, country="GB")
+        debts = DebtCommit(charges=(charge,))
+        return Commit(partition=0, operation_id="1", debts=debts, event_if_refused=denied)
+    debts = DebtCommit(charges=(charge,), traffic=TrafficName(tenant, "GB"))
+    return Commit(partition=0, operation_id="1", debts=debts)
+
+
+@pytest.mark.parametrize("charge", [RANGE, COUNTRY], ids=lambda charge: charge.bucket.limit)
+@pytest.mark.parametrize("mode", ["refuse", "record"])
+def test_a_refusal_is_counted_with_its_scope_and_its_price(metrics, charge, mode):
+    """In record mode too, where the message is sent: what refuse mode would have saved."""
+    refusal = DebtRefusal(charge.bucket, 40_000, 40_000, 3_600_000)
+    is_refused = mode == "refuse"
+    over = OverDebt(refusal, charge.price, 1000)
+    recorded = Committed(1, debts=DebtOutcome(over=refusal))
+
+    apply_commit(metrics, build_commit(charge), over if is_refused else recorded)
+
+    labels = {"mode": mode, "tenant": "shop", "country": "GB"}
+    counted = [({"limit": charge.bucket.limit.value, **labels}, 1)]
+    assert counted == list_samples(metrics, "otp_pumping_refusals_total")
+    money = [(labels, charge.price / 1_000_000)]
+    assert money == list_samples(metrics, "otp_pumping_refused_money_total")
+
+
+@pytest.mark.parametrize(
+    "outcome", [DebtOutcome(), DebtOutcome(is_exempt=True)], ids=["charged", "exempt"]
+)
+def test_a_message_with_room_is_no_refusal(metrics, outcome):
+    apply_commit(metrics, build_commit(COUNTRY), Committed(1, debts=outcome))
+
+    assert [] == list_samples(metrics, "otp_pumping_refusals_total")
+
+
+def test_messages_are_counted_by_measure_and_price(metrics):
+    """An event without a price was written without a brake."""
+    sent = [
+        Issued(id="1", tenant="shop", country="GB", price=40_000, measure="exempt"),
+        Issued(id="2", tenant="shop", country="GB"),
+        Issued(id="3", tenant="gone", country="ZZ", price=1_000_000, measure="volume"),
+    ]
+    commit = Commit(partition=0, operation_id="1", events=tuple(sent))
+
+    apply_commit(metrics, commit, Committed(1))
+
+    assert [
+        ({"measure": "exempt", "tenant": "shop", "country": "GB"}, 0.04),
+        ({"measure": "volume", "tenant": "other", "country": "other"}, 1.0),
+    ] == list_samples(metrics, "otp_pumping_sent_money_total")
+
+
+def test_a_country_is_over_strained_or_normal(metrics):
+    """A country that is over is the worse of the two; 0 is normal, and has a series all the same."""
+    states = {
+        "GB": ScopeFigures(is_strained=True, has_refusals=True),
+        "FR": ScopeFigures(is_strained=True),
+        "DE": ScopeFigures(),
+    }
+    scopes = {name_scope("shop", country): figures for country, figures in states.items()}
+
+    metrics.brake.set_learned_traffic(LearnedTraffic(90_000, 0, scopes))
+
+    samples = list_samples(metrics, "otp_pumping_country_state")
+    assert {"GB": 2, "FR": 1} == {labels["country"]: value for labels, value in samples}
+    assert [({}, 90.0)] == list_samples(metrics, "otp_pumping_learned_at")
+    assert (
+        b'otp_pumping_country_state{country="DE",tenant="shop"} 0.0' in metrics.render_metrics()[0]
+    )

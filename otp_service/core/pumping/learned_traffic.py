@@ -7,8 +7,15 @@ reads it. Without a record every scope has its floors alone.
 from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
+from msgspec.structs import replace
 
-from otp_service.core.pumping.allowance import NO_FIGURES, Figures, Terms, is_strained
+from otp_service.core.pumping.allowance import (
+    NO_FIGURES,
+    Figures,
+    Terms,
+    compute_allowance,
+    is_strained,
+)
 from otp_service.core.pumping.debt import Debt, settle_debt
 from otp_service.core.pumping.send_debts import BrakeSettings, Outage
 from otp_service.core.pumping.usual_traffic import (
@@ -30,6 +37,10 @@ class ScopeFigures(msgspec.Struct, frozen=True):
     """Whether ranges and blocks have their smaller floors (`allowance.is_strained`)."""
     has_refusals: bool = False
     """Whether its budget has refused a send in this hour or the last one, or would have in record mode."""
+    debt: tuple[int, int] = (0, 0)
+    """What was unverified when this was computed, for each of `debt.PERIODS_MS`."""
+    allowance: tuple[int, int] = (0, 0)
+    """How much was allowed then."""
 
 
 _NO_SCOPE_FIGURES = ScopeFigures()
@@ -74,12 +85,22 @@ def learn_traffic(
     return learned
 
 
-def find_strain(
-    figures: Figures, debt: Debt, price: int, settings: BrakeSettings, now: int
-) -> bool:
-    """Return whether a country of a tenant is strained; `debt` is its bucket."""
-    terms = Terms(settings.floors.country_money, figures, settings.deviations)
-    return is_strained(terms, settle_debt(debt, now), price, settings.strained_parts)
+def measure_scope(
+    scope: ScopeFigures, debt: Debt, price: int, settings: BrakeSettings, now: int
+) -> ScopeFigures:
+    """Return the figures with how strained a country of a tenant is; `debt` is its bucket."""
+    terms = Terms(settings.floors.country_money, scope.unverified, settings.deviations)
+    settled = settle_debt(debt, now)
+    hour, day = (
+        (sum(window.unverified), compute_allowance(terms, index, sum(window.verified), price))
+        for index, window in enumerate(settled.windows)
+    )
+    return replace(
+        scope,
+        is_strained=is_strained(terms, settled, price, settings.strained_parts),
+        debt=(hour[0], day[0]),
+        allowance=(hour[1], day[1]),
+    )
 
 
 def parse_country(scope_name: str) -> str:

@@ -8,8 +8,8 @@ from otp_service.core.pumping.debt import EMPTY_DEBT, charge_debt
 from otp_service.core.pumping.learned_traffic import (
     LearnedTraffic,
     ScopeFigures,
-    find_strain,
     learn_traffic,
+    measure_scope,
     name_scope,
     parse_country,
     parse_tenant,
@@ -22,6 +22,7 @@ from otp_service.core.timestamps import DAY_MS, HOUR_MS
 NOW = 1_763_814_000_123
 PRICES = {"DE": 75_000, "US": 8_000}
 SETTINGS = BrakeSettings(day_budget=10**9)
+NEW = ScopeFigures()
 
 
 def test_a_process_that_has_read_nothing_has_the_floors_alone() -> None:
@@ -60,15 +61,26 @@ def test_a_country_without_history_is_strained_by_three_quarters_of_its_floor(
 ) -> None:
     debt = charge_debt(EMPTY_DEBT, sends * PRICES["DE"], NOW)
 
-    assert strained == find_strain(NO_FIGURES, debt, PRICES["DE"], SETTINGS, NOW)
-    assert not find_strain(NO_FIGURES, debt, PRICES["DE"], SETTINGS, NOW + 2 * DAY_MS)
+    assert strained == measure_scope(NEW, debt, PRICES["DE"], SETTINGS, NOW).is_strained
+    assert not measure_scope(NEW, debt, PRICES["DE"], SETTINGS, NOW + 2 * DAY_MS).is_strained
 
 
 def test_what_is_usual_strains_no_country() -> None:
     figures = Figures(0.4, 0.3, (10_000 * PRICES["DE"], 100_000 * PRICES["DE"]))
     debt = charge_debt(EMPTY_DEBT, 4_000 * PRICES["DE"], NOW)
 
-    assert not find_strain(figures, debt, PRICES["DE"], SETTINGS, NOW + HOUR_MS // 2)
+    measured = measure_scope(ScopeFigures(figures), debt, PRICES["DE"], SETTINGS, NOW)
+
+    assert not measured.is_strained
+    assert figures == measured.unverified
+
+
+def test_a_country_has_its_debt_and_allowance_of_the_hour_and_the_day() -> None:
+    debt = charge_debt(charge_debt(EMPTY_DEBT, 1, NOW), 5, NOW + 3 * HOUR_MS)
+
+    measured = measure_scope(NEW, debt, PRICES["DE"], SETTINGS, NOW + 3 * HOUR_MS)
+
+    assert ((5, 6), SETTINGS.floors.country_money) == (measured.debt, measured.allowance)
 
 
 def test_the_record_is_read_as_it_was_written() -> None:

@@ -1,0 +1,104 @@
+"""The two records of the brake that all processes read: what was learned, and operators' overrides."""
+
+import logging
+from typing import Any, Final
+
+import msgspec
+
+from otp_service.core.errors import StoreUnavailable
+from otp_service.core.events import Event
+from otp_service.core.pumping.learned_traffic import LearnedTraffic
+from otp_service.core.pumping.overrides import Overrides
+from otp_service.core.timestamps import DAY_MS
+from otp_service.store.redis_store import RedisStore
+from otp_service.store.version_guard import parse_version
+
+
+logger = logging.getLogger(__name__)
+
+LEARNED_TTL_MS: Final = DAY_MS
+"""How long what was learned is kept after it was written. It is written each minute; a record without
+an end would outlive the key that opens it."""
+
+_encode_learned = msgspec.msgpack.Encoder().encode
+
+
+class BrakeSnapshot(msgspec.Struct, frozen=True):
+    """Both records as they were read at one instant."""
+
+    now: int = 0
+    """The time of Redis."""
+    learned: LearnedTraffic = LearnedTraffic()
+    overrides: Overrides = Overrides()
+    sealed_learned: bytes | None = None
+    sealed_overrides: bytes | None = None
+
+    @property
+    def learned_version(self) -> int:
+        """The version to replace; 0 without a record."""
+        return parse_version(self.sealed_learned or b"")
+
+
+class BrakeRecords:
+    """Reads both records in one step, and replaces what was learned."""
+
+    def __init__(self, store: RedisStore) -> None:
+        self._store = store
+        self._partition, self._learned_key = store.key_names.locate_shared_record("brake")
+        _, self._overrides_key = store.key_names.locate_shared_record("brake-overrides")
+        self._learned_decoder = msgspec.msgpack.Decoder(LearnedTraffic)
+        self._overrides_decoder = msgspec.msgpack.Decoder(Overrides)
+
+    async def read(self, last: BrakeSnapshot) -> BrakeSnapshot:
+        """Return both records. Only one that has changed since `last` is opened.
+
+        One that cannot be opened leaves what was known before, and is logged once. Raises
+        StoreUnavailable if Redis does not answer.
+        """
+        keys = (self._learned_key, self._overrides_key)
+        now, learned, overrides = await self._store.read_values(keys)
+        return BrakeSnapshot(
+            now,
+            last.learned
+            if learned == last.sealed_learned
+            else self._open(self._learned_key, learned, self._learned_decoder, last.learned),
+            last.overrides
+            if overrides == last.sealed_overrides
+            else self._open(
+                self._overrides_key, overrides, self._overrides_decoder, last.overrides
+            ),
+            learned,
+            overrides,
+        )
+
+    async def replace_learned(
+        self,
+        read: BrakeSnapshot,
+        learned: LearnedTraffic,
+        events: tuple[Event, ...],
+        operation_id: str,
+    ) -> bool:
+        """Replace what was read, with the events of the change. Return False after a conflict."""
+        draft = self._store.start_commit(self._partition, operation_id)
+        version = read.learned_version
+        draft.expect(self._learned_key, version)
+        body = _encode_learned(learned)
+        draft.write(
+            self._learned_key,
+            self._store.cipher.seal_record(self._learned_key, version + 1, body),
+            read.now + LEARNED_TTL_MS,
+        )
+        for event in events:
+            draft.append(event)
+        reply = await self._store.run_commit(draft)
+        return bool(reply[0] == b"done")
+
+    def _open(self, key: str, sealed: bytes | None, decoder: Any, known: Any) -> Any:
+        """Return the content of a record, an empty one if it is missing."""
+        if sealed is None:
+            return decoder.type()
+        try:
+            return decoder.decode(self._store.cipher.open_record(key, sealed)[1])
+        except (StoreUnavailable, msgspec.MsgspecError):
+            logger.warning("the record %s cannot be opened; what was read before it is used", key)
+            return known

@@ -53,10 +53,12 @@ def build_member_schema(kind: type[msgspec.Struct], name: str) -> Schema:
 
 def _build_request_schema(kind: type[msgspec.Struct]) -> Schema:
     """Return the schema of a request. Null counts as absent, as in request_body.convert_fields."""
-    schema: Schema = _build_struct_schemas([kind])[kind.__name__]
+    described = _build_struct_schemas([kind])
+    schema: Schema = described[kind.__name__]
     properties = schema["properties"]
     for name in properties.keys() - {*schema["required"]}:
-        member = _merge_null(_describe_default(properties[name]))
+        member = _inline_enum(_describe_default(properties[name]), described)
+        member = _merge_null(member)
         if isinstance(member["type"], str):
             member["type"] = [member["type"], "null"]
         properties[name] = member
@@ -96,11 +98,22 @@ def _build_struct_schemas(kinds: Iterable[type[msgspec.Struct]]) -> Schema:
     return plain
 
 
+def _inline_enum(member: Schema, described: Schema) -> Schema:
+    """Return the schema of an optional enum without its reference. Others are returned as they are."""
+    match member:
+        case {"anyOf": [{"$ref": str(path), **rest}, {"type": "null"} as null]}:
+            values = described[path.removeprefix(SCHEMA_PATH)]["enum"]
+            return {**member, "anyOf": [{"type": "string", **rest, "enum": values}, null]}
+        case _:
+            return member
+
+
 def _merge_null(schema: Schema) -> Schema:
     """Return one schema for a value or null, where that is what it has. Other ones are returned."""
     match schema:
         case {"anyOf": [{"type": kind} as value, {"type": "null"}]}:
-            return {**value, "type": [kind, "null"]}
+            merged = {**value, "type": [kind, "null"]}
+            return {**merged, "enum": [*merged["enum"], None]} if "enum" in merged else merged
         case _:
             return schema
 

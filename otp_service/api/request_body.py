@@ -152,11 +152,13 @@ def convert_fields(fields: Mapping[str, Any], kind: type[T], tenant: Tenant | No
 def _find_tenant_errors(
     tenant: Tenant, fields: Mapping[str, Any], kind: type[msgspec.Struct]
 ) -> Iterator[tuple[str, str]]:
-    """Yield what the tenant's settings refuse in a call for a login: missing members, and a code."""
+    """Yield what the tenant's settings refuse in a call for a login: members, and a code."""
     rules = list_rules(kind)
     for name, message in tenant.find_missing_members(fields):
         if not rules[name].is_required:  # else it is reported for every tenant
             yield name, message
+    if kind is IssueRequest:
+        yield from tenant.find_untrusted_members(fields)
     code = fields.get(CODE_FIELD)
     if kind is DeliveryRequest and isinstance(code, str) and not tenant.can_deliver(code):
         yield CODE_FIELD, CODE_RULE

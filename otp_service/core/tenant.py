@@ -27,6 +27,11 @@ CODE_RULE = "must be 4 to 8 ASCII digits, or 4 to 10 letters and digits if the t
 REQUIRED_MEMBER_MESSAGE = "is required by this tenant's setting `requires`: the limits need it"
 
 
+UNTRUSTED_KNOWN_MESSAGE = (
+    "is only for a tenant with the setting `trust_known = true`: leave it out, or set that"
+)
+
+
 class Scope(StrEnum):
     CHALLENGES = "challenges"
     DELIVER = "deliver"
@@ -87,6 +92,16 @@ class Tenant(msgspec.Struct, frozen=True):
         given = {"account": account, "client_ip": client_ip}
         if errors := [*self.find_missing_members(given)]:
             raise InvalidRequest(*errors)
+
+    def check_known(self, known: object) -> None:
+        """Raise InvalidRequest if a call says whether its number is known, and may not."""
+        if errors := [*self.find_untrusted_members({"known": known})]:
+            raise InvalidRequest(*errors)
+
+    def find_untrusted_members(self, given: Mapping[str, object]) -> Iterator[tuple[str, str]]:
+        """Yield each member of an issue that is only for trusted tenants, with the reason."""
+        if given.get("known") is not None and not self.trusts_known:
+            yield "known", UNTRUSTED_KNOWN_MESSAGE
 
     def find_missing_members(self, given: Mapping[str, object]) -> Iterator[tuple[str, str]]:
         """Yield each member that the tenant requires and a call lacks, with the reason."""

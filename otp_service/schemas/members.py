@@ -11,6 +11,7 @@ from msgspec import Meta
 from otp_service.core.challenge import CHALLENGE_ID, CHALLENGE_OR_DELIVERY_ID, DELIVERY_ID
 from otp_service.core.ip_address import CLIENT_IP_RULE, parse_client_ip
 from otp_service.core.language_tag import LOCALE_RULE, parse_locale
+from otp_service.core.pumping.bot_check import BotCheck
 from otp_service.core.value_rule import build_rule
 
 
@@ -166,6 +167,24 @@ Locale = Annotated[
         extra=build_rule(LOCALE_RULE, check=parse_locale),
         description="Language of the message, a BCP 47 tag.",
         examples=["en-GB"],
+    ),
+]
+Known = Annotated[
+    bool,
+    Meta(
+        description="Whether this user has verified this number with you before, so that the brake on SMS"
+        " pumping does not count the message as unverified, within the bounds of a number that has verified"
+        " here. Only for a tenant with the setting `trust_known`; else 400, whatever the value.",
+        examples=[True],
+    ),
+]
+BotCheckResult = Annotated[
+    BotCheck,
+    Meta(
+        description="The result of your own check for bots, such as a CAPTCHA or an attestation of the app."
+        " `passed` halves what the brake on SMS pumping counts, `failed` is 422 `number-not-allowed`, and"
+        " `none` is as no value.",
+        examples=["passed"],
     ),
 ]
 IssuedPhoneNumber = Annotated[

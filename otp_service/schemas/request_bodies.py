@@ -16,11 +16,13 @@ from otp_service.schemas.members import (
     Account,
     AppCode,
     AuthenticatorToken,
+    BotCheckResult,
     ClientIp,
     DeliveredPurpose,
     IssuedAccount,
     IssuedPhoneNumber,
     IssuedPurpose,
+    Known,
     Locale,
     PhoneNumberText,
     Purpose,
@@ -39,6 +41,8 @@ class IssueRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     locale: Locale | None = None
     client_ip: ClientIp | None = None
     account: Account | None = None
+    known: Known | None = None
+    bot_check: BotCheckResult | None = None
 
 
 class DeliveryRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -23,6 +23,7 @@ from otp_service.core.commit import ChallengeSnapshot
 from otp_service.core.keys import join_length_prefixed
 from otp_service.core.policy import ENDED_RETENTION_MS
 from otp_service.core.ports import IdempotencyRecord
+from otp_service.schemas import IssueRequest
 from otp_service.service.context import Dependencies
 from otp_service.service.send_result import SendResult
 
@@ -39,6 +40,25 @@ DELETED_DELIVERY_DETAIL = (
 
 Operation = Literal["issue", "start", "deliver", "resend"]
 RequestFields = tuple[str | None, ...]
+
+
+def list_issue_fields(request: IssueRequest) -> RequestFields:
+    """Return what a repeat of an issue must have in common with the first call.
+
+    Members that only some callers send are left out where they are missing, so that the fingerprint of
+    all others is the one that earlier versions have stored.
+    """
+    fields = (
+        request.phone_number,
+        request.purpose,
+        request.locale,
+        request.client_ip,
+        request.account,
+    )
+    if request.known is None and request.bot_check is None:
+        return fields
+    known = None if request.known is None else str(request.known)
+    return (*fields, known, request.bot_check)
 
 
 class KeyClaim(msgspec.Struct, frozen=True):

@@ -29,7 +29,7 @@ from otp_service.service.code_verifier import CodeVerifier
 from otp_service.service.context import CallContext, Caller, ChallengeRef, Dependencies, Subject
 from otp_service.service.delivery_sender import DeliverySender
 from otp_service.service.expiry import record_expiry
-from otp_service.service.idempotency import IdempotencyKeys, Operation
+from otp_service.service.idempotency import IdempotencyKeys, Operation, list_issue_fields
 from otp_service.service.inbound_handler import InboundHandler
 from otp_service.service.numbers import NumberService
 from otp_service.service.optimistic_commit import commit_with_retry
@@ -75,10 +75,10 @@ class OtpService:
 
         With `verification` the challenge has a `VE…`, and is found by its number.
         """
+        caller.tenant.check_known(request.known)
         operation: Operation = "start" if verification else "issue"
-        admitting = self._admission.admit(
-            caller, request, idempotency_key, operation, astuple(request)
-        )
+        fields = list_issue_fields(request)
+        admitting = self._admission.admit(caller, request, idempotency_key, operation, fields)
         async with admitting as send:
             sender = CodeSender(self._dependencies, send.context, send.phone)
             return send.previous_result or await sender.issue(send.locale, verification)

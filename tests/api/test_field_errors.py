@@ -6,6 +6,7 @@ import pytest
 from msgspec import inspect
 
 from otp_service.api.field_errors import MAX_LISTED_ERRORS, list_rules
+from otp_service.core.pumping.bot_check import BotCheck
 from otp_service.core.tenant import Tenant
 from otp_service.schemas import AuditQuery
 from tests.api.fakes import CHALLENGE_ID, ApiHarness
@@ -203,6 +204,40 @@ async def test_what_the_tenant_requires_is_listed_with_the_other_errors(member, 
     assert ("code", "is missing") in errors
     assert (member, message) in errors
     assert ("a", UNKNOWN) in errors
+
+
+@pytest.mark.parametrize("known", [True, False, "yes"])
+async def test_only_a_trusted_tenant_says_whether_a_number_is_known(known) -> None:
+    """The message names the setting, and is listed with the other errors. Null counts as missing."""
+    api = ApiHarness()
+    untrusted = (
+        "is only for a tenant with the setting `trust_known = true`: leave it out, or set that"
+    )
+    no_truth = [("known", "must be true or false")] if known == "yes" else []
+
+    errors = await list_errors(api, CHALLENGES, {"known": known, "bot_check": "maybe", "a": 1})
+
+    assert [
+        ("phone_number", "is missing"),
+        *no_truth,
+        ("bot_check", "must be one of passed, failed, none"),
+        ("a", UNKNOWN),
+        ("known", untrusted),
+    ] == errors
+    body = {"phone_number": "+447400123456", "known": None, "bot_check": None}
+    assert 201 == (await api.call_public("POST", CHALLENGES, json=body)).status_code
+
+
+async def test_a_trusted_tenant_may_say_that_a_number_is_known() -> None:
+    api = ApiHarness(tenants={"shop": Tenant("shop", "Shop", frozenset(), trusts_known=True)})
+    body = {"phone_number": "+447400123456", "known": True, "bot_check": "failed"}
+
+    response = await api.call_public("POST", CHALLENGES, json=body)
+
+    assert 201 == response.status_code
+    request = api.service.calls[0][2]
+    assert request.known is True
+    assert request.bot_check is BotCheck.FAILED
 
 
 async def test_what_a_tenant_requires_of_logins_is_no_filter_that_its_searches_need() -> None:

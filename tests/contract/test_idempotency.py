@@ -43,7 +43,13 @@ def test_a_repeat_shows_the_challenge_as_it_is(dev: Dev) -> None:
 
 @pytest.mark.parametrize(
     "fields",
-    [{"number": PLAIN}, {"purpose": "payment"}, {"account": "u-2"}, {"locale": "de"}],
+    [
+        {"number": PLAIN},
+        {"purpose": "payment"},
+        {"account": "u-2"},
+        {"locale": "de"},
+        {"bot_check": "passed"},
+    ],
 )
 def test_a_key_is_for_one_request(dev: Dev, fields: dict[str, str]) -> None:
     """With another request it is refused, and nothing is sent."""

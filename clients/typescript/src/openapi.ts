@@ -1119,6 +1119,17 @@ export interface components {
              * @example u-81
              */
             account?: string | null;
+            /**
+             * @description Whether this user has verified this number with you before, so that the brake on SMS pumping does not count the message as unverified, within the bounds of a number that has verified here. Only for a tenant with the setting `trust_known`; else 400, whatever the value.
+             * @example true
+             */
+            known?: boolean | null;
+            /**
+             * @description The result of your own check for bots, such as a CAPTCHA or an attestation of the app. `passed` halves what the brake on SMS pumping counts, `failed` is 422 `number-not-allowed`, and `none` is as no value.
+             * @example passed
+             * @enum {string|null}
+             */
+            bot_check?: "failed" | "none" | "passed" | null;
         };
         /** @description The code is malformed. */
         MalformedCodeProblem: {

@@ -1,9 +1,13 @@
 """Challenges: issue, get, cancel, verify and resend."""
 
 from types import NoneType
+from typing import Literal
 
 from otp_service_client.calls.call import SEND_TIMEOUT_SECONDS, Call, omit_none, quote_id
 from otp_service_client.results import Challenge, VerifiedChallenge
+
+
+BotCheck = Literal["passed", "failed", "none"]
 
 
 def issue_challenge(
@@ -13,12 +17,16 @@ def issue_challenge(
     account: str | None = None,
     client_ip: str | None = None,
     locale: str | None = None,
+    known: bool | None = None,
+    bot_check: BotCheck | None = None,
     idempotency_key: str | None = None,
 ) -> Call[Challenge]:
     """Generate a code and send it to a phone number in strict E.164 (`+447400123456`).
 
     `account` is your own opaque name for the user, `client_ip` the address of the user's device, and
-    `locale` the language of the message. Keep the `id` in the server-side session of the user.
+    `locale` the language of the message. `known` says whether this user has verified the number with you
+    before, for a tenant with `trust_known`, and `bot_check` what your own check for bots has found. Keep
+    the `id` in the server-side session of the user.
     """
     return Call(
         operation="issue_challenge",
@@ -32,6 +40,8 @@ def issue_challenge(
             account=account,
             client_ip=client_ip,
             locale=locale,
+            known=known,
+            bot_check=bot_check,
         ),
         takes_key=True,
         idempotency_key=idempotency_key,

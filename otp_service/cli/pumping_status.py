@@ -5,8 +5,6 @@ import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-import msgspec
-
 from otp_service.app import Application
 from otp_service.cli import common
 from otp_service.cli.command import CommandError, Subparsers, add_command, format_json
@@ -23,7 +21,7 @@ from otp_service.clock import now_ms
 from otp_service.core.errors import InvalidPhoneNumber
 from otp_service.core.phone_number import PhoneNumber, classify_number
 from otp_service.core.printable_text import escape_unprintable
-from otp_service.core.pumping.learned_traffic import LearnedTraffic
+from otp_service.core.pumping.learned_traffic import parse_country, parse_tenant
 from otp_service.core.pumping.scope_text import format_scope
 from otp_service.core.pumping.scopes import (
     BLOCK_DIGITS,
@@ -35,11 +33,11 @@ from otp_service.core.pumping.scopes import (
 from otp_service.service.brake import Brake
 from otp_service.service.brake_status import BrakeInspector
 from otp_service.settings import Settings
+from otp_service.store.brake_records import BrakeRecords, BrakeSnapshot
+from otp_service.store.traffic_totals import TrafficTotals
 
 
 _LAST_DIGITS = {DebtLimit.UNVERIFIED_RANGE: RANGE_DIGITS, DebtLimit.UNVERIFIED_BLOCK: BLOCK_DIGITS}
-
-_decode_learned = msgspec.msgpack.Decoder(LearnedTraffic).decode
 
 
 def register_commands(subparsers: Subparsers) -> None:
@@ -58,8 +56,7 @@ def run_status(args: argparse.Namespace) -> int:
     share that stays unverified for each unit that verifies, and what usually verifies.
     The state of a scope is one of: admits, refuses or would refuse (in record mode)
     until a time, open or closed by an operator. A strained country has smaller floors
-    for its ranges and operator blocks, and a new one has its floors alone. Countries of
-    a tenant that may send to all are listed once something was learned about them.
+    for its ranges and operator blocks, and a new one has its floors alone.
 
     Then the budget of the day, and the scopes that operators have opened or closed.
     Ranges, operator blocks and addresses cannot be listed: they are stored under keyed
@@ -90,8 +87,9 @@ async def _list_lines(
         find_price = create_price_lookup(settings)
         inspector = BrakeInspector(app.store, brake, find_price=find_price, now=now_ms)
         if bucket is None:
+            scopes = await TrafficTotals(app.store).list_scopes()
             status = await inspector.inspect_tenants(
-                {name: list_countries(settings, brake.learned, name) for name in tenants}
+                {name: list_countries(settings, scopes, name) for name in tenants}
             )
             if is_json:
                 return [format_json(build_status_members(report, status), indent=2)]
@@ -108,16 +106,12 @@ async def _list_lines(
 async def _load_brake(app: Application, tenants: Sequence[str]) -> tuple[Brake, StatusReport]:
     """Return the brake as a process has it, with what is learned and what operators have decided."""
     settings = app.settings
-    _, body = await app.store.get_shared_record("brake")
-    stored = await app.scope_overrides.load_overrides()
+    read = await BrakeRecords(app.store).read(BrakeSnapshot())
     by_tenant = {name: settings.build_brake_settings(name) for name in settings.tenant_settings}
     brake = Brake(by_tenant, settings.build_price_table(), now=now_ms)
-    brake.overrides = stored.overrides
-    if body is not None:
-        brake.learned = _decode_learned(body)
+    brake.learned, brake.overrides = read.learned, read.overrides
     off = tuple(name for name in tenants if by_tenant[name].mode is BrakeMode.OFF)
-    currency = brake.prices.currency
-    return brake, StatusReport(stored.now, currency, brake.learned, brake.overrides, off)
+    return brake, StatusReport(read.now, brake.prices.currency, read.learned, read.overrides, off)
 
 
 def create_price_lookup(settings: Settings) -> Callable[[str], int]:
@@ -133,10 +127,9 @@ def create_price_lookup(settings: Settings) -> Callable[[str], int]:
     return find_price
 
 
-def list_countries(settings: Settings, learned: LearnedTraffic, tenant: str) -> list[str]:
+def list_countries(settings: Settings, scopes: Sequence[str], tenant: str) -> list[str]:
     """Return the countries of a tenant: those in its settings, and those of its traffic."""
-    names = (name.split(" ") for name in learned.scopes)
-    with_traffic = {country for of_tenant, country in names if of_tenant == tenant}
+    with_traffic = {parse_country(scope) for scope in scopes if parse_tenant(scope) == tenant}
     allowed = set(settings.tenant_settings[tenant].countries) - {"*"}
     return sorted(allowed | with_traffic)
 

@@ -14,7 +14,7 @@ from otp_service.cli.numbers import create_cli_app
 from otp_service.core.commit import Commit
 from otp_service.core.limits import Bucket, Limit
 from otp_service.core.pumping.allowance import Figures, Terms
-from otp_service.core.pumping.commits import DebtCommit
+from otp_service.core.pumping.commits import DebtCommit, TrafficName
 from otp_service.core.pumping.decision import DebtCharge
 from otp_service.core.pumping.learned_traffic import LearnedTraffic, ScopeFigures
 from otp_service.core.pumping.scope_text import parse_scope
@@ -51,13 +51,16 @@ def set_mode(config):
 def add_debt(config):
     """Charge an amount to a scope, whatever is left in it."""
 
-    async def charge(scope, amount):
+    async def charge_bucket(scope, amount):
         async with create_cli_app(read_settings(config)) as app:
             if scope.limit is DebtLimit.UNVERIFIED_RANGE:
                 partition = app.store.get_number_partition(f"{scope.subject}0000")
             else:
                 partition = app.store.get_bucket_partition(Bucket(Limit.SENDS_OVERALL))
-            debts = DebtCommit(charges=(DebtCharge(scope, Terms((0, 0)), amount, is_open=True),))
+            has_totals = scope.limit in {DebtLimit.UNVERIFIED_COUNTRY, DebtLimit.VOLUME_COUNTRY}
+            traffic = TrafficName(scope.tenant, scope.subject) if has_totals else None
+            charge = DebtCharge(scope, Terms((0, 0)), amount, is_open=True)
+            debts = DebtCommit(charges=(charge,), traffic=traffic)
             operation_id = secrets.token_hex(8)
             await app.store.commit(
                 Commit(partition=partition, operation_id=operation_id, debts=debts)
@@ -65,7 +68,7 @@ def add_debt(config):
 
     def charge_scope(scope, amount):
         bucket = scope if isinstance(scope, ScopeBucket) else parse_scope(scope, ["shop"])
-        asyncio.run(charge(bucket, amount))
+        asyncio.run(charge_bucket(bucket, amount))
 
     return charge_scope
 

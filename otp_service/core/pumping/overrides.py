@@ -69,7 +69,13 @@ class Overrides(msgspec.Struct, frozen=True, dict=True):
         """Return the charges with what operators have decided of their scopes. An ended one has no effect."""
         if not self.items:
             return charges
-        return tuple(self._apply_to_charge(charge, now) for charge in charges)
+        applied = tuple(self._apply_to_charge(charge, now) for charge in charges)
+        if any(now < charge.closed_until for charge in applied):
+            # One that is over and only records would keep the closed scope from being asked.
+            return tuple(
+                charge if charge.refuses else replace(charge, is_open=True) for charge in applied
+            )
+        return applied
 
     def add_override(self, override: ScopeOverride, now: int) -> "Overrides":
         """Return the overrides with this one, which replaces that of its scope, and without ended ones.

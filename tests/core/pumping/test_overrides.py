@@ -36,11 +36,17 @@ def build_override(scope, action, until=NOW + 1):
     return ScopeOverride(*SCOPES[scope], action, until, "a campaign", "ops", NOW - 1)
 
 
-def decide(*overrides, mode=BrakeMode.REFUSE, measure=Measure.UNVERIFIED, spent=0):
-    """Return the decision about a send whose scopes are empty, but for the budget of a day of 10 prices."""
+def decide(*overrides, mode=BrakeMode.REFUSE, measure=Measure.UNVERIFIED, spent=0, in_range=0):
+    """Return the decision about a send: 10 prices are the budget of the day, and `spent` is used.
+
+    `in_range` is unverified in its range, and the other scopes are empty.
+    """
     settings = BrakeSettings(day_budget=10 * PRICE, mode=mode)
     charges = build_debt_charges(SUBJECT, PRICE, measure, SendFigures(), settings)
-    debts = {ScopeBucket(DebtLimit.SPEND_OVERALL): charge_debt(EMPTY_DEBT, spent, NOW)}
+    debts = {
+        ScopeBucket(DebtLimit.SPEND_OVERALL): charge_debt(EMPTY_DEBT, spent, NOW),
+        ScopeBucket(*SCOPES["range"]): charge_debt(EMPTY_DEBT, in_range, NOW),
+    }
     return decide_send(debts, Overrides(overrides).apply(charges, NOW), NOW)
 
 
@@ -52,6 +58,16 @@ def test_a_closed_scope_refuses_in_record_mode_too(scope, mode):
 
     assert not decision.is_sent
     assert ScopeBucket(*SCOPES[scope]) == decision.refusal.bucket
+
+
+def test_a_closed_country_refuses_an_attack_whose_range_is_over_in_record_mode():
+    """Else the range alone would be recorded, and each message of the attack sent."""
+    closed = build_override("country", "closed")
+
+    decision = decide(closed, mode=BrakeMode.RECORD, in_range=100 * PRICE)
+
+    assert not decision.is_sent
+    assert closed.bucket == decision.refusal.bucket
 
 
 @pytest.mark.parametrize("scope", ["country", "new"])

@@ -1,8 +1,9 @@
 """Fixtures and hooks for every test."""
 
+import gc
 import ipaddress
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -75,6 +76,21 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register the strict mode if requested; with xdist the controller receives every report."""
     if STRICT and not hasattr(config, "workerinput"):
         config.pluginmanager.register(SkipFailurePlugin())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Collect tests without the garbage collector, which would never look at them again.
+
+    They and the modules that they import are millions of objects. Looking through them again and
+    again was two fifths of the time of a collection, and a fifth of that of small tests.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 @pytest.fixture(scope="session")

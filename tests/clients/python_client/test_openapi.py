@@ -14,7 +14,7 @@ from otp_service_client.errors import PROBLEM_CLASSES
 from tests.processes import REPOSITORY_ROOT
 
 
-DOCUMENT = yaml.safe_load((REPOSITORY_ROOT / "openapi.yaml").read_text())
+DOCUMENT = yaml.load((REPOSITORY_ROOT / "openapi.yaml").read_text(), yaml.CSafeLoader)
 SCHEMAS = DOCUMENT["components"]["schemas"]
 GUIDE = (REPOSITORY_ROOT / "docs" / "api-guide.md").read_text()
 

@@ -14,6 +14,7 @@ from otp_service.app.archive import create_archive_source, create_background_ver
 from otp_service.app.archive_monitor import CHECK_INTERVAL_SECONDS as ARCHIVE_CHECK_INTERVAL_SECONDS
 from otp_service.app.archive_monitor import MAX_READY_FULLNESS, ArchiveMonitor
 from otp_service.app.background_tasks import BackgroundTasks
+from otp_service.app.brake_sync import READ_INTERVAL_SECONDS as BRAKE_READ_INTERVAL_SECONDS
 from otp_service.app.code_preparer import IDLE_SECONDS, CodePreparer
 from otp_service.app.provider_health_sync import ProviderHealthSync
 from otp_service.app.redis_monitor import CHECK_INTERVAL_SECONDS as REDIS_CHECK_INTERVAL_SECONDS
@@ -126,6 +127,10 @@ class Application:
         random = factories.RANDOM_SOURCE
         self.provider_health_sync = ProviderHealthSync(self.store, health, random, self.versions)
         self.prepared_codes = self._create_prepared_codes()
+        self.brake = factories.create_brake(settings)
+        self.brake_sync = factories.create_brake_sync(
+            settings, self.store, self.brake, health, self.versions
+        )
         self.service = OtpService(self._create_dependencies())
         self.background_verifier = create_background_verifier(settings.audit)
         self._background_tasks = BackgroundTasks()
@@ -145,6 +150,9 @@ class Application:
         else:
             flush = self.system_events.flush_counted_events
             await self.system_events.record_service_change("started")
+            with suppress(StoreUnavailable):
+                await self.brake_sync.load()
+                self.update_brake_metrics()
             preparer = CodePreparer(
                 self.prepared_codes,
                 self.hash_pool,
@@ -157,6 +165,11 @@ class Application:
                 self._sync_provider_health,
                 # A random start keeps the workers from writing at the same moment.
                 first_after=HEALTH_SYNC_INTERVAL_SECONDS * factories.RANDOM_FRACTION(),
+            )
+            tasks.start_periodic(
+                BRAKE_READ_INTERVAL_SECONDS,
+                self._sync_brake,
+                first_after=BRAKE_READ_INTERVAL_SECONDS * factories.RANDOM_FRACTION(),
             )
         tasks.start_periodic(HOUSEKEEPING_INTERVAL_SECONDS, flush)
         if self.is_supervisor or self.is_dev:
@@ -201,6 +214,17 @@ class Application:
         await self.provider_health_sync.sync_health()
         self.update_provider_metrics()
 
+    async def _sync_brake(self) -> None:
+        await self.brake_sync.sync()
+        self.update_brake_metrics()
+
+    def update_brake_metrics(self) -> None:
+        """Publish what was learned, and how much of the allowances and of the day's budget is used."""
+        learned, metrics = self.brake.learned, self.metrics.brake
+        metrics.set_learned_traffic(learned)
+        budgets = [settings.day_budget for settings in self.brake.settings.values()]
+        metrics.set_day_spend(learned.day_spend, max(budgets, default=0))
+
     def update_provider_metrics(self) -> None:
         health = self.provider_health.health
         for status in list_provider_statuses(health, self.settings.providers, now_ms()):
@@ -224,7 +248,12 @@ class Application:
         logger.warning("challenges, limits and messages were deleted: %d keys", count)
 
     async def is_ready(self) -> bool:
-        """Whether Redis is usable, of this mode, and its log has space for the events of new requests."""
+        """Whether Redis is usable, of this mode, and its log has space for the events of new requests.
+
+        A process that has not read what the brake has learned would refuse honest people.
+        """
+        if not self.is_supervisor and not self.brake_sync.has_loaded:
+            return False
         if not await is_store_ready(self.script_client):
             return False
         if await find_mode_issues(self.script_client, self.settings.mode):

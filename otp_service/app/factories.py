@@ -10,22 +10,27 @@ import httpx
 import msgspec
 
 from otp_service import __version__, telemetry
+from otp_service.app.brake_sync import BrakeSync
+from otp_service.app.traffic_learner import TrafficLearner
 from otp_service.clock import now_ms
 from otp_service.core import events
 from otp_service.core.keys import KEY_RING_NAMES
 from otp_service.core.secret import Secret
 from otp_service.core.timestamps import DAY_MS
 from otp_service.risk import RiskClient
-from otp_service.service import RandomSource
+from otp_service.service import Brake, RandomSource
 from otp_service.settings import Settings
 from otp_service.sms import router
 from otp_service.sms.provider_callbacks import CallbackUrls
+from otp_service.sms.routes import get_first_provider
+from otp_service.store.brake_records import BrakeRecords
 from otp_service.store.client import ScriptClient
 from otp_service.store.connect import create_redis_lines
 from otp_service.store.key_names import KeyNames
 from otp_service.store.record_cipher import RecordCipher
 from otp_service.store.redis_store import RedisStore
 from otp_service.store.rotating_store import RotatingStore
+from otp_service.store.traffic_totals import TrafficTotals
 
 
 if TYPE_CHECKING:
@@ -129,6 +134,46 @@ def create_router(
         ),
         deadline_seconds=settings.routing.deadline_seconds,
         max_submissions=settings.routing.max_submissions,
+    )
+
+
+def create_brake(settings: Settings) -> Brake:
+    """Return the brake on SMS pumping of every tenant, which has learned nothing yet."""
+    return Brake(
+        {tenant: settings.build_brake_settings(tenant) for tenant in settings.tenant_settings},
+        settings.build_price_table(),
+        now=now_ms,
+        find_provider=settings.build_routes().find_first_provider,
+    )
+
+
+def create_brake_sync(
+    settings: Settings,
+    store: RedisStore,
+    brake: Brake,
+    health: router.LocalProviderHealth,
+    versions: dict[str, str],
+) -> BrakeSync:
+    """Return the job that keeps a brake as the records in Redis are."""
+    routes = settings.build_routes()
+
+    def list_breakers(country: str) -> list[int]:
+        breakers = health.health.breakers
+        names = (f"{provider} {country}" for provider in routes.find_country_route(country))
+        return [breakers[name].open_until if name in breakers else 0 for name in names]
+
+    def find_price(country: str) -> int:
+        provider = get_first_provider(routes.find_country_route(country))
+        return brake.prices.find_price(country, provider)
+
+    learner = TrafficLearner(TrafficTotals(store), brake.settings, find_price, list_breakers)
+    return BrakeSync(
+        BrakeRecords(store),
+        learner,
+        brake,
+        random=RANDOM_SOURCE,
+        draw_fraction=RANDOM_FRACTION,
+        versions=versions,
     )
 
 

@@ -62,7 +62,8 @@ class TrafficLearner:
                 is_strained=measured.is_strained and can_strain,
                 has_refusals=recent[scope].has_refusals,
             )
-        return LearnedTraffic(now, hour, learned, outages)
+        spend = await self._totals.read_day_spend(now)
+        return LearnedTraffic(now, hour, learned, outages, spend)
 
     async def _learn_hours(self, scopes: Sequence[str], now: int) -> dict[str, ScopeFigures]:
         """Return the figures of the hours before this one, and delete what is too old."""

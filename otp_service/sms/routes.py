@@ -29,16 +29,22 @@ class Routes(msgspec.Struct, frozen=True):
         prefixes = [key for key in self.table if key[0] == "+" and phone.e164.startswith(key)]
         if prefixes:
             return self.table[max(prefixes, key=len)]
-        return self.table.get(phone.country, self.default)
+        return self.find_country_route(phone.country)
+
+    def find_country_route(self, country: str) -> Route:
+        """Return the route of a country; a prefix of its numbers may have another one."""
+        return self.table.get(country, self.default)
 
     def find_first_provider(self, phone: PhoneNumber) -> str | None:
-        """Return the provider that is tried first if none fails, or has the largest share; for its price."""
-        route = self.find_route(phone)
-        return (
-            max(route, key=route.__getitem__)
-            if isinstance(route, dict)
-            else next(iter(route), None)
-        )
+        """Return the first provider of the route of a number; for its price."""
+        return get_first_provider(self.find_route(phone))
+
+
+def get_first_provider(route: Route) -> str | None:
+    """Return the provider that is tried first if none fails, or has the largest share."""
+    if isinstance(route, dict):
+        return max(route, key=route.__getitem__, default=None)
+    return next(iter(route), None)
 
 
 def draw_provider_order(

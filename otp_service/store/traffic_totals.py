@@ -13,7 +13,13 @@ from typing import Any, Final
 import msgspec
 
 from otp_service.core.pumping.commits import TrafficName
-from otp_service.core.pumping.debt import EMPTY_DEBT, SLOTS_PER_PERIOD, Debt, DebtWindow
+from otp_service.core.pumping.debt import (
+    EMPTY_DEBT,
+    SLOTS_PER_PERIOD,
+    Debt,
+    DebtWindow,
+    settle_debt,
+)
 from otp_service.core.pumping.learned_traffic import parse_country, parse_tenant
 from otp_service.core.pumping.outages import EVIDENCE_SLOT_MS, ExemptCounts, list_read_slots
 from otp_service.core.pumping.scopes import DebtLimit, ScopeBucket
@@ -152,6 +158,12 @@ class TrafficTotals:
         keys = [self._key_names.debt_key(self._partitions[0], bucket) for bucket in buckets]
         values = await self._read_each([("GET", key) for key in keys])
         return dict(zip(scopes, map(decode_debt, values), strict=True))
+
+    async def read_day_spend(self, now: int) -> int:
+        """Return the price of all messages that count in the budget of the day."""
+        key = self._key_names.debt_key(self._partitions[0], ScopeBucket(DebtLimit.SPEND_OVERALL))
+        (stored,) = await self._read_each([("GET", key)])
+        return sum(settle_debt(decode_debt(stored), now).windows[1].unverified)
 
     async def delete_old(self, found: Mapping[str, TrafficFields], now: int) -> None:
         """Delete what is too old of what `read_all` has returned, and empty scopes from the index.

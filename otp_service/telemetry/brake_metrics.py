@@ -6,7 +6,7 @@ and from the events of one number: `audit stats` and the audit page count them.
 
 from collections.abc import Callable, Collection
 from functools import cache
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
@@ -24,6 +24,8 @@ COUNTRY_STATES: Final = {"normal": 0, "strained": 1, "over": 2}
 """The values of `otp_pumping_country_state`."""
 
 Window = Literal["hour", "day"]
+WINDOW_NAMES: Final[tuple[Window, ...]] = get_args(Window)
+"""In the order of `debt.PERIODS_MS`."""
 
 
 class BrakeMetrics:
@@ -69,8 +71,12 @@ class BrakeMetrics:
         for name, figures in learned.scopes.items():
             state = "strained" if figures.is_strained else "normal"
             state = "over" if figures.has_refusals else state
-            scope = self._name_scope(parse_tenant(name), parse_country(name))
-            self._country_states(*scope).set(COUNTRY_STATES[state])
+            scope = parse_tenant(name), parse_country(name)
+            self._country_states(*self._name_scope(*scope)).set(COUNTRY_STATES[state])
+            for window, debt, allowance in zip(
+                WINDOW_NAMES, figures.debt, figures.allowance, strict=True
+            ):
+                self.set_country_use(*scope, window, debt, allowance)
 
     def set_country_use(
         self, tenant: str, country: str, window: Window, unverified: int, allowance: int

@@ -56,6 +56,8 @@ class LearnedTraffic(msgspec.Struct, frozen=True):
     """By `name_scope`."""
     outages: tuple[Outage, ...] = ()
     """Those that last, and those that ended within the last hour."""
+    day_spend: int = 0
+    """The price of all messages that counted in the budget of the day."""
 
     def get(self, tenant: str, country: str) -> ScopeFigures:
         """Return what is learned about a country of a tenant; empty figures if that is nothing."""

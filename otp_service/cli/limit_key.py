@@ -37,9 +37,9 @@ def run_status(args: argparse.Namespace) -> int:
     """Count what is stored under each limit key.
 
     That is what a rotation must not lose: opt-outs, blocks and consecutive failures,
-    which 'limit-key move' moves; and what ends by itself: known numbers (a STOP from
-    them counts, for 30 days after a message) and valid codes (10 minutes). A key that
-    is missing in the settings is named by its id.
+    which 'limit-key move' moves; and what ends by itself: recipients (a STOP from
+    them counts, for 30 days after a message), known numbers (the brake on SMS pumping
+    exempts them, for 90 days) and valid codes (10 minutes). A key that is missing in the settings is named by its id.
 
     The command scans all keys of Redis, which may take a while. Exit code 0 if only
     the key in force is needed, so that another one may be removed; 1 if something is

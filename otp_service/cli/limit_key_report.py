@@ -87,12 +87,24 @@ def _list_notes_of(contents: LimitKeyContents, key_id: str) -> Iterator[ConfigIs
             f"{found} are under {key_id!r}: keep it until they end, in 10 minutes at most"
             f"{_describe_waiting(contents)}",
         )
-    if contents.elsewhere[key_id, ContentKind.KNOWN_NUMBER]:
-        found = _describe(contents, key_id, (ContentKind.KNOWN_NUMBER,))
+    yield from _list_expiring_notes(contents, key_id)
+
+
+def _list_expiring_notes(contents: LimitKeyContents, key_id: str) -> Iterator[ConfigIssue]:
+    """Yield what is left that no command moves and that is kept for longer than a code."""
+    if contents.elsewhere[key_id, ContentKind.RECIPIENT]:
+        found = _describe(contents, key_id, (ContentKind.RECIPIENT,))
         yield ConfigIssue(
             LIMIT_RING_SETTING,
             f"{found} are under {key_id!r}: without it their STOP does not count. They end 30 days after"
             " the last message",
+        )
+    if contents.elsewhere[key_id, ContentKind.KNOWN_NUMBER]:
+        found = _describe(contents, key_id, (ContentKind.KNOWN_NUMBER,))
+        yield ConfigIssue(
+            LIMIT_RING_SETTING,
+            f"{found} are under {key_id!r}: without it the brake on SMS pumping charges them as new numbers"
+            " until they verify again. They end 90 days after the last verification",
         )
 
 

@@ -1,8 +1,8 @@
 """What is stored under each limit key, and where the key in force would name it.
 
 A record here holds its subject under keys derived from the limit key that names it
-(record_cipher.py), so its name under another key can be computed. What expires soon by itself is
-only counted: marks of numbers that were sent to, and codes that are still valid.
+(record_cipher.py), so its name under another key can be computed. What expires by itself is only
+counted: marks of numbers that were sent to, numbers that have verified, and codes that are still valid.
 """
 
 from collections import Counter
@@ -18,6 +18,7 @@ from otp_service.core.errors import StoreKeyUnknown, StoreTampered
 from otp_service.core.limits import NUMBER_LIMITS, Bucket
 from otp_service.core.phone_number import canonicalize_number
 from otp_service.core.ports import ProgressCallback
+from otp_service.core.pumping.commits import KnownNumberName
 from otp_service.store.key_names import (
     KeyNames,
     build_failures_pattern,
@@ -28,6 +29,7 @@ from otp_service.store.key_names import (
     parse_opt_out_tenant,
 )
 from otp_service.store.key_scan import find_keys, ignore_progress, iterate_keys
+from otp_service.store.known_numbers import parse_known_number
 from otp_service.store.record_cipher import RecordCipher
 from otp_service.store.redis_store import RedisStore
 
@@ -38,14 +40,16 @@ class ContentKind(StrEnum):
     BLOCK = "blocks"
     OPT_OUT = "opt-outs"
     FAILURES = "consecutive failures"
-    KNOWN_NUMBER = "known numbers"
+    RECIPIENT = "recipients"
     """Marks of numbers that were sent to, without which a STOP does not count. They are not moved."""
+    KNOWN_NUMBER = "known numbers"
+    """Numbers that have verified, which the brake on SMS pumping exempts. They are not moved."""
     LIVE_CODE = "valid codes"
     """Codes in the partition that another limit key has chosen. They are not moved."""
 
 
 MOVED_KINDS = (ContentKind.OPT_OUT, ContentKind.BLOCK, ContentKind.FAILURES)
-EXPIRING_KINDS = (ContentKind.KNOWN_NUMBER, ContentKind.LIVE_CODE)
+EXPIRING_KINDS = (ContentKind.RECIPIENT, ContentKind.KNOWN_NUMBER, ContentKind.LIVE_CODE)
 
 READ_BATCH_KEYS = 1000
 
@@ -129,6 +133,8 @@ class LimitKeyScan:
         if len(self._contents.key_ids) > 1:
             mark = self._names.submission_mark_key(0, "*", "")
             await self._scan_many(build_key_pattern(mark), self._count_mark)
+            known = self._names.known_number_key(0, KnownNumberName("*", ""))
+            await self._scan_many(build_key_pattern(known), self._count_known_number)
             secret = self._names.secret_record_key(0, "*", "")
             await self._scan_many(build_key_pattern(secret), self._count_secret)
         return self._contents
@@ -195,11 +201,16 @@ class LimitKeyScan:
         self._count(MisplacedKey(ContentKind.FAILURES, key, target, number), subject or b"")
 
     def _count_mark(self, _: str, value: bytes) -> None:
-        key_id = value.decode(errors="replace")
+        self._count_expiring(ContentKind.RECIPIENT, value.decode(errors="replace"))
+
+    def _count_known_number(self, _: str, value: bytes) -> None:
+        self._count_expiring(ContentKind.KNOWN_NUMBER, parse_known_number(value).key_id)
+
+    def _count_expiring(self, kind: ContentKind, key_id: str) -> None:
         if key_id == self._contents.key_ids[0]:
-            self._contents.in_place[ContentKind.KNOWN_NUMBER] += 1
+            self._contents.in_place[kind] += 1
         else:
-            self._contents.elsewhere[key_id, ContentKind.KNOWN_NUMBER] += 1
+            self._contents.elsewhere[key_id, kind] += 1
 
     def _count_secret(self, key: str, value: bytes) -> None:
         """Count a valid code whose challenge is in another partition than that of its number."""

@@ -74,8 +74,8 @@ def test_a_rotation_by_its_steps_needs_no_wait(run_otp, config, lock_number, set
 
     ended = (before, spread, used, checked, moved, after, checked_after, over)
     assert [0, 0, 1, 0, 0, 0, 0, 0] == [one.exit_code for one in ended], ended
-    assert re.search(rf"^{old} \(in force\) +0 +1 +1 +- +-$", before.out, re.MULTILINE)
-    assert re.search(rf"^{old} +0 +1 +1 +0 +0$", used.out, re.MULTILINE)
+    assert re.search(rf"^{old} \(in force\) +0 +1 +1 +- +- +-$", before.out, re.MULTILINE)
+    assert re.search(rf"^{old} +0 +1 +1 +0 +0 +0$", used.out, re.MULTILINE)
     note = f"keys.limit: blocks (1) and consecutive failures (1) are under '{old}': keep it."
     assert note in used.out
     assert note in checked.out
@@ -83,7 +83,7 @@ def test_a_rotation_by_its_steps_needs_no_wait(run_otp, config, lock_number, set
     nothing = f"keys.limit: nothing is under '{old}'. If it is the earlier key, remove it;"
     assert nothing in after.out
     assert nothing in checked_after.out
-    assert re.search(r"^later-2 \(in force\) +0 +1 +1 +- +-$", over.out, re.MULTILINE)
+    assert re.search(r"^later-2 \(in force\) +0 +1 +1 +- +- +-$", over.out, re.MULTILINE)
     assert old not in over.out
     assert "+44********56" in run_otp("blocked", "--config", config).out
     assert "+44********57" in run_otp("locked", "--config", config).out
@@ -109,7 +109,7 @@ def test_a_key_that_was_removed_too_early_is_an_error(run_otp, config, lock_numb
         "Put it back after 'later-2', reload, and run 'otp-service limit-key move'" in checked.err
     )
     assert error in status.out
-    assert re.search(rf"^{old} \(missing\) +0 +1 +1 +0 +0$", status.out, re.MULTILINE)
+    assert re.search(rf"^{old} \(missing\) +0 +1 +1 +0 +0 +0$", status.out, re.MULTILINE)
     assert error in moved.out
     assert [] == read_moves(config)
 
@@ -200,8 +200,12 @@ def build_contents(**counts: int) -> LimitKeyContents:
             ["valid codes (3) are under 'old': keep it until they end, in 10 minutes at most"],
         ),
         (
+            build_contents(RECIPIENT=7),
+            ["recipients (7) are under 'old': without it their STOP does not count."],
+        ),
+        (
             build_contents(KNOWN_NUMBER=7),
-            ["known numbers (7) are under 'old': without it their STOP does not count."],
+            ["known numbers (7) are under 'old': without it the brake on SMS pumping charges them"],
         ),
         (
             LimitKeyContents(("new",)),

@@ -118,14 +118,14 @@ class Books:
         if outcome.is_exempt:
             self.traffic[f"{charged_at // EVIDENCE_SLOT_MS}:e"] -= 1
             if self.known and commit.known_number and charged_at in self.known.unpaid_at:
-                self._remove_note(self.known, charged_at)
+                self._remove_note(self.known, charged_at, is_assumed=commit.is_assumed_known)
         elif outcome.is_charged:
             self.traffic[f"{hour}:u"] -= PRICE
 
-    def _remove_note(self, known: KnownNumber, charged_at: int) -> None:
+    def _remove_note(self, known: KnownNumber, charged_at: int, *, is_assumed: bool) -> None:
         unpaid = list(known.unpaid_at)
         del unpaid[len(unpaid) - 1 - unpaid[::-1].index(charged_at)]
-        is_left_of_it = not unpaid and known.verified_at == charged_at
+        is_left_of_it = is_assumed and not unpaid and known.verified_at == charged_at
         self.known = None if is_left_of_it else KnownNumber(known.verified_at, tuple(unpaid))
 
     def _repay(self, bucket: ScopeBucket, amount: int, at: int, now: int, verified: int) -> None:

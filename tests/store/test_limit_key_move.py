@@ -181,7 +181,7 @@ async def test_what_expires_by_itself_is_counted_while_there_are_two_keys(
     contents = await scan(rotation.used)
 
     old = rotation.before.keys.limit.current.id
-    assert 1 == contents.elsewhere[old, ContentKind.KNOWN_NUMBER]
+    assert 1 == contents.elsewhere[old, ContentKind.RECIPIENT]
     assert 1 == contents.elsewhere[old, ContentKind.LIVE_CODE]
     assert {elsewhere} == contents.live_numbers
     assert not contents.is_settled

@@ -207,13 +207,13 @@ function debts.note_exempt_send(plan)
   end
 end
 
--- Take back the note of an exempt send. A record that is left of it alone is deleted.
-function debts.remove_exempt_send(key_index, noted_at)
+-- Take back the note of an exempt send. A record that a caller's word has begun with it is deleted.
+function debts.remove_exempt_send(key_index, noted_at, is_assumed)
   local known = debts.read_known(key_index)
   for i = known and #known or 0, 3, -1 do
     if known[i] == noted_at then
       table.remove(known, i)
-      if #known == 2 and known[2] == noted_at then
+      if is_assumed and #known == 2 and known[2] == noted_at then
         redis.call('DEL', keys[key_index])
       else
         redis.call('SET', keys[key_index], cmsgpack.pack(known), 'KEEPTTL')
@@ -392,7 +392,7 @@ function debts.refund(packed, reply)
     end
   end
   if cause == debts.EXEMPT then
-    debts.remove_exempt_send(packed[DEBTS_KNOWN_KEY], charged_at)
+    debts.remove_exempt_send(packed[DEBTS_KNOWN_KEY], charged_at, packed[DEBTS_IS_ASSUMED_KNOWN])
   end
   if packed[DEBTS_TRAFFIC] then
     debts.count_send(packed[DEBTS_TRAFFIC], cause, noted[5] ~= nil, charged_at, -1)

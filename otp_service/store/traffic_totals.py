@@ -40,7 +40,7 @@ KEPT_SLOTS: Final = (DAY_MS + 3 * HOUR_MS) // EVIDENCE_SLOT_MS
 
 MAX_LOGGED_FIELDS: Final = 3
 
-_FIELD_PATTERN: Final = re.compile(rb"(\d{1,9}):([uvmrep])")
+_FIELD_PATTERN: Final = re.compile(rb"([1-9]\d{0,8}):([uvmrep])")
 _AMOUNT_PATTERN: Final = re.compile(rb"-?\d{1,18}")
 _SLOT_KINDS: Final = "ep"
 _WINDOW_VALUES: Final = 1 + 2 * (SLOTS_PER_PERIOD + 1)

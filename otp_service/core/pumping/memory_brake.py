@@ -24,6 +24,7 @@ from otp_service.core.pumping.known_number import (
     note_exempt_send,
     note_verification,
 )
+from otp_service.core.pumping.outages import can_be_strained
 from otp_service.core.pumping.scopes import DebtLimit, ScopeBucket
 from otp_service.core.pumping.send_debts import (
     BrakeSettings,
@@ -111,13 +112,14 @@ class MemoryBrake:
         self.outages: tuple[Outage, ...] = ()
         self.hours: dict[TrafficScope, list[HourTotals]] = defaultdict(_NO_HISTORY.copy)
         """The HISTORY_HOURS before the current hour, oldest first."""
+        self.strained: set[TrafficScope] = set()
+        self.changed: set[TrafficScope] = set()
+        """Those with sends since the worker has looked."""
         self._learning = formula.learning
         self._find_price = find_price
         self._current: dict[TrafficScope, _RunningTotals] = defaultdict(_RunningTotals)
         self._current_hour: int | None = None
         self._figures: dict[TrafficScope, tuple[Figures, Figures]] = {}
-        self._strained: set[TrafficScope] = set()
-        self._changed: set[TrafficScope] = set()
 
     def send(
         self, subject: SendSubject, number: str, price: int, now: int, *, is_delivery: bool = False
@@ -126,7 +128,7 @@ class MemoryBrake:
         known = self.known.get(number)
         measure = choose_measure(
             is_delivery=is_delivery,
-            is_exempt=is_exempt(known, now),
+            is_exempt=is_exempt(known, now) and not is_delivery,
             outages=self.outages,
             tenant=subject.tenant,
             country=subject.country,
@@ -137,7 +139,7 @@ class MemoryBrake:
         charges = build_debt_charges(subject, price, measure, figures, self.settings)
         decision = decide_send(self.debts, charges, now)
         totals = self._current[scope]
-        self._changed.add(scope)
+        self.changed.add(scope)
         refusal = decision.refusal
         if refusal is not None and refusal.bucket.limit is DebtLimit.UNVERIFIED_COUNTRY:
             totals.has_refusals = True
@@ -182,15 +184,20 @@ class MemoryBrake:
             self.known[number] = replace(known, unpaid_at=unpaid)
 
     def work(self, now: int) -> None:
-        """Do what the worker does at the start of the minute `now`: figures each hour, strain each minute."""
-        if now % HOUR_MS == 0 or self._current_hour is None:
+        """Do what the worker does at the start of the minute `now`: figures each hour, strain each minute.
+
+        Minutes in which nothing is sent may be left out. Strain is computed again of the scopes in
+        `changed`, and each hour of all.
+        """
+        is_new_hour = now // HOUR_MS != self._current_hour
+        if is_new_hour:
             self._learn(now)
-        for scope in self._changed if now % HOUR_MS else set(self._figures):
+        for scope in set(self._figures) if is_new_hour else self.changed:
             if scope in self._figures and self._is_strained(scope, now):
-                self._strained.add(scope)
+                self.strained.add(scope)
             else:
-                self._strained.discard(scope)
-        self._changed = set()
+                self.strained.discard(scope)
+        self.changed = set()
 
     def forget_expired(self, now: int) -> None:
         """Drop the buckets and numbers that nothing depends on any more."""
@@ -224,6 +231,8 @@ class MemoryBrake:
             )
 
     def _is_strained(self, scope: TrafficScope, now: int) -> bool:
+        if not can_be_strained(self.outages, *scope, now):
+            return False
         settings = self.settings
         bucket = ScopeBucket(DebtLimit.UNVERIFIED_COUNTRY, *scope)
         terms = Terms(settings.floors.country_money, self._figures[scope][0], settings.deviations)
@@ -233,4 +242,4 @@ class MemoryBrake:
     def _get_figures(self, scope: TrafficScope, measure: Measure) -> SendFigures:
         unverified, volume = self._figures.get(scope, (NO_FIGURES, NO_FIGURES))
         figures = volume if measure is Measure.VOLUME else unverified
-        return SendFigures(figures, scope in self._strained)
+        return SendFigures(figures, scope in self.strained)

@@ -66,7 +66,11 @@ def create_dev_settings(
         DEV_ACCOUNT_SID, {DEV_SERVICE_SID: _create_verify_service(options.policy)}
     )
     tenant = TenantSettings(
-        brand="Example", countries=frozenset({"*"}), keys=(key,), twilio_verify=verify
+        brand="Example",
+        countries=frozenset({"*"}),
+        trust_known=True,  # so that an application can be tried with it
+        keys=(key,),
+        twilio_verify=verify,
     )
     return Settings(
         mode="development",

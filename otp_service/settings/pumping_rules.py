@@ -9,7 +9,7 @@ from otp_service.core.tenant import Scope
 from otp_service.settings.country_codes import describe_unknown_countries
 from otp_service.settings.decode import ConfigIssue, build_issues
 from otp_service.settings.model import Settings
-from otp_service.settings.pumping_table import PumpingSettings
+from otp_service.settings.pumping_table import DEFAULT_DAY_BUDGET, PumpingSettings
 from otp_service.settings.tenant_tables import SCOPES_WITHOUT_SENDS
 
 
@@ -20,7 +20,7 @@ MAX_PLAUSIBLE_USD = 2 * MICRO_UNITS
 """Four times the highest list price in millionths of a US dollar: more is mostly a price in cents."""
 
 BUDGET_REMEDY = (
-    "must be set, like 1500: what all messages of a day may cost, in {}. Once it is spent nothing is sent, "
+    "must be set, like {}: what all messages of a day may cost, in {}. Once it is spent nothing is sent, "
     "so set it to the worst day that you would pay for (docs/pumping.md)"
 )
 SMALL_BUDGET_REMEDY = (
@@ -45,7 +45,8 @@ def find_errors(settings: Settings) -> Iterator[ConfigIssue]:
     """Yield what is missing, unknown or contradictory."""
     pumping = settings.pumping
     if settings.mode == "live" and pumping.day_budget is None and _list_braked_tenants(settings):
-        yield ConfigIssue("pumping.day_budget", BUDGET_REMEDY.format(pumping.currency))
+        example = pumping.convert_usd(DEFAULT_DAY_BUDGET)
+        yield ConfigIssue("pumping.day_budget", BUDGET_REMEDY.format(example, pumping.currency))
     yield from build_issues("pumping", _find_rate_errors(pumping))
     yield from build_issues("pumping", find_floor_errors(pumping))
     for path, prices in _list_price_tables(settings):

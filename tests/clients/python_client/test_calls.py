@@ -66,7 +66,9 @@ def test_a_wrong_code_is_an_exception_with_the_attempts_that_are_left(client, se
 
 
 def test_a_code_of_another_account_or_purpose_is_refused(client, service, number):
-    issued = client.issue_challenge(number, purpose="payment", account="u-81")
+    issued = client.issue_challenge(
+        number, purpose="payment", account="u-81", known=True, bot_check="passed"
+    )
     (code,) = list_codes(service, number)
 
     for other in ({"account": "u-82"}, {"purpose": "login"}, {"phone_number": "+447700900999"}):

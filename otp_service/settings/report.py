@@ -22,6 +22,7 @@ from otp_service.settings.limit_rules import format_windows
 from otp_service.settings.load import find_origin
 from otp_service.settings.model import Settings
 from otp_service.settings.tenant_tables import ApiKeySettings
+from otp_service.sms.routes import get_first_provider
 
 
 REDACTED_TEXT = "**********"
@@ -101,7 +102,7 @@ def _list_settings(settings: Settings) -> Iterator[ReportLine]:
 def _list_prices(settings: Settings) -> Iterator[ReportLine]:
     """Yield the price of a message to each country that a tenant may send to, with its source.
 
-    It is that of the first provider of the country's route. For a tenant that may send to all countries,
+    It is that of the provider that a send is charged for, the first one of the country's route. For a tenant that may send to all countries,
     those that a table has are listed.
     """
     tables = [settings.tenant_settings[name] for name in settings.sending_tenants]
@@ -111,8 +112,7 @@ def _list_prices(settings: Settings) -> Iterator[ReportLine]:
         of_providers = (provider.prices for provider in settings.providers.values())
         countries = countries.union(DEFAULT_PRICES, settings.pumping.prices, *of_providers)
     for country in sorted(countries):
-        route = routes.table.get(country, routes.default)
-        provider = next(iter(route), None)
+        provider = get_first_provider(routes.find_country_route(country))
         name = "of others" if country == "*" else country
         yield f"price {name}", _describe_price(prices, country, provider)
 

@@ -3,10 +3,12 @@
 import re
 
 import pytest
+from msgspec.structs import replace
 
 from otp_service.core.pumping.scopes import DEFAULT_FLOORS, BrakeMode, Floors
 from otp_service.settings import find_errors, find_warnings, format_settings
 from otp_service.settings.development import create_dev_settings
+from otp_service.settings.pumping_table import PumpingSettings
 from otp_service.settings.service_tables import ServiceSettings
 from tests.settings.test_check import FIRST
 
@@ -66,7 +68,7 @@ def test_default_floors_are_converted_to_the_currency(load_config):
 
 
 def test_development_records_and_has_a_budget():
-    """The budget is only required where messages are paid for."""
+    """It is required only where messages are paid for."""
     secrets = dict.fromkeys(
         ("pepper", "seal", "state", "pseudonym", "limit", "authenticator", "api_key"), "A" * 43
     )
@@ -125,7 +127,7 @@ def test_what_deserves_a_second_look_is_a_warning(load_config, now_ms, tenant, p
     ("tenant", "pumping"),
     [
         ("", "day_budget = 50"),
-        ("", "day_budget = 25\nnew_countries_floor = [5, 25]"),
+        ("", "day_budget = 25\nnew_countries_floor = [25, 25]"),
         ("", "day_budget = 50\nprices = { DE = 2 }"),
         (write_tenant('pumping = "refuse"'), "day_budget = 50"),
         (write_tenant('pumping = "refuse"', '"deliver", "challenges"'), "day_budget = 50"),
@@ -135,9 +137,29 @@ def test_what_deserves_a_second_look_is_a_warning(load_config, now_ms, tenant, p
 def test_what_is_usual_is_no_warning(load_config, now_ms, tenant, pumping):
     settings = load_config(extra=f"[pumping]\n{pumping}\n{tenant}")
 
+    assert [] == find_errors(settings)
     found = {issue.setting for issue in find_warnings(settings, now_ms)}
 
     assert not [setting for setting in found if re.search("pumping|prices", setting)]
+
+
+def test_the_floors_of_all_tenants_use_up_one_budget(load_config, now_ms):
+    second = write_tenant("").replace("tenants.shop", "tenants.second").replace(FIRST, "a" * 64)
+    extra = "[pumping]\nday_budget = 99\n" + write_tenant("") + second
+
+    found = [str(issue) for issue in find_warnings(load_config(extra=extra), now_ms)]
+
+    assert any(each.startswith("pumping.day_budget: is 99, below the 100") for each in found)
+
+
+def test_a_test_service_needs_no_budget(load_config):
+    settings = load_config("working_test_mode")
+    without = replace(settings, pumping=PumpingSettings())
+
+    assert [] == find_errors(without)
+    assert ["pumping.day_budget"] == [
+        issue.setting for issue in find_errors(replace(load_config(), pumping=PumpingSettings()))
+    ]
 
 
 def test_a_service_without_the_brake_needs_no_budget(load_config):
@@ -173,3 +195,22 @@ def test_a_tenant_that_sends_everywhere_has_the_prices_of_the_tables(load_config
 
     assert re.search(r"(?m)^price MG +0\.49 USD  \(list price, 2026-03\)$", text)
     assert re.search(r"(?m)^price of others +0\.25 USD  \(no table has it\)$", text)
+
+
+def test_the_price_shown_is_that_of_the_largest_share_of_a_route(load_config):
+    """A send is charged with it, too."""
+    gateway = (
+        'type = "http"\nurl = "https://sms.example/"\nfields = { to = "{to}", text = "{text}" }\n'
+    )
+    extra = write_tenant("") + (
+        f"[providers.gateway]\n{gateway}[providers.second]\n{gateway}prices = {{ DE = 0.05 }}\n"
+        '[routing]\nproviders = ["gateway", "second"]\n'
+        "[routing.routes]\nDE = { gateway = 30, second = 70 }\n"
+    )
+    settings = load_config(extra=extra)
+
+    text = format_settings(settings)
+
+    assert [] == find_errors(settings)
+    assert re.search(r"(?m)^price DE +0\.05 USD  \(providers\.second\.prices\)$", text)
+    assert re.search(r"(?m)^price FR +0\.065 USD  \(list price, 2026-03\)$", text)

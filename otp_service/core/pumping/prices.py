@@ -69,11 +69,10 @@ class Money(msgspec.Struct, frozen=True, order=True):
 
         A float is read by its shortest decimal form: 0.075 is exactly 75,000 millionths.
         """
-        is_number = isinstance(value, int | float | str) and not isinstance(value, bool)
         try:
-            amount = Decimal(str(value) if is_number else "NaN") * MICRO_UNITS
+            amount = Decimal(str(value)) * MICRO_UNITS
             is_valid = 0 < amount <= MAX_MONEY_UNITS * MICRO_UNITS and amount % 1 == 0
-        except InvalidOperation:  # text of another kind, or not a number
+        except InvalidOperation:  # no number
             is_valid = False
         if not is_valid:
             raise ValueError(MONEY_RULE)

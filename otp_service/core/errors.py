@@ -167,7 +167,10 @@ class InvalidPhoneNumber(OtpError):
 
 
 class NumberNotAllowed(OtpError):
-    """It may not be sent to; `reason_code` is country, type, fictitious, blocked, opted_out or risk."""
+    """It may not be sent to.
+
+    `reason_code` is country, type, fictitious, blocked, opted_out, risk or bot_check.
+    """
 
     problem_type = "number-not-allowed"
     detail = "Codes are not sent to this number. See reason."
@@ -177,6 +180,7 @@ class NumberNotAllowed(OtpError):
         "fictitious": "It is a fictitious number, which no phone has: only a service for tests accepts it.",
         "blocked": "It is on the do-not-send list.",
         "opted_out": "The person has answered STOP. START to the same number ends that, or an operator.",
+        "bot_check": "This call says in bot_check that its client has failed a check for bots.",
         "risk": "The operator's risk service refused it, or did not answer. The event has its reason.",
     }
     """By reason; the general sentence is for every other reason."""

@@ -11,6 +11,7 @@ from otp_service.core.challenge import Challenge, build_challenge_id, build_deli
 from otp_service.core.commit import ChallengeSnapshot
 from otp_service.core.language_tag import parse_locale
 from otp_service.core.phone_number import PhoneNumber, check_country, classify_number
+from otp_service.core.pumping.bot_check import BotCheck
 from otp_service.core.tenant import Tenant
 from otp_service.core.verification_sid import build_verification_challenge_id
 from otp_service.schemas import DeliveryRequest, IssueRequest
@@ -59,10 +60,11 @@ class SendAdmission:
         locale = parse_locale(request.locale) if request.locale is not None else None
         subject = Subject.from_request(None, request.account, request.client_ip)
         phone, disallowed_reason = classify_number(request.phone_number)
-        subject = replace(subject, phone=phone)
+        subject = replace(subject, phone=phone, **_build_statements(request))
         new = ChallengeRef(self._create_id(phone, operation), request.purpose)
         try:
             check_destination(self._dependencies, phone, disallowed_reason, caller.tenant)
+            _check_bot_check(request)
         except errors.NumberNotAllowed as error:
             await self.record_denial(caller, subject, new, error)
             raise
@@ -104,6 +106,22 @@ class SendAdmission:
                 return build_verification_challenge_id(partition, random_bytes)
             case _:
                 return build_challenge_id(partition, random_bytes)
+
+
+def _check_bot_check(request: IssueRequest | DeliveryRequest) -> None:
+    """Raise NumberNotAllowed if the caller itself says that its client may be a program."""
+    if isinstance(request, IssueRequest) and request.bot_check is BotCheck.FAILED:
+        raise errors.NumberNotAllowed("bot_check")
+
+
+def _build_statements(request: IssueRequest | DeliveryRequest) -> dict[str, bool]:
+    """Return what the caller says about the person, as the subject of the call has it."""
+    if not isinstance(request, IssueRequest):
+        return {}
+    return {
+        "is_assumed_known": request.known is True,
+        "has_passed_bot_check": request.bot_check is BotCheck.PASSED,
+    }
 
 
 def check_destination(

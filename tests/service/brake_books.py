@@ -9,7 +9,7 @@ from otp_service.core.pumping.prices import PriceTable
 from otp_service.core.pumping.scopes import BrakeMode, DebtLimit, Floors
 from otp_service.core.pumping.send_debts import BrakeSettings
 from otp_service.service.brake import Brake
-from tests.installation import Installation
+from tests.installation import DAY_MS, HOUR_MS, Installation
 from tests.service.frozen_workers import COMMIT_SCRIPT, FETCH_SCRIPT, NOW
 
 
@@ -70,16 +70,21 @@ async def _read(installation: Installation, key: bytes, *command: str) -> Any:
 
 
 async def read_debts(installation: Installation) -> Books:
-    """Return unverified and verified money of each bucket, of its hour and its day."""
+    """Return unverified and verified money of each bucket, of its hour and its day, as they are now."""
     books = {}
     for key in await installation.list_keys("*:debt:*"):
         values = msgspec.msgpack.decode(await _read(installation, key, "GET"))
         books[key.decode().split(":debt:")[1]] = [
-            sum(values[start : start + _SLOTS])
-            for window in (0, _VALUES)
-            for start in (window + 1, window + 1 + _SLOTS)
+            sum(values[first : first + _count_slots(values[start], slot_ms, installation)])
+            for start, slot_ms in ((0, HOUR_MS // 6), (_VALUES, DAY_MS // 6))
+            for first in (start + 1, start + 1 + _SLOTS)
         ]
     return books
+
+
+def _count_slots(newest: int, slot_ms: int, installation: Installation) -> int:
+    """Return how many stored slots of a window count now, from the newest one on."""
+    return max(0, _SLOTS - (installation.clock_shift_ms // slot_ms - newest))
 
 
 async def read_books(installation: Installation) -> Books:

@@ -21,6 +21,7 @@ from otp_service.core.errors import (
 from otp_service.core.limits import DEFAULT_LIMITS, Limit, Window
 from otp_service.core.phone_number import parse_number
 from otp_service.core.ports import Store
+from otp_service.core.pumping.bot_check import BotCheck
 from otp_service.core.pumping.scopes import BrakeMode, DebtLimit
 from otp_service.core.risk import RiskAssessment, RiskQuery
 from otp_service.service import OtpService
@@ -234,7 +235,7 @@ async def test_a_verification_repays_its_sends_and_raises_the_allowance_by_one_p
     assert repaid == await sum_debts(shop)
     books = await read_books(shop)
     assert [PRICE] == list(books["totals"].values())
-    assert [[shop.clock_shift_ms]] == list(books["known"].values())
+    assert [shop.clock_shift_ms] == [record[-1] for record in books["known"].values()]
     await shop.verify(issued, shop.router.extract_code(), key="k")
     await drain(shop)
     assert repaid == await sum_debts(shop)
@@ -687,3 +688,60 @@ async def test_record_mode_records_that_a_send_without_its_exemption_is_over(
 
     assert dict.fromkeys(REPAID_LIMITS, (1, 1)) | {"SpendOverall": (3, 0)} == await sum_debts(shop)
     assert ("unverified", limit) == (await read_measures(shop))[-1]
+
+
+# ------------------------------------------------------------------- what the caller says
+
+
+async def test_a_number_that_a_trusted_tenant_knows_is_exempt_within_the_same_bounds(
+    local: Installation,
+) -> None:
+    """Its resend says nothing, and is exempt by the record that the issue has written."""
+    shop = start_brake(local, floors={"range_sends": (1, 1)})
+    shop.tenants["shop"] = msgspec.structs.replace(shop.tenants["shop"], trusts_known=True)
+    await shop.issue(NEIGHBOR)
+    issued = await shop.issue(NUMBER, known=True)
+    for _ in range(2):
+        await resend_later(shop, issued)
+    shop.advance_clock(11 * MINUTE_MS)
+
+    with pytest.raises(DebtLimited):
+        await shop.issue(NUMBER, known=True)
+    with pytest.raises(DebtLimited):
+        await shop.issue("+447400123458", known=False)
+
+    assert [("unverified", None)] + [("exempt", None)] * 3 == await read_measures(shop)
+    assert (1, 0) == (await sum_debts(shop))["UnverifiedPerRange"]
+
+
+async def test_a_failed_bot_check_is_refused_before_anything_is_charged(
+    local: Installation,
+) -> None:
+    shop = start_brake(local)
+    before = await read_books(shop)
+
+    with pytest.raises(NumberNotAllowed) as refusal:
+        await shop.issue(NUMBER, bot_check=BotCheck.FAILED, **CLIENT)
+
+    assert "bot_check" == refusal.value.reason_code
+    assert before == await read_books(shop)
+    assert [] == shop.router.messages
+    (denied,) = [e for e in await shop.read_events() if e["type"] == "otp.issue_denied"]
+    assert "bot_check" == denied["reason"]
+
+
+@pytest.mark.parametrize(
+    ("result", "admitted"), [(BotCheck.PASSED, 4), (BotCheck.NONE, 2), (None, 2)]
+)
+async def test_a_passed_bot_check_admits_twice_as_many_messages(
+    local: Installation, result: BotCheck | None, admitted: int
+) -> None:
+    shop = start_brake(local, floors=NARROW)
+
+    answers = [
+        (await gather_results(shop.issue(f"+44740012345{i}", bot_check=result)))[0]
+        for i in range(6)
+    ]
+
+    assert admitted == sum(not isinstance(answer, Exception) for answer in answers)
+    assert (admitted, 0) == (await sum_debts(shop))["SpendOverall"]

@@ -23,7 +23,7 @@ class RiskAnswer(StrEnum):
     ALLOW = "allow"
     REFUSE = "refuse"
     UNKNOWN_NUMBER = "unknown-number"
-    """Sent as with `allow`: events alone have it, until there are budgets that exempt known numbers."""
+    """As `allow`, but the send is no exempt one, also if its number has verified here before."""
     FAILED = "failed"
     """No answer; the setting `risk.on_failure` decides."""
 

@@ -15,6 +15,7 @@ from otp_service import telemetry
 from otp_service.core import events
 from otp_service.core.delivery import DeliveryStatus, Fault, RefusalScope, Submission
 from otp_service.core.limits import Limit
+from otp_service.core.pumping.learned_traffic import LearnedTraffic
 from otp_service.core.pumping.scopes import DebtLimit
 from otp_service.core.pumping.send_debts import Measure
 from otp_service.core.risk import RiskAnswer, RiskFault
@@ -62,6 +63,9 @@ TARGET_LABELS = {"instance", "job"}
 def list_metrics():
     """Return the names that each metric's series can have, and its labels."""
     instance = telemetry.Metrics("1", tenants=["shop"], providers=["p1"])
+    # These are created by their first value.
+    instance.brake.set_learned_traffic(LearnedTraffic())
+    instance.brake.set_day_spend(0, 0)
     registries = (instance._registry, instance._own_registry)
     registered = [pair for each in registries for pair in each._collector_to_names.items()]
     # The archive's metrics are created with an archive, from a table of the sealer.

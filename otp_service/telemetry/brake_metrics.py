@@ -5,7 +5,7 @@ and from the events of one number: `audit stats` and the audit page count them.
 """
 
 from collections.abc import Callable, Collection
-from functools import cache
+from functools import cache, partial
 from typing import Any, Final, Literal, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
@@ -110,11 +110,15 @@ class BrakeMetrics:
         self._learned_at = add("otp_pumping_learned_at", text, mode="livemin")
 
     def _add(
-        self, kind: type[Any], name: str, text: str, *labels: str, **options: str
+        self, kind: Callable[..., Any], name: str, text: str, *labels: str, **options: str
     ) -> Callable[..., Any]:
-        """Return the cached children of a new metric by their label values."""
-        metric = kind(name, text, labels, registry=self._registry, **options)
-        return cache(metric.labels) if labels else lambda: metric
+        """Return the cached children of a new metric by their label values.
+
+        One without labels is created by its first value: its 0 of a supervisor, which sets none, would
+        be the least value of all processes.
+        """
+        create = partial(kind, name, text, labels, registry=self._registry, **options)
+        return cache(create().labels) if labels else cache(create)
 
     def _count_refusal(
         self, commit: Commit, refusal: DebtRefusal, price: int, mode: BrakeMode

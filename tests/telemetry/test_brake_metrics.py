@@ -121,3 +121,9 @@ def test_a_country_is_over_strained_or_normal(metrics):
     assert (
         b'otp_pumping_country_state{country="DE",tenant="shop"} 0.0' in metrics.render_metrics()[0]
     )
+
+
+def test_a_process_that_learns_nothing_shows_no_time_at_which_it_did(metrics):
+    """The supervisor's 0 would be the least value of all processes: the brake would be stale for ever."""
+    assert [] == list_samples(metrics, "otp_pumping_learned_at")
+    assert b"\notp_pumping_learned_at" not in metrics.render_metrics()[0]

@@ -19,7 +19,8 @@ from otp_service.schemas import AuditPage, AuditQuery, AuditSearch, EmptyBody
 
 
 SEARCH_FILTERS: Final = (
-    *("pseudonym", "client_ip", "client_ip_changed", "event_reason", "country", "provider"),
+    *("pseudonym", "client_ip", "client_ip_changed", "event_reason", "event_limit"),
+    *("country", "provider"),
 )
 """The members of a search, besides the person, that a query in a URL does not have."""
 

@@ -64,6 +64,7 @@ def create_admin_app(app: Application, read_status: Callable[[], ServiceStatus])
         days=DayStatsCache(app.create_reader(), now_ms),
         background_verifier=app.background_verifier,
         now=now_ms,
+        currency=app.settings.pumping.currency,
     )
     allowlist = _find_dev_allowlist(app) or build_admin_allowlist(app.settings.service)
     return create_admin_api(_create_api_context(app, allowlist), dependencies, read_status)

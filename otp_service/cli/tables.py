@@ -5,6 +5,12 @@ from typing import Any
 
 import msgspec
 
+from otp_service.audit.reports.brake_stats import (
+    RANGE_COLUMNS,
+    REFUSAL_COLUMNS,
+    BrakeStats,
+    format_money,
+)
 from otp_service.audit.reports.delivery_stats import DELIVERY_COLUMNS
 from otp_service.audit.reports.event_record import (
     MAX_PSEUDONYM_CHARS,
@@ -66,7 +72,7 @@ def _format_person(event: Mapping[str, Any]) -> str:
 
 
 def format_overview(
-    overview: StatsOverview, group: str, title: str, triage: Iterable[str]
+    overview: StatsOverview, group: str, title: str, triage: Iterable[str], currency: str = ""
 ) -> Iterator[str]:
     """Yield the lines of the tables, with one row for each value of `group`, and of the triage."""
     rows = {
@@ -85,6 +91,7 @@ def format_overview(
     yield from _format_factors(overview)
     yield from _format_deliveries(overview)
     yield from _format_opt_outs(overview)
+    yield from format_brake_stats(overview.brake, currency)
     for kind, plural in OFFENDER_TITLES.items():
         offenders: Sequence[Offender] = getattr(overview, kind)
         heading = f"Refused or wrong most often, {plural}"
@@ -174,6 +181,49 @@ def _format_offender(offender: Offender) -> tuple[str, ...]:
     suffix = offender.number_suffix
     number = f"{offender.country or '?'} …{suffix}" if suffix else ""
     return (str(offender.times), format_value(offender.name), format_value(number))
+
+
+def format_brake_stats(stats: BrakeStats, currency: str) -> Iterator[str]:
+    """Yield the tables of the brake on SMS pumping, if it has counted or refused messages."""
+    if not (stats.sent_money or stats.refusals):
+        return
+    sent, unverified = (
+        format_money(amount, currency) for amount in (stats.sent_money, stats.unverified_money)
+    )
+    yield f"\nMessages cost {sent}; {unverified} of it for codes that were not entered."
+    saved = format_money(stats.saved_money, currency)
+    recorded = format_money(stats.recorded_money, currency)
+    yield f"Refusals saved at most {saved}; record mode would have saved {recorded} more."
+    yield from _format_money_table(
+        ("BRAKE", "MODE"),
+        REFUSAL_COLUMNS,
+        [(r, (r.limit, r.mode), r.money) for r in stats.refusals],
+    )
+    yield from _format_money_table(
+        ("RANGE", "COUNTRY"),
+        RANGE_COLUMNS,
+        [(r, (r.prefix, r.country or "-"), r.unverified_money) for r in stats.ranges],
+    )
+
+
+def _format_money_table(
+    names: tuple[str, ...],
+    columns: Sequence[str],
+    rows: Sequence[tuple[object, tuple[str, ...], int]],
+) -> Iterator[str]:
+    """Yield a table with its columns of counts and a price; nothing without rows."""
+    if rows:
+        header = (*names, *(name.upper().replace("_", " ") for name in columns), "PRICE")
+        cells = [
+            (
+                *map(format_value, texts),
+                *(str(getattr(row, name)) for name in columns),
+                format_money(money),
+            )
+            for row, texts, money in rows
+        ]
+        yield ""
+        yield from format_table([header, *cells])
 
 
 def _format_section(title: str, rows: Iterable[tuple[str, ...]]) -> Iterator[str]:

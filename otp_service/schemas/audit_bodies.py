@@ -50,6 +50,14 @@ EventReason = Annotated[
     str,
     Meta(max_length=64, description="The `reason` of the events.", examples=["attempts_exhausted"]),
 ]
+EventLimit = Annotated[
+    str,
+    Meta(
+        max_length=64,
+        description="The limit that refused, or by which the brake would have refused in record mode.",
+        examples=["UnverifiedPerRange"],
+    ),
+]
 EventCountry = Annotated[
     str, Meta(max_length=3, description="The region of the number.", examples=["GB"])
 ]
@@ -111,6 +119,7 @@ class AuditSearch(AuditQuery, frozen=True, forbid_unknown_fields=True):
     client_ip: ClientIpOrNetwork | None = None
     client_ip_changed: ClientIpChanged | None = None
     event_reason: EventReason | None = None
+    event_limit: EventLimit | None = None
     country: EventCountry | None = None
     provider: EventProvider | None = None
 

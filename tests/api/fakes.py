@@ -313,6 +313,7 @@ class ApiHarness:
             days=DayStatsCache(self.context.reader, lambda: self.now),
             background_verifier=self.background_verifier,
             now=lambda: self.now,
+            currency="EUR",
         )
 
     def use_archive(self, folder, keys) -> BackgroundVerifier:

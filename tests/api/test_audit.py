@@ -83,6 +83,7 @@ async def test_a_search_has_filters_that_a_url_has_not(api: ApiHarness) -> None:
         "client_ip": "2001:db8::/64",
         "client_ip_changed": True,
         "event_reason": "mismatch",
+        "event_limit": "UnverifiedPerRange",
         "country": "GB",
         "provider": "east",
     }
@@ -108,6 +109,7 @@ async def test_a_search_has_filters_that_a_url_has_not(api: ApiHarness) -> None:
         ("pseudonym", ["p1:9f"]),
         ("pseudonym", "x" * 129),
         ("event_reason", {}),
+        ("event_limit", "x" * 65),
         ("country", "GBRX"),
         ("provider", "x" * 65),
     ],

@@ -81,8 +81,10 @@ def update_brake_metrics(brake: BrakeMetrics) -> None:
     brake.count_outcome(
         Commit(partition=0, operation_id="1", debts=debts), Committed(1, debts=over)
     )
-    brake.set_learned_traffic(LearnedTraffic(1000, 0, {"shop GB": ScopeFigures(is_strained=True)}))
-    brake.set_country_use("shop", "GB", "hour", 40_000, 2_000_000)
+    figures = ScopeFigures(
+        is_strained=True, debt=(40_000, 50_000), allowance=(2_000_000, 9_000_000)
+    )
+    brake.set_learned_traffic(LearnedTraffic(1000, 0, {"shop GB": figures}))
     brake.set_day_spend(40_000, 200_000_000)
 
 

@@ -108,7 +108,7 @@ def test_a_country_is_over_strained_or_normal(metrics):
     """A country that is over is the worse of the two; 0 is normal, and has a series all the same."""
     states = {
         "GB": ScopeFigures(is_strained=True, has_refusals=True),
-        "FR": ScopeFigures(is_strained=True),
+        "FR": ScopeFigures(is_strained=True, debt=(1, 2_000_000), allowance=(3, 4_000_000)),
         "DE": ScopeFigures(),
     }
     scopes = {name_scope("shop", country): figures for country, figures in states.items()}
@@ -117,6 +117,9 @@ def test_a_country_is_over_strained_or_normal(metrics):
 
     samples = list_samples(metrics, "otp_pumping_country_state")
     assert {"GB": 2, "FR": 1} == {labels["country"]: value for labels, value in samples}
+    labels = {"tenant": "shop", "country": "FR", "window": "day"}
+    assert (labels, 2.0) in list_samples(metrics, "otp_pumping_unverified_money")
+    assert (labels, 4.0) in list_samples(metrics, "otp_pumping_allowance_money")
     assert [({}, 90.0)] == list_samples(metrics, "otp_pumping_learned_at")
     assert (
         b'otp_pumping_country_state{country="DE",tenant="shop"} 0.0' in metrics.render_metrics()[0]

@@ -1333,6 +1333,11 @@ export interface components {
              */
             event_reason?: string | null;
             /**
+             * @description The limit that refused, or by which the brake would have refused in record mode.
+             * @example UnverifiedPerRange
+             */
+            event_limit?: string | null;
+            /**
              * @description The region of the number.
              * @example GB
              */

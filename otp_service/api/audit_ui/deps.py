@@ -20,6 +20,8 @@ class AuditUiDependencies(msgspec.Struct, frozen=True, kw_only=True):
     """None without an archive."""
     now: Callable[[], int]
     """Milliseconds since 1970."""
+    currency: str
+    """The code of the currency that events have amounts of."""
 
 
 def get_dependencies(request: AuthenticatedRequest) -> AuditUiDependencies:

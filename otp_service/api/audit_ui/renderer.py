@@ -22,6 +22,7 @@ from otp_service.api.problems import (
 )
 from otp_service.api.request_context import AuthenticatedRequest
 from otp_service.api.responses import ISOLATION_HEADERS
+from otp_service.audit.reports.brake_stats import format_money
 from otp_service.core.printable_text import format_value
 from otp_service.core.timestamps import to_datetime
 
@@ -112,5 +113,6 @@ _TEMPLATE_ENVIRONMENT.filters |= {
     "count": "{:,}".format,
     "instant": format_instant,
     "of": _format_quantity,
+    "money": format_money,
 }
 _TEMPLATE_ENVIRONMENT.globals |= {"plot": build_chart, "member": build_field}

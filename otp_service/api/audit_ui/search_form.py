@@ -23,7 +23,9 @@ from otp_service.core.events import EVENT_TYPES
 
 EVENT_TYPE_NAMES: Final = tuple(sorted(EVENT_TYPES))
 
-PLAIN_FILTERS: Final = ("type", "event_reason", "challenge", "pseudonym", "provider", "client_ip")
+PLAIN_FILTERS: Final = (
+    *("type", "event_reason", "event_limit", "challenge", "pseudonym", "provider", "client_ip"),
+)
 """Fields of the form that are filters as they are; empty ones are left out."""
 
 CLIENT_IP_CHANGES: Final = {"": None, "1": True, "0": False}
@@ -45,6 +47,7 @@ class SearchForm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     client_ip_changed: Literal["", "0", "1"] = ""
     type: str = ""
     event_reason: str = ""
+    event_limit: str = ""
     country: str = ""
     provider: str = ""
     tenant: str = ""

@@ -19,6 +19,12 @@ from otp_service.audit.archive_format.event_copies import mark_copies
 from otp_service.audit.event_decoder import DecodedEvent
 from otp_service.audit.query.reader import EventReader
 from otp_service.audit.reports.anomalies import describe_baseline, find_anomalies
+from otp_service.audit.reports.brake_stats import (
+    DENIED_TYPES,
+    RANGE_COLUMNS,
+    REFUSAL_COLUMNS,
+    SEND_TYPES,
+)
 from otp_service.audit.reports.delivery_stats import DELIVERY_COLUMNS
 from otp_service.audit.reports.event_record import build_event_record
 from otp_service.audit.reports.factor_stats import FACTOR_COLUMNS, sum_by_factor
@@ -71,6 +77,10 @@ async def show_last_day(request: AuthenticatedRequest) -> ASGIResponse:
         answer_columns=OPT_OUT_COLUMNS,
         answer_types=",".join(ANSWER_TYPES),
         refused_types=",".join(REFUSED_SEND_TYPES),
+        brake_types=",".join((*SEND_TYPES, *DENIED_TYPES)),
+        range_columns=RANGE_COLUMNS,
+        refusal_columns=REFUSAL_COLUMNS,
+        currency=dependencies.currency,
     )
 
 

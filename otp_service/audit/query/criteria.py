@@ -16,6 +16,8 @@ class EventCriteria(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
     """One type, or several with commas between them."""
     event_reason: str | None = None
     """The member `reason` of events."""
+    event_limit: str | None = None
+    """The limit that refused, or by which record mode would have refused: `limit` or `over_limit`."""
     tenant: str | None = None
     challenge: str | None = None
     pseudonym: str | None = None

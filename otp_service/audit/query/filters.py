@@ -32,6 +32,8 @@ class EventFilter(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     type: str | None = None
     """One type, or several with commas between them."""
     event_reason: str | None = None
+    event_limit: str | None = None
+    """The limit that refused, or by which record mode would have refused."""
     challenge: str | None = None
     country: str | None = None
     provider: str | None = None
@@ -44,7 +46,7 @@ class EventFilter(msgspec.Struct, frozen=True, kw_only=True, dict=True):
             return True
         try:
             fields = _decode_fields(entry.event)
-            return self._matches_fields(fields) and self._matches_reason(fields, entry.stamp)
+            return self._matches_fields(fields) and self._matches_refusal(fields, entry.stamp)
         except msgspec.MsgspecError:
             return False
 
@@ -72,11 +74,16 @@ class EventFilter(msgspec.Struct, frozen=True, kw_only=True, dict=True):
             and (self.account_pseudonyms is None or fields.account in self.account_pseudonyms)
         )
 
-    def _matches_reason(self, fields: "FilterFields", stamp: bytes) -> bool:
-        """Compare the reason that Redis has stamped on a refusal, or else that of the event."""
-        if self.event_reason is None:
+    def _matches_refusal(self, fields: "FilterFields", stamp: bytes) -> bool:
+        """Compare what Redis has stamped on a refusal, or else the members of the event."""
+        if self.event_reason is None and self.event_limit is None:
             return True
-        return bool(self.event_reason == decode_stamp(stamp).get("reason", fields.reason))
+        stamped = decode_stamp(stamp)
+        limits = {None, stamped.get("limit", fields.limit), fields.over_limit}
+        return self.event_limit in limits and self.event_reason in {
+            None,
+            stamped.get("reason", fields.reason),
+        }
 
     @cached_property
     def _types(self) -> frozenset[str] | None:
@@ -91,7 +98,10 @@ class EventFilter(msgspec.Struct, frozen=True, kw_only=True, dict=True):
             words.append(self.client_ip.required_words)
         if self.client_ip_changed is not None:
             words.append([b'"client_ip_changed":' + msgspec.json.encode(self.client_ip_changed)])
-        others = (self._types, self.event_reason, self.provider, self.country, self.tenant)
+        others = (
+            *(self._types, self.event_limit, self.event_reason),
+            *(self.provider, self.country, self.tenant),
+        )
         return words + [_encode_strings(value) for value in others if value is not None]
 
 
@@ -127,6 +137,8 @@ class FilterFields(msgspec.Struct, frozen=True):
     country: str | None = None
     provider: str | None = None
     reason: str | None = None
+    limit: str | None = None
+    over_limit: str | None = None
     client_ip: str | None = None
     client_ip_changed: bool | None = None
 

@@ -41,6 +41,7 @@ class EventQuery(TypedDict, total=False):
     type: str | None
     """One type, or several with commas between them."""
     event_reason: str | None
+    event_limit: str | None
     challenge: str | None
     pseudonym: str | None
     """Of a number, an account, a prefix or an operator block, under one key."""

@@ -9,6 +9,7 @@ from otp_service.audit.reports.absolute_rules import (
     has_baseline,
 )
 from otp_service.audit.reports.anomaly import NO_EVENTS, Anomaly
+from otp_service.audit.reports.brake_rules import find_brake_anomalies
 from otp_service.audit.reports.opt_out_rules import find_opt_out_anomalies
 from otp_service.audit.reports.relative_rules import find_relative_anomalies
 from otp_service.audit.reports.stats import StatsOverview
@@ -30,7 +31,8 @@ def find_anomalies(
     """
     absolute = find_absolute_anomalies(today, before)
     relative = find_relative_anomalies(today, before)
-    found = [*absolute, *relative, *find_opt_out_anomalies(today, before)]
+    brake = find_brake_anomalies(today)
+    found = [*absolute, *relative, *find_opt_out_anomalies(today, before), *brake]
     if tenant is not None:
         found = [_limit_to_tenant(anomaly, tenant) for anomaly in found]
     return sorted(found, key=lambda anomaly: anomaly.weight != "alarm")

@@ -28,10 +28,22 @@ AnomalyKind = Literal[
     "deliveries",
     "opt-outs",
     "ignored-messages",
+    "unverified-range",
+    "would-refuse",
+    "brake-refusals",
 ]
 
 Dimension = Literal[
-    "country", "prefix", "provider", "tenant", "hour", "number", "account", "challenge", "log"
+    "country",
+    "prefix",
+    "provider",
+    "tenant",
+    "hour",
+    "number",
+    "account",
+    "challenge",
+    "limit",
+    "log",
 ]
 
 
@@ -160,6 +172,27 @@ ANOMALY_GUIDES: Final[Mapping[AnomalyKind, AnomalyGuide]] = {
         " wrong, and people who opt out still get codes.",
         "Compare the setup at the vendor with docs/inbound.md. Keywords for another product with the same"
         " number are harmless.",
+    ),
+    "unverified-range": AnomalyGuide(
+        "alarm",
+        "No code that is sent to these numbers is entered. SMS pumping buys whole ranges, and a few"
+        " messages to each of many ranges stay below every limit.",
+        "Compare with other ranges of the country. For pumping find a number of the range at the login"
+        " page, and close it: 'otp-service pumping block range:NUMBER --for 12h', without its last four"
+        " digits.",
+    ),
+    "would-refuse": AnomalyGuide(
+        "alarm",
+        "A tenant only records, so these messages were sent and paid for. With the setting pumping ="
+        ' "refuse" they would not have been.',
+        "If few of the numbers verified, set the tenant to refuse. If many did, the floors are too low for"
+        " you: try others with 'otp-service pumping replay'.",
+    ),
+    "brake-refusals": AnomalyGuide(
+        "notice",
+        "The brake on SMS pumping refused messages. Numbers that verify within a day are people.",
+        "If many of them are people, open the scope for some hours: 'otp-service pumping allow', for"
+        " example 'country:GB@shop'. 'otp-service why -' shows which scope refuses a number.",
     ),
 }
 

@@ -1,4 +1,4 @@
-"""Statistics: SMS challenges by hour, country, provider and tenant; the other factors; opt-outs; refusals.
+"""Statistics: SMS challenges by hour, country, provider and tenant; the other factors; opt-outs; the brake; refusals.
 
 Events of authenticators and recovery codes are in no `StatsRow`: these have neither messages nor a
 conversion, so in one row with SMS they would look like a failure of it. Nor are those of deliveries,
@@ -13,6 +13,7 @@ import msgspec
 
 from otp_service.audit.reports.attack_stats import AttackCollector, AttackStats
 from otp_service.audit.reports.bounded_counter import BoundedCounter
+from otp_service.audit.reports.brake_stats import BrakeCollector, BrakeStats
 from otp_service.audit.reports.delivery_stats import DeliveryCollector, DeliveryRow
 from otp_service.audit.reports.event_record import EventRecord
 from otp_service.audit.reports.factor_stats import (
@@ -108,6 +109,8 @@ class StatsOverview(msgspec.Struct, frozen=True, kw_only=True):
     """Codes of other products, at every tenant that sent some."""
     opt_outs: OptOutStats
     """What people answered, and the sends that it refused."""
+    brake: BrakeStats
+    """What the brake on SMS pumping counted, and what it refused or would have refused."""
     earlier: int
     """Verified challenges that were issued before the period; in no row."""
     without_key: int
@@ -140,6 +143,7 @@ class StatsCollector:
         self._factors = FactorCollector()
         self._deliveries = DeliveryCollector()
         self._opt_outs = OptOutCollector()
+        self._brake = BrakeCollector()
         self._locked_numbers: dict[str, NumberLock] = {}
         self._unlocked_numbers: set[str] = set()
         self._awaiting_issue: set[str] = set()
@@ -183,6 +187,7 @@ class StatsCollector:
         self._factors.add_event(event)
         self._deliveries.add_event(event)
         self._opt_outs.add_event(event)
+        self._brake.add_event(event)
         self._attacks.add_event(event)
 
     def build_overview(self) -> StatsOverview:
@@ -207,6 +212,7 @@ class StatsCollector:
             factor_refusals=self._factors.build_refusals(),
             deliveries=self._deliveries.build_rows(),
             opt_outs=self._opt_outs.build_stats(),
+            brake=self._brake.build_stats(),
             earlier=len(self._awaiting_issue),
             without_key=self._without_key,
             copies=self._copies,
@@ -217,6 +223,7 @@ class StatsCollector:
     def _count_issued(self, event: EventRecord) -> None:
         is_verified = event.challenge in self._awaiting_issue
         self._attacks.add_issue(event, is_verified=is_verified)
+        self._brake.add_issue(event, is_verified=is_verified)
         if is_verified:
             self._awaiting_issue.discard(event.challenge or "")
             self._increment_rows(event, "verified", 1)

@@ -17,6 +17,8 @@ def add_criteria_options(parser: argparse.ArgumentParser) -> None:
     add_time_options(parser)
     add("--type", help="type of event, like otp.verified, or several with commas between them")
     add("--event-reason", metavar="REASON", help="reason of the event, like attempts_exhausted")
+    text = "limit that refused, or would have in record mode, like UnverifiedPerRange"
+    add("--event-limit", metavar="LIMIT", help=text)
     add("--tenant", help="tenant of the events")
     add("--challenge", metavar="ID", help="id of the challenge")
     text = "pseudonym of a number, an account, a prefix or an operator block, as events have it"
@@ -55,6 +57,7 @@ def parse_criteria(args: argparse.Namespace, now: int) -> EventCriteria:
     return EventCriteria(
         type=args.type,
         event_reason=args.event_reason,
+        event_limit=args.event_limit,
         tenant=args.tenant,
         challenge=args.challenge,
         pseudonym=args.pseudonym,

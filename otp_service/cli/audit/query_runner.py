@@ -178,16 +178,18 @@ async def print_stats(args: argparse.Namespace) -> int:
     now = now_ms()
     until = now if args.until is None else parse_instant(args.until, now)
     since = until - DAY_MS if args.since is None else parse_instant(args.since, now)
+    currency = read_running_settings(args.config).pumping.currency
     during, before = (stats.build_overview() for stats in await _count_events(args, since, until))
     anomalies, baseline = find_anomalies(during, before), describe_baseline(before)
     if args.json:
         period = {"since": format_rfc3339(since), "until": format_rfc3339(until)}
+        period["currency"] = currency
         found = triage.to_json_members(anomalies, baseline, since, until)
         print(format_json(period | tables.to_json_members(during) | found))
     else:
         head = f"From {_format_minute(since)} until {_format_minute(until)} UTC:"
         lines = triage.format_triage(anomalies, baseline, since, until, _list_places(args))
-        print("\n".join(tables.format_overview(during, args.by, head, lines)))
+        print("\n".join(tables.format_overview(during, args.by, head, lines, currency)))
     return 0
 
 

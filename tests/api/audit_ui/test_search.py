@@ -26,6 +26,7 @@ ALL_FIELDS = {
     "client_ip_changed": "1",
     "type": "otp.verified",
     "event_reason": "mismatch",
+    "event_limit": "UnverifiedPerRange",
     "country": "gb",
     "provider": "twilio",
     "tenant": "shop",
@@ -49,7 +50,10 @@ async def test_every_field_is_a_filter(api: ApiHarness, browser: Browser) -> Non
     await browser.send("/audit/search", **search_for(**ALL_FIELDS))
 
     (query,) = api.reader.queries
-    names = ("challenge", "pseudonym", "client_ip", "type", "event_reason", "provider", "tenant")
+    names = (
+        *("challenge", "pseudonym", "client_ip", "type", "event_reason", "event_limit"),
+        *("provider", "tenant"),
+    )
     assert {name: ALL_FIELDS[name] for name in names} == {name: query[name] for name in names}
     assert ("GB", True, "u-81") == (query["country"], query["client_ip_changed"], query["account"])
     assert PhoneNumber(NUMBER, "GB", 44) == query["number"]

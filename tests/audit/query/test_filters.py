@@ -22,6 +22,24 @@ def test_the_reason_is_that_of_redis_where_it_has_stamped_one() -> None:
     assert not limited.matches(build_entry(b'{"type":"otp.verify_denied"}', b"not JSON"))
 
 
+def test_a_limit_is_that_which_refused_or_would_have() -> None:
+    """Redis stamps the limit on a refusal that it decides; record mode has it in the event."""
+    stamped = build_entry(b'{"type":"otp.issue_denied"}', b'{"limit":"UnverifiedPerRange"}')
+    denied = build_entry(b'{"type":"otp.issue_denied","limit":"UnverifiedPerRange"}')
+    over = build_entry(b'{"type":"otp.issued","over_limit":"UnverifiedPerRange"}')
+    others = [
+        build_entry(b'{"type":"otp.issue_denied"}', b'{"limit":"SendsPerNumber"}'),
+        build_entry(b'{"type":"otp.issued","purpose":"UnverifiedPerRange"}'),
+        build_entry(b'{"type":"otp.issue_denied","limit":"UnverifiedPerRange"}', b"not JSON"),
+    ]
+    named = EventFilter(event_limit="UnverifiedPerRange")
+
+    assert [True] * 3 == [named.matches(entry) for entry in (stamped, denied, over)]
+    assert [False] * 3 == [named.matches(entry) for entry in others]
+    assert not EventFilter(event_limit="UnverifiedPerRange", event_reason="expired").matches(over)
+    assert not named.can_match(b'{"type":"otp.issued"}')
+
+
 def test_an_event_is_of_one_of_the_types() -> None:
     """A finding may have two, such as both kinds of refusal."""
     two = EventFilter(type="otp.issue_denied,otp.verify_denied")

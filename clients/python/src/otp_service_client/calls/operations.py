@@ -47,6 +47,7 @@ def search_events(
     client_ip: str | None = None,
     client_ip_changed: bool | None = None,
     event_reason: str | None = None,
+    event_limit: str | None = None,
     country: str | None = None,
     provider: str | None = None,
 ) -> Call[AuditPage]:
@@ -72,6 +73,7 @@ def search_events(
             client_ip=client_ip,
             client_ip_changed=client_ip_changed,
             event_reason=event_reason,
+            event_limit=event_limit,
             country=country,
             provider=provider,
         ),

@@ -375,6 +375,7 @@ class Application:
             only_fictitious=settings.only_fictitious,
             fixed_codes=settings.effective_fixed_codes,
             risk_service=self._create_risk_service(),
+            brake=self.brake,
         )
 
     def _create_risk_service(self) -> telemetry.InstrumentedRiskService | None:

@@ -20,10 +20,10 @@ INVENTORY = Path(__file__).parents[2] / "otp_service/audit/EVENTS.md"
 
 NOT_HERE = {
     *("unrecorded", "missing", "seal", "risk_answer", "risk_reason"),
-    *("price", "measure", "over_limit", "unverified", "allowance", "mode"),
+    *("over_limit", "unverified", "allowance", "mode"),
 }
 """Half a log of refusals (tests/store/test_event_log.py), a gap and a retention (test_retention.py), the
-answers of a risk service (tests/service/test_risk_check.py), and the figures of the brake."""
+answers of a risk service (tests/service/test_risk_check.py), and refusals of the brake."""
 
 NO_EVENTS_HERE = {"brake.moved"}
 """The job that learns appends it."""

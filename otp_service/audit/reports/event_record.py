@@ -8,6 +8,8 @@ import msgspec
 from otp_service.audit.archive_format.event_copies import EventPlace
 from otp_service.audit.event_decoder import DecodedEvent
 from otp_service.core.printable_text import format_value
+from otp_service.core.pumping.prices import MICRO_UNITS
+from otp_service.core.pumping.send_debts import Measure
 
 
 MAX_PSEUDONYM_CHARS = 12
@@ -75,6 +77,8 @@ class EventRecord(msgspec.Struct, kw_only=True):
 _DETAIL_FIELDS = (
     "provider",
     "status",
+    "state",
+    "mode",
     "reason",
     "limit",
     "risk_answer",
@@ -105,6 +109,14 @@ def describe_risk(event: EventRecord) -> str:
     return ": ".join(filter(None, (event.risk_answer, event.risk_reason)))
 
 
+def describe_brake(event: EventRecord) -> str:
+    """Return what the brake found about a message that was sent; empty for one with room."""
+    if event.over_limit:
+        used, most = ((amount or 0) / MICRO_UNITS for amount in (event.unverified, event.allowance))
+        return f"over {event.over_limit} ({used:.2f} of {most:.2f} unverified)"
+    return "to a known number" if event.measure == Measure.EXEMPT else ""
+
+
 def describe_person(event: Mapping[str, Any]) -> str:
     """Return how a row names the person: the end of the number, or the account's pseudonym."""
     country, suffix = event.get("country"), event.get("number_suffix")
@@ -121,6 +133,10 @@ def list_details(event: Mapping[str, Any]) -> list[str]:
     details = [format_value(id_[:SHORT_ID_CHARS])] if id_ else []
     values = [event.get(name) for name in _DETAIL_FIELDS]
     details += [format_value(value) for value in values if value]
+    if over_limit := event.get("over_limit"):
+        details.append(f"over {format_value(over_limit)}")
+    if event.get("measure") == Measure.EXEMPT:
+        details.append("exempt")
     if own_number := event.get("own_number"):
         details.append(f"to {format_value(own_number)}")
     if isinstance(left := event.get("codes_left"), int):

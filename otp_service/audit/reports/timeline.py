@@ -21,7 +21,12 @@ from otp_service.audit.reports.challenge_outcome import (
     is_delivery,
 )
 from otp_service.audit.reports.copies import separate_copies
-from otp_service.audit.reports.event_record import EventRecord, describe_reason, describe_risk
+from otp_service.audit.reports.event_record import (
+    EventRecord,
+    describe_brake,
+    describe_reason,
+    describe_risk,
+)
 from otp_service.core.printable_text import format_value
 from otp_service.core.timestamps import format_rfc3339
 
@@ -82,11 +87,12 @@ def _describe_issued(event: EventRecord) -> str:
     key = f"by key {event.key_id}" if event.key_id else ""
     address = f"for {event.client_ip}" if event.client_ip else ""
     risk = f"risk service: {describe_risk(event)}" if event.risk_answer else ""
-    return ", ".join(filter(None, (key, address, risk)))
+    return ", ".join(filter(None, (key, address, risk, describe_brake(event))))
 
 
 def _describe_resent(event: EventRecord) -> str:
-    return f"send {event.send}" + (f", because {event.reason}" if event.reason else "")
+    reason = f"because {event.reason}" if event.reason else ""
+    return ", ".join(filter(None, (f"send {event.send}", reason, describe_brake(event))))
 
 
 def _describe_sent(event: EventRecord) -> str:

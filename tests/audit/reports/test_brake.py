@@ -9,8 +9,9 @@ from otp_service.audit.query.criteria import EventCriteria
 from otp_service.audit.reports import brake_stats
 from otp_service.audit.reports.anomalies import find_anomalies
 from otp_service.audit.reports.brake_stats import RangeRow, RefusalRow
-from otp_service.audit.reports.event_record import EventRecord
+from otp_service.audit.reports.event_record import EventRecord, list_details
 from otp_service.audit.reports.stats import StatsCollector, StatsOverview
+from otp_service.audit.reports.timeline import describe_event
 from otp_service.cli.tables import format_brake_stats
 from otp_service.core.timestamps import DAY_MS
 
@@ -218,3 +219,17 @@ def test_the_command_shows_the_same_numbers():
     assert ["UnverifiedPerRange", "refuse", "1", "1", "0", "0.04"] in table
     assert ["p:1", "GB", "2", "1", "1", "0.04"] in table
     assert [] == [*format_brake_stats(count_events([]).brake, "EUR")]
+
+
+@pytest.mark.parametrize("kind", ["otp.issued", "otp.resent", "delivery.created"])
+def test_a_timeline_and_a_row_say_what_the_brake_found(kind):
+    """An operator who looks at one login sees why refuse mode would have refused it."""
+    limit = "UnverifiedPerRange"
+    over = build_send("a", kind, over_limit=limit, unverified=640_000, allowance=650_000)
+
+    assert "over UnverifiedPerRange (0.64 of 0.65 unverified)" in describe_event(over)
+    assert "to a known number" in describe_event(build_send("a", kind, measure="exempt"))
+    assert "unverified" not in describe_event(build_send("a", kind))
+    assert [f"over {limit}"] == list_details({"over_limit": limit, "measure": "unverified"})
+    assert ["exempt"] == list_details({"measure": "exempt"})
+    assert ["over", "record"] == list_details({"state": "over", "mode": "record"})

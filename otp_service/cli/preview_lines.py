@@ -56,9 +56,11 @@ def run_why(args: argparse.Namespace) -> int:
     """Show which limits would refuse the next code to a number, and until when.
 
     For each tenant: whether it may send to the number at all, the do-not-send list,
-    the lock after failures, and every limit of a send with what is used of it. After
-    the limits that refuse, it lists those that are used to 80 % or more. Nothing is
-    charged and nothing is changed; times hold if nothing else is sent until then.
+    the lock after failures, and every limit of a send with what is used of it. The
+    scopes of the brake on SMS pumping have what is unverified, in money and in messages
+    to this country; in record mode one that is full would refuse. After the limits that
+    refuse, it lists those that are used to 80 % or more. Nothing is charged and nothing
+    is changed; times hold if nothing else is sent until then.
 
     Numbers (E.164) are read from standard input, one a line. A line that is a JSON
     object can also have `account` and `client_ip`, which have limits of their own; they
@@ -129,15 +131,18 @@ async def _show_previews(
     args: argparse.Namespace,
 ) -> bool:
     """Print the previews of each line, and return whether one of the sends would be refused."""
-    is_refused = False
+    is_refused, currency = False, settings.build_price_table().currency
     async with create_cli_app(settings) as app:
+        await app.brake_sync.read()
         for line, subject in subjects.items():
             previews = await _preview_sends(app, subject, tenants, args.tenant)
             is_refused |= any(preview.error is not None for preview in previews)
             if args.json:
-                shown = [format_json(build_members(line, subject, each)) for each in previews]
+                shown = [
+                    format_json(build_members(line, subject, each, currency)) for each in previews
+                ]
             else:
-                shown = list(format_previews(subject, previews))
+                shown = list(format_previews(subject, previews, currency))
             print(*shown, sep="\n", flush=True)
     return is_refused
 

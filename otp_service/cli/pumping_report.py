@@ -9,13 +9,13 @@ from typing import Any
 
 import msgspec
 
-from otp_service.cli.send_preview_report import format_duration
+from otp_service.cli.send_preview_report import format_duration, format_money
 from otp_service.cli.tables import format_table
 from otp_service.core.commit import DebtState
 from otp_service.core.printable_text import format_value
 from otp_service.core.pumping.learned_traffic import LearnedTraffic
 from otp_service.core.pumping.overrides import Overrides, ScopeOverride
-from otp_service.core.pumping.prices import MICRO_UNITS, Money
+from otp_service.core.pumping.prices import Money
 from otp_service.core.pumping.scope_text import format_scope
 from otp_service.core.timestamps import MINUTE_MS, SECOND_MS, format_rfc3339, to_datetime
 from otp_service.service.brake_status import (
@@ -132,9 +132,7 @@ def _list_country_rows(report: StatusReport, tenant: TenantStatus) -> Iterator[t
     for one in _select_used(report, tenant):
         figures = one.figures.unverified
         share = f"{figures.unverified_share:.2f}" if figures.unverified_share else "-"
-        usual = [
-            _format_money(amount) if share != "-" else "-" for amount in figures.usual_verified
-        ]
+        usual = [format_money(amount) if share != "-" else "-" for amount in figures.usual_verified]
         notes = []
         if one.figures.is_strained:
             notes.append("strained")
@@ -174,7 +172,7 @@ def _format_overrides(report: StatusReport) -> Iterator[str]:
 
 def _format_windows(state: DebtState) -> tuple[str, str]:
     hour, day = (
-        f"{_format_money(unverified)} of {_format_money(allowance)}"
+        f"{format_money(unverified)} of {format_money(allowance)}"
         for unverified, allowance in zip(state.unverified, state.allowance, strict=True)
     )
     return hour, day
@@ -194,10 +192,6 @@ def _describe_state(report: StatusReport, state: DebtState) -> str:
 
 def _count_messages(amount: int, price: int) -> int:
     return amount // price
-
-
-def _format_money(amount: int) -> str:
-    return f"{amount / MICRO_UNITS:,.2f}"
 
 
 def _format_instant(epoch_ms: int) -> str:

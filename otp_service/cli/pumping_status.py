@@ -33,7 +33,6 @@ from otp_service.core.pumping.scopes import (
 from otp_service.service.brake import Brake
 from otp_service.service.brake_status import BrakeInspector
 from otp_service.settings import Settings
-from otp_service.store.brake_records import BrakeRecords, BrakeSnapshot
 from otp_service.store.traffic_totals import TrafficTotals
 
 
@@ -105,13 +104,10 @@ async def _list_lines(
 
 async def _load_brake(app: Application, tenants: Sequence[str]) -> tuple[Brake, StatusReport]:
     """Return the brake as a process has it, with what is learned and what operators have decided."""
-    settings = app.settings
-    read = await BrakeRecords(app.store).read(BrakeSnapshot())
-    by_tenant = {name: settings.build_brake_settings(name) for name in settings.tenant_settings}
-    brake = Brake(by_tenant, settings.build_price_table(), now=now_ms)
-    brake.learned, brake.overrides = read.learned, read.overrides
-    off = tuple(name for name in tenants if by_tenant[name].mode is BrakeMode.OFF)
-    return brake, StatusReport(read.now, brake.prices.currency, read.learned, read.overrides, off)
+    brake = app.brake
+    await app.brake_sync.read()
+    off = tuple(name for name in tenants if brake.settings[name].mode is BrakeMode.OFF)
+    return brake, StatusReport(now_ms(), brake.prices.currency, brake.learned, brake.overrides, off)
 
 
 def create_price_lookup(settings: Settings) -> Callable[[str], int]:

@@ -11,7 +11,9 @@ from otp_service.cli.tables import format_table
 from otp_service.core.do_not_send import ALL_TENANTS, DoNotSendEntry, StoredOptOut
 from otp_service.core.errors import NumberNotAllowed, OtpError, RateLimited
 from otp_service.core.printable_text import format_value
-from otp_service.core.send_preview import BucketPreview, SendPreview
+from otp_service.core.pumping.debt import PERIODS_MS
+from otp_service.core.pumping.prices import MICRO_UNITS
+from otp_service.core.send_preview import BucketPreview, DebtPreview, SendPreview
 from otp_service.core.timestamps import (
     DAY_SECONDS,
     HOUR_SECONDS,
@@ -23,6 +25,8 @@ from otp_service.core.timestamps import (
 from otp_service.service.context import Subject
 
 
+DEBT_PERIODS = ("1 h", "1 d")
+KNOWN_NUMBER_TEXT = "The number is known here: of the brake, only the budget of the day counts."
 UNTIL_UNLOCKED_TEXT = "until an operator unlocks it"
 
 NUMBER_REMEDIES = {
@@ -38,7 +42,9 @@ NUMBER_REMEDIES = {
 # -------------------------------------------------------------------------------------- for people
 
 
-def format_previews(subject: Subject, previews: Sequence[SendPreview]) -> Iterator[str]:
+def format_previews(
+    subject: Subject, previews: Sequence[SendPreview], currency: str
+) -> Iterator[str]:
     """Yield the lines about one number: one for each tenant, with those of its limits below."""
     assert subject.phone is not None
     for preview in previews:
@@ -47,8 +53,14 @@ def format_previews(subject: Subject, previews: Sequence[SendPreview]) -> Iterat
         yield from (f"  {_describe_opt_out(opt_out)}" for opt_out in preview.opt_outs)
         refusing = [bucket for bucket in preview.buckets if bucket.refuses]
         near = [bucket for bucket in preview.buckets if bucket.is_near_quota]
-        rows = [_format_row(bucket) for bucket in (*refusing, *near)]
+        rows = [_format_row(bucket) for bucket in refusing]
+        rows += [_format_debt_row(debt, currency) for debt in preview.debts if debt.is_over]
+        rows += [_format_row(bucket) for bucket in near]
+        near_debts = [debt for debt in preview.debts if debt.is_near_allowance]
+        rows += [_format_debt_row(debt, currency) for debt in near_debts]
         yield from (f"  {line}" for line in format_table(rows)) if rows else ()
+        if preview.is_known:
+            yield f"  {KNOWN_NUMBER_TEXT}"
     if missing := list_missing(subject):
         yield f"  Without {' and '.join(missing)} in its line, their limits were not looked at."
 
@@ -61,8 +73,7 @@ def _describe_decision(preview: SendPreview) -> str:
         return f"refused, {NUMBER_REMEDIES[error.reason_code]}"
     if preview.admits_at is None:
         return f"refused {UNTIL_UNLOCKED_TEXT}"
-    wait_ms = max(bucket.state.wait_ms or 0 for bucket in preview.buckets)
-    return f"refused {_format_wait(preview.admits_at, wait_ms)}"
+    return f"refused {_format_wait(preview.admits_at, preview.wait_ms)}"
 
 
 def _describe_opt_out(opt_out: StoredOptOut) -> str:
@@ -86,10 +97,33 @@ def _format_row(bucket: BucketPreview) -> tuple[str, str, str]:
     return (state.charge.bucket.limit, used, f"refuses {wait}")
 
 
+def _format_debt_row(debt: DebtPreview, currency: str) -> tuple[str, str, str]:
+    """Return what is unverified in a scope, in money and in messages of the price of this one."""
+    state = debt.state
+    used = ", ".join(
+        f"{format_money(unverified)} of {format_money(allowance)} {currency}"
+        f" ({unverified // state.charge.price} of {allowance // state.charge.price} messages)"
+        f" in {period}"
+        for unverified, allowance, period in zip(
+            state.unverified, state.allowance, DEBT_PERIODS, strict=True
+        )
+    )
+    limit = state.charge.bucket.limit
+    if not debt.is_over:
+        return limit, used, "admits it"
+    wait = _format_wait(debt.admits_at, state.wait_ms)
+    return limit, used, f"refuses {wait}" if debt.refuses else f"would refuse {wait}"
+
+
 def _format_wait(admits_at: int, wait_ms: int) -> str:
     """Return an instant, in whole seconds and not too early, and how long it is until then."""
     whole_ms = math.ceil(admits_at / SECOND_MS) * SECOND_MS
     return f"until {to_datetime(whole_ms):%FT%TZ} ({format_duration(wait_ms)})"
+
+
+def format_money(amount: int) -> str:
+    """Return an amount in units of the currency, rounded to a hundredth."""
+    return f"{amount / MICRO_UNITS:,.2f}"
 
 
 def format_duration(milliseconds: int) -> str:
@@ -107,8 +141,13 @@ def format_duration(milliseconds: int) -> str:
 # ----------------------------------------------------------------------------------------- as JSON
 
 
-def build_members(line: int, subject: Subject, preview: SendPreview) -> dict[str, Any]:
-    """Return the members of one tenant's send to the number of a line."""
+def build_members(
+    line: int, subject: Subject, preview: SendPreview, currency: str
+) -> dict[str, Any]:
+    """Return the members of one tenant's send to the number of a line.
+
+    Amounts of debts are in millionths of the currency.
+    """
     assert subject.phone is not None
     return {
         "line": line,
@@ -120,6 +159,9 @@ def build_members(line: int, subject: Subject, preview: SendPreview) -> dict[str
         "admitted_from": _format_instant(preview.admits_at),
         "opt_outs": [_build_opt_out(one) for one in preview.opt_outs],
         "limits": [_build_limit(bucket) for bucket in preview.buckets],
+        "known": preview.is_known,
+        "currency": currency,
+        "debts": [_build_debt(debt) for debt in preview.debts],
         "not_given": list_missing(subject),
     }
 
@@ -145,6 +187,28 @@ def _build_limit(bucket: BucketPreview) -> dict[str, Any]:
         "windows": [
             {"used": used, "quota": window.count, "period_seconds": window.period_seconds}
             for used, window in windows
+        ],
+    }
+
+
+def _build_debt(debt: DebtPreview) -> dict[str, Any]:
+    state = debt.state
+    windows = zip(state.unverified, state.allowance, PERIODS_MS, strict=True)
+    return {
+        "limit": state.charge.bucket.limit,
+        "refuses": debt.refuses,
+        "is_over": debt.is_over,
+        "is_charged": debt.is_charged,
+        "price": state.charge.price,
+        "wait_ms": state.wait_ms,
+        "admits_from": format_rfc3339(debt.admits_at),
+        "windows": [
+            {
+                "unverified": unverified,
+                "allowance": allowance,
+                "period_seconds": period_ms // SECOND_MS,
+            }
+            for unverified, allowance, period_ms in windows
         ],
     }
 

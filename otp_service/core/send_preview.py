@@ -7,7 +7,15 @@ from collections.abc import Iterator
 
 import msgspec
 
-from otp_service.core.commit import Blocked, ChargeState, CommitRefusal, Inspection, Locked
+from otp_service.core.commit import (
+    Blocked,
+    ChargeState,
+    CommitRefusal,
+    DebtState,
+    Inspection,
+    Locked,
+    OverDebt,
+)
 from otp_service.core.do_not_send import StoredOptOut
 from otp_service.core.errors import NumberNotAllowed, OtpError
 
@@ -39,6 +47,27 @@ class SendInspections(msgspec.Struct, frozen=True):
             for state in inspection.charges:
                 yield inspection.now, state
 
+    def list_debts(self) -> Iterator["DebtPreview"]:
+        """Yield each scope of the brake."""
+        is_exempt = self.number.is_exempt
+        for inspection in (self.number, self.shared):
+            for state in inspection.debts:
+                is_charged = state.charge.is_always_charged or not is_exempt
+                yield DebtPreview(state, inspection.now + state.wait_ms, is_charged)
+
+    def list_debt_waits(self) -> Iterator[int]:
+        """Yield the waits in milliseconds for the scopes of the brake that refuse.
+
+        That for all scopes of a partition may be longer than that for each by itself: an allowance
+        shrinks as verifications leave its window.
+        """
+        for debt in self.list_debts():
+            if debt.refuses:
+                yield debt.state.wait_ms
+        for inspection in (self.number, self.shared):
+            if isinstance(inspection.refusal, OverDebt):
+                yield inspection.refusal.wait_ms
+
 
 class BucketPreview(msgspec.Struct, frozen=True):
     """One limit of a send."""
@@ -60,6 +89,33 @@ class BucketPreview(msgspec.Struct, frozen=True):
         )
 
 
+class DebtPreview(msgspec.Struct, frozen=True):
+    """One scope of the brake on SMS pumping."""
+
+    state: DebtState
+    admits_at: int
+    """The instant in milliseconds from which it admits a send."""
+    is_charged: bool = True
+    """False if the number is known, and the scope exempts it."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has no room for the send; in record mode the send is admitted all the same."""
+        return self.is_charged and self.state.is_full
+
+    @property
+    def refuses(self) -> bool:
+        return self.is_over and self.state.charge.refuses
+
+    @property
+    def is_near_allowance(self) -> bool:
+        """Whether it has room, and a window of it is used up to NEAR_QUOTA_PERCENT."""
+        windows = zip(self.state.unverified, self.state.allowance, strict=True)
+        return (self.is_charged and not self.is_over) and any(
+            100 * unverified >= NEAR_QUOTA_PERCENT * allowance for unverified, allowance in windows
+        )
+
+
 class SendPreview(msgspec.Struct, frozen=True):
     """What the next send to a number would get at one tenant."""
 
@@ -70,6 +126,14 @@ class SendPreview(msgspec.Struct, frozen=True):
     """Of every limit of a send; none if the number is refused whatever is stored about it."""
     opt_outs: tuple[StoredOptOut, ...] = ()
     """Of a number that is opted out: those for all tenants and for this one."""
+    debts: tuple[DebtPreview, ...] = ()
+    """Of every scope of the brake; none if it is off, or the number is refused whatever is stored."""
+    is_known: bool = False
+    """Whether the brake exempts the number."""
+    debt_wait_ms: int = 0
+    """Milliseconds until no scope of the brake refuses; 0 if all admit a send now."""
+    inspected_at: int = 0
+    """The instant in milliseconds at which the scopes were inspected."""
 
     @property
     def admits_at(self) -> int | None:
@@ -78,10 +142,17 @@ class SendPreview(msgspec.Struct, frozen=True):
         None if no time ends the refusal, and if the send would be admitted now.
         """
         instants = [bucket.admits_at for bucket in self.buckets if bucket.refuses]
+        if self.debt_wait_ms:
+            instants.append(self.inspected_at + self.debt_wait_ms)
         known = [instant for instant in instants if instant is not None]
         if isinstance(self.error, NumberNotAllowed) or len(known) < len(instants):
             return None
         return max(known, default=None)
+
+    @property
+    def wait_ms(self) -> int:
+        """The milliseconds until all limits that refuse for a time admit a send; 0 for now."""
+        return max([self.debt_wait_ms, *(bucket.state.wait_ms or 0 for bucket in self.buckets)])
 
 
 def build_preview(
@@ -94,4 +165,13 @@ def build_preview(
         for now, state in inspections.list_charges()
     )
     error = refusal.to_error() if refusal else None
-    return SendPreview(tenant, error, buckets, opt_outs)
+    return SendPreview(
+        tenant,
+        error,
+        buckets,
+        opt_outs,
+        tuple(inspections.list_debts()),
+        inspections.number.is_exempt,
+        max(inspections.list_debt_waits(), default=0),
+        inspections.shared.now,
+    )

@@ -19,6 +19,9 @@ from otp_service.service.send_admission import check_destination
 from otp_service.service.send_charger import SendCharger
 
 
+SendCommits = tuple[Commit, Commit, Commit]
+
+
 class SendPreviewer:
     """Says of each tenant what its next send to a number would get."""
 
@@ -40,13 +43,8 @@ class SendPreviewer:
         refused = self._find_disallowed(phone, tenants)
         allowed = [tenant for tenant in tenants if tenant.name not in refused]
         commits = [self._build_commits(caller, subject, phone, tenant) for tenant in allowed]
-        inspected = iter(await self._store.inspect([one for each in commits for one in each]))
-        inspections = {
-            tenant.name: SendInspections(*each)
-            for tenant, each in zip(
-                allowed, zip(inspected, inspected, inspected, strict=True), strict=True
-            )
-        }
+        inspected = await self._inspect(commits)
+        inspections = {tenant.name: each for tenant, each in zip(allowed, inspected, strict=True)}
         opt_outs = await self._read_opt_outs(phone, inspections)
         return [
             refused.get(tenant.name)
@@ -73,12 +71,28 @@ class SendPreviewer:
 
     def _build_commits(
         self, caller: Caller, subject: Subject, phone: PhoneNumber, tenant: Tenant
-    ) -> tuple[Commit, Commit, Commit]:
+    ) -> SendCommits:
         """Return the commits of a send of the tenant, as an issue has them."""
         sender = replace(caller, tenant=tenant).select_limits(phone)
         context = CallContext(self._dependencies, sender, subject)
         charger = SendCharger(self._dependencies, context, phone)
         return charger.build_commits(charger.plan())
+
+    async def _inspect(self, commits: Sequence[SendCommits]) -> list[SendInspections]:
+        """Return the inspections of each send.
+
+        What all share is inspected again where the record of the number exempts the send: each commit
+        is decided as if the others were not there.
+        """
+        inspected = iter(await self._store.inspect([one for each in commits for one in each]))
+        sends = [
+            SendInspections(*each) for each in zip(inspected, inspected, inspected, strict=True)
+        ]
+        exempt = [index for index, send in enumerate(sends) if send.number.is_exempt]
+        shared = [_exempt_commit(commits[index][2]) for index in exempt]
+        for index, inspection in zip(exempt, await self._store.inspect(shared), strict=True):
+            sends[index] = replace(sends[index], shared=inspection)
+        return sends
 
     async def _read_opt_outs(
         self, phone: PhoneNumber, inspections: dict[str, SendInspections]
@@ -88,3 +102,9 @@ class SendPreviewer:
         if all(one.number.refusal != opted_out for one in inspections.values()):
             return ()
         return await self._registry.read_opt_outs(phone, tenants=inspections)
+
+
+def _exempt_commit(shared: Commit) -> Commit:
+    """Return the commit of what all share, for a number that is known."""
+    assert shared.debts is not None
+    return replace(shared, debts=replace(shared.debts, is_uncharged=True, is_exempt=True))

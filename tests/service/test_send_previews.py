@@ -202,9 +202,10 @@ def any_refuses(preview: SendPreview) -> bool:
     for bucket in preview.buckets:
         if bucket.state.charge.bucket.limit.algorithm is not Algorithm.CONSECUTIVE_FAILURES:
             assert bucket.refuses == has_used_up(bucket), bucket
-    return any(bucket.refuses for bucket in preview.buckets) or (
-        preview.error is not None and not isinstance(preview.error, RateLimited)
-    )
+    is_over_limit = any(bucket.refuses for bucket in preview.buckets)
+    is_over_debt = any(debt.refuses for debt in preview.debts)
+    is_refused_otherwise = preview.error is not None and not isinstance(preview.error, RateLimited)
+    return is_over_limit or is_over_debt or is_refused_otherwise
 
 
 def has_used_up(bucket: BucketPreview) -> bool:

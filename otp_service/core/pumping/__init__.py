@@ -4,5 +4,6 @@ Fraudsters request codes for numbers whose operator shares the revenue, and ente
 send is a debt of its price, in several scopes, until its challenge verifies. `decision.py` decides a
 send from the debts and what a worker has learned; the other modules are its parts.
 
-`bench/pumping` drives this package with a simulated clock. The service does not use it yet (issue 15).
+`service/brake.py` plans the debts of a send with it, and the store decides them with the same arithmetic in
+Lua. `bench/pumping` drives it with a simulated clock.
 """

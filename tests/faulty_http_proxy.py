@@ -108,7 +108,7 @@ class _ProxyHandler(http.server.BaseHTTPRequestHandler):
         self.server.requests.append(ProxiedRequest(self.command, self.path, headers, body))
         fault = self.server.faults.popleft() if self.server.faults else None
         if isinstance(fault, bytes):
-            self.wfile.write(fault)
+            self.wfile.write(_add_close_header(fault))
         elif fault is None:
             self._send(*self._forward(headers, body))
         elif fault is not HttpFailure.LOST_REQUEST:
@@ -150,3 +150,8 @@ class _ProxyHandler(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002  # named by the base class
         """Log nothing."""
+
+
+def _add_close_header(reply: bytes) -> bytes:
+    """Return a reply that says that the connection is closed: a client could send its next request there."""
+    return reply.replace(b"\r\n", b"\r\nConnection: close\r\n", 1)

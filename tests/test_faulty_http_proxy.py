@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.faulty_http_proxy import FaultyHttpProxy, HttpFailure
-from tests.processes import GatewayServer, HttpResponse, send_request
+from tests.processes import WAIT_TIMEOUT_SECONDS, GatewayServer, HttpResponse, send_request
 
 
 MESSAGE = {"to": "+447700900123", "text": "Your code is 123456."}
@@ -26,11 +26,13 @@ def proxy(gateway: GatewayServer) -> Iterator[FaultyHttpProxy]:
         yield proxy
 
 
-def call(proxy: FaultyHttpProxy) -> HttpResponse:
-    """Send a message through the proxy, and wait at most half a second for the reply."""
+def call(proxy: FaultyHttpProxy, timeout_seconds: float = WAIT_TIMEOUT_SECONDS) -> HttpResponse:
+    """Send a message through the proxy."""
     headers = {"Idempotency-Key": "k-1"}
     port = proxy.server_port
-    return send_request(port, "POST", "/messages", body=MESSAGE, headers=headers, timeout=0.5)
+    return send_request(
+        port, "POST", "/messages", body=MESSAGE, headers=headers, timeout=timeout_seconds
+    )
 
 
 def test_it_forwards_requests_and_replies(gateway: GatewayServer, proxy: FaultyHttpProxy) -> None:
@@ -63,7 +65,7 @@ def test_it_loses_a_reply(
     proxy.fail_next(failure)
 
     with pytest.raises(error):
-        call(proxy)
+        call(proxy, timeout_seconds=0.5 if failure is HttpFailure.SILENCE else WAIT_TIMEOUT_SECONDS)
 
     assert messages == len(gateway.messages)
     assert 200 == call(proxy).status
@@ -74,6 +76,8 @@ def test_it_sends_a_reply_of_its_own(gateway: GatewayServer, proxy: FaultyHttpPr
     reply = "HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n"
     send_request(proxy.server_port, "POST", "/faults", body={"reply": reply, "times": 1})
 
-    assert 302 == call(proxy).status
+    redirect = call(proxy)
+
+    assert (302, "close") == (redirect.status, redirect.headers["connection"])
     assert [] == gateway.messages
     assert 1 == len(send_request(proxy.server_port, "GET", "/requests").json)

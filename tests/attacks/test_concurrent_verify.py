@@ -23,6 +23,9 @@ pytestmark = pytest.mark.slow
 
 GUESS_COUNT = 200
 
+MAX_KILLS = 5
+"""Until one of them is in time."""
+
 
 def build_guess(service: RunningService, issued: HttpResponse, code: str, key: str = "") -> bytes:
     """Return the bytes of a verify request."""
@@ -130,27 +133,40 @@ async def test_a_killed_worker_verifies_no_challenge_twice(
     service: RunningService, gateway: GatewayServer, generate_number
 ) -> None:
     """R4: a second submission never succeeds again, whatever the killed worker had decided."""
-    numbers = [generate_number() for _ in range(24)]
-    issued = [service.issue(number) for number in numbers]
+    for _ in range(MAX_KILLS):
+        numbers = [generate_number() for _ in range(24)]
+        issued = [service.issue(number) for number in numbers]
+        codes = [gateway.find_code(number) for number in numbers]
+        if await _kill_worker_between_answers(service, issued, codes):
+            return
+    pytest.fail("no worker was killed before its last answer")
+
+
+async def _kill_worker_between_answers(
+    service: RunningService, issued: list[HttpResponse], codes: list[str]
+) -> bool:
+    """Assert what holds after a kill; return whether an answer was lost.
+
+    On a busy machine this process may send the signal after the last answer.
+    """
     guesses = [
-        build_guess(service, challenge, gateway.find_code(number), f"try-{number[1:]}")
-        for challenge, number in zip(issued, numbers, strict=True)
+        build_guess(service, challenge, code, f"try-{challenge.json['id']}")
+        for challenge, code in zip(issued, codes, strict=True)
     ]
     victim = service.list_worker_pids()[0]
 
     firsts = await _send_and_kill_worker(service, guesses, victim)
     decided = [_count_successes(service, challenge) for challenge in issued]
     seconds = [
-        service.verify(challenge, gateway.find_code(number))
-        for challenge, number in zip(issued, numbers, strict=True)
+        service.verify(challenge, code) for challenge, code in zip(issued, codes, strict=True)
     ]
 
     assert 0 < sum(decided)
-    assert any(first is None for first in firsts)
     for first, was_decided, second in zip(firsts, decided, seconds, strict=True):
         assert was_decided or first is None
         assert ("challenge-already-verified" if was_decided else "") == second.problem_type
     assert [1] * 24 == [_count_successes(service, challenge) for challenge in issued]
+    return any(first is None for first in firsts)
 
 
 async def test_a_repeated_call_returns_the_decision_of_a_killed_worker(

@@ -45,7 +45,7 @@ from tests.store.faulty_proxy import FaultyProxy
 
 UNLIMITED_TIMES = 10**9
 
-RESPONSE_TIMEOUT_SECONDS = 5.0
+RESPONSE_TIMEOUT_SECONDS = 30.0
 """Seconds within which every call returns, on a machine that is busy with other tests."""
 
 
@@ -449,7 +449,7 @@ async def test_of_two_hundred_requests_on_a_slow_network_each_is_answered(
     async with (
         FaultyProxy(server) as proxy,
         ScriptClient(
-            create_redis_lines(url=proxy.url, timeout_ms=150, max_calls=20)
+            create_redis_lines(url=proxy.url, timeout_ms=500, max_calls=20)
         ) as script_client,
     ):
         with redis_servers.open_client(server) as client:
@@ -475,7 +475,17 @@ async def test_of_two_hundred_requests_on_a_slow_network_each_is_answered(
         assert 5 >= sum(isinstance(answer, IncorrectCode) for answer in guesses)
         sent = [message.to.e164 for message in installation.router.messages]
         assert len(set(sent)) == len(sent)
-        await installation.issue("+447400999999")
+        await issue_when_available(installation, "+447400999999")
+
+
+async def issue_when_available(installation: Installation, number: str) -> None:
+    """Issue a code once the calls that were given up no longer wait on the connection."""
+    async with asyncio.timeout(RESPONSE_TIMEOUT_SECONDS):
+        while True:
+            with contextlib.suppress(StoreUnavailable):
+                await installation.issue(number)
+                return
+            await asyncio.sleep(0.05)  # the store does not report that it has room
 
 
 class ChargingCaller:

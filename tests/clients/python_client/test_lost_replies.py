@@ -121,7 +121,7 @@ def test_a_silent_service_is_asked_again_after_the_timeout(client_type, proxy, s
 
 def test_a_call_that_still_runs_is_waited_for(client_type, otp_service, otp_inbox):
     """A number whose provider takes five seconds: a repeated issue waits, a repeated resend is 409."""
-    with client_type(otp_service.url, otp_service.api_key, timeout=3) as client:
+    with client_type(otp_service.url, otp_service.api_key, timeout=4) as client:
         issued = client.issue_challenge("+447700900995")
         resent = client.resend_code(issued.id)
 

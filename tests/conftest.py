@@ -122,12 +122,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[EmbeddedS
 @pytest.fixture(params=["server", "redis_7", "cluster"])
 def masters(request: pytest.FixtureRequest) -> list[EmbeddedServer]:
     """Return each kind of Redis in turn as a list of its masters, with no data."""
-    value = request.getfixturevalue(request.param)
-    masters: list[EmbeddedServer] = value if isinstance(value, list) else [value]
-    for master in masters:
-        with redis_servers.open_client(master) as client:
-            client.flushall()
-    return masters
+    return redis_servers.empty_masters(request.getfixturevalue(request.param))
 
 
 @pytest.fixture

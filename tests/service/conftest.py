@@ -12,6 +12,15 @@ from tests.store import redis_servers
 from tests.store.faulty_proxy import FaultyProxy
 
 
+@pytest.fixture(params=["server", "cluster"])
+def masters(request: pytest.FixtureRequest) -> list[EmbeddedServer]:
+    """Return the newest server and a cluster in turn, with no data.
+
+    Redis 7 runs each script in tests/store. The use cases send it no other command, except WAIT.
+    """
+    return redis_servers.empty_masters(request.getfixturevalue(request.param))
+
+
 @pytest.fixture
 def installation(script_client: ScriptClient) -> Installation:
     """Return an installation on each kind of Redis in turn."""

@@ -96,6 +96,15 @@ def build_connect_options(masters: Sequence[EmbeddedServer]) -> dict[str, Any]:
     return {"url": masters[0].url}
 
 
+def empty_masters(value: EmbeddedServer | list[EmbeddedServer]) -> list[EmbeddedServer]:
+    """Delete all data of a server, or of the masters of a cluster; return it or them as a list."""
+    masters = value if isinstance(value, list) else [value]
+    for master in masters:
+        with open_client(master) as client:
+            client.flushall()
+    return masters
+
+
 def wait_until(
     condition: Callable[[], object], *, timeout_seconds: float = 20.0, description: str = "it"
 ) -> None:

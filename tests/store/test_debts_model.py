@@ -5,6 +5,7 @@ from collections import Counter
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -27,7 +28,7 @@ from otp_service.core.pumping.decision import DebtCharge, DebtRefusal, compute_w
 from otp_service.core.pumping.known_number import KnownNumber
 from otp_service.core.pumping.outages import EVIDENCE_SLOT_MS
 from otp_service.core.pumping.scopes import DebtLimit, ScopeBucket
-from otp_service.core.timestamps import DAY_MS, HOUR_MS
+from otp_service.core.timestamps import DAY_MS, HOUR_MS, MINUTE_MS
 from otp_service.store.client import ScriptClient
 from tests.store.frozen_store import PARTITION, FrozenStore
 
@@ -161,10 +162,9 @@ class Game:
         await self.check()
         return outcome
 
-    async def verify(self, indexes: set[int]) -> None:
-        """Verify a challenge that had these sends."""
-        chosen = [self.sent[i] for i in sorted(indexes) if i < len(self.sent)]
-        chosen = [one for one in chosen if one[0] not in self.ended]
+    async def verify(self, count: int) -> None:
+        """Verify a challenge that had as many of the latest sends."""
+        chosen = [one for one in self.sent if one[0] not in self.ended][-count:]
         self.ended |= {operation for operation, *_ in chosen}
         sends = tuple(SendDebt(at, PRICE) for _, _, out, at in chosen if out.is_charged)
         scopes = [bucket for bucket in BUCKETS.values() if bucket.limit.is_repaid]
@@ -235,7 +235,7 @@ def build_commits(draw: st.DrawFn) -> DebtCommit:
     """Return sends in one partition; scopes have room for one to five."""
     charges = []
     for name, bucket in BUCKETS.items():
-        sends = draw(st.integers(1, 4))
+        sends = draw(st.integers(0, 3))
         figures = Figures(
             draw(st.sampled_from([0.0, 0.37, 1.2])),
             draw(st.sampled_from([0.0, 0.15, 0.6])),
@@ -245,7 +245,7 @@ def build_commits(draw: st.DrawFn) -> DebtCommit:
             (sends * PRICE, (sends + 1) * PRICE), figures, draw(st.sampled_from([0, 1.5]))
         )
         charge = DebtCharge(bucket, terms, PRICE, is_always_charged=name == "overall")
-        flag = draw(st.sampled_from(["", "", "", "records", "open", "closed"]))
+        flag = draw(st.sampled_from(["", "", "", "", "records", "records", "open", "closed"]))
         charges.append((charge, flag))
     until = draw(st.integers(1, 3 * HOUR_MS))
     cause = draw(st.sampled_from(["", "", "", "exempt", "over"]))
@@ -277,13 +277,85 @@ moves = st.one_of(
     st.tuples(st.just("wait"), st.integers(0, 15 * 60_000)),
     st.tuples(st.just("wait"), st.integers(0, 12 * HOUR_MS)),
     st.tuples(st.just("wait"), st.integers(-26 * HOUR_MS, 0)),
-    st.tuples(st.just("verify"), st.sets(st.integers(0, 9), max_size=3)),
+    st.tuples(st.just("verify"), st.integers(1, 3)),
     st.tuples(st.just("refund"), st.integers(0, 9), st.integers(1, 2)),
 )
 
 
+async def send_exempt(game: Game, times: int, *, is_assumed: bool = False) -> list[bool]:
+    """Send to the known number, with room in every scope, and return which sends were exempt."""
+    charge = DebtCharge(BUCKETS["range"], Terms((99 * PRICE, 99 * PRICE)), PRICE)
+    commit = DebtCommit(charges=(charge,), known_number=NUMBER, is_assumed_known=is_assumed)
+    return [(await game.send(commit)).debts.is_exempt for _ in range(times)]
+
+
+async def test_a_known_number_has_few_exempt_sends(one_server_client: ScriptClient) -> None:
+    """Three a day, and six until it verifies: an attacker may own known numbers."""
+    game = Game(one_server_client)
+    assert [False] == await send_exempt(game, 1)
+    await game.verify(1)
+
+    assert [True, True, True, False] == await send_exempt(game, 4)
+    game.store.now += DAY_MS
+    assert [True, True, True, False] == await send_exempt(game, 4)
+    game.store.now += DAY_MS
+    assert [False] == await send_exempt(game, 1)
+    await game.verify(1)
+    assert [True] == await send_exempt(game, 1)
+
+
+async def test_a_number_that_a_caller_knows_has_as_few(one_server_client: ScriptClient) -> None:
+    """The word of a trusted caller begins the record, and lifts no bound of it."""
+    game = Game(one_server_client)
+
+    assert [True, True, True, False] == await send_exempt(game, 4, is_assumed=True)
+    game.store.now += DAY_MS
+    assert [True] == await send_exempt(game, 1)
+
+
+async def test_a_challenge_counts_once_however_often_it_was_sent(
+    one_server_client: ScriptClient,
+) -> None:
+    """Its sends are repaid in their own slots, and one price has verified, of the last send."""
+    game = Game(one_server_client)
+    charge = DebtCharge(BUCKETS["range"], Terms((99 * PRICE, 99 * PRICE)), PRICE)
+    for _ in range(3):
+        await game.send(DebtCommit(charges=(charge,)))
+        game.store.now += 10 * MINUTE_MS
+
+    await game.verify(3)
+
+    hour, _ = game.books.debts[charge.bucket].windows
+    assert (0, PRICE) == (sum(hour.unverified), sum(hour.verified))
+
+
+async def test_a_full_country_that_only_records_leaves_the_range_uncharged(
+    one_server_client: ScriptClient,
+) -> None:
+    """One commit has both: all scopes are charged, or none but the budget of the day."""
+    game = Game(one_server_client)
+    rooms = {"range": 9, "country": 1, "overall": 9}
+    charges = tuple(
+        DebtCharge(
+            BUCKETS[name],
+            Terms((room * PRICE, room * PRICE)),
+            PRICE,
+            refuses=False,
+            is_always_charged=name == "overall",
+        )
+        for name, room in rooms.items()
+    )
+
+    outcomes = [await game.send(DebtCommit(charges=charges)) for _ in range(2)]
+
+    assert [True, False] == [outcome.debts.is_charged for outcome in outcomes]
+    unverified = [sum(game.books.debts[BUCKETS[name]].windows[1].unverified) for name in rooms]
+    assert [PRICE, PRICE, 2 * PRICE] == unverified
+
+
+@pytest.mark.slow
 @settings(
-    max_examples=60,
+    max_examples=30,
     deadline=None,
     phases=[Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture],

@@ -90,3 +90,17 @@ def test_wrong_arguments_are_refused_with_the_remedy(run_pumping, words, remedy)
     assert (1, "") == (ended.exit_code, ended.out)
     assert remedy in ended.err
     assert "123456" not in ended.err
+
+
+def test_why_shows_that_a_scope_is_closed_and_until_when(run_pumping, run_otp, config):
+    """In record mode too, and the command reads what operators have decided."""
+    number = "+447400123456"
+    assert 0 == run_otp("why", "--config", config, "-", stdin=number).exit_code
+    assert 0 == run_pumping("block", "country:GB@shop", *FOR).exit_code
+
+    refused = run_otp("why", "--config", config, "-", stdin=number)
+
+    assert 1 == refused.exit_code
+    heading, scope, _ = refused.out.splitlines()
+    assert re.search(rf"at shop: refused {UNTIL} \((5 h 59 min|6 h)\)$", heading)
+    assert scope.lstrip().startswith("UnverifiedPerCountryAndTenant  0.00 of ")

@@ -4,6 +4,7 @@ import re
 import secrets
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from otp_service.app import Application
@@ -11,6 +12,8 @@ from otp_service.clock import now_ms
 from otp_service.core.errors import StoreUnavailable
 from otp_service.core.pumping.commits import TrafficName
 from otp_service.core.timestamps import HOUR_MS
+from otp_service.schemas import IssueRequest
+from otp_service.service import Caller
 from otp_service.settings.development import DEV_TENANT, create_dev_settings, ensure_dev_secrets
 from otp_service.settings.model import Settings
 from otp_service.settings.service_tables import ServiceSettings
@@ -96,3 +99,16 @@ async def test_an_outage_begins_once_each_provider_of_the_route_fails(settings: 
         await app.brake_sync.sync()
 
         assert [("", "DE")] == [(o.tenant, o.country) for o in app.brake.learned.outages]
+
+
+async def test_the_use_cases_of_a_process_charge_its_brake(settings: Settings) -> None:
+    """Sixteen messages into one range have room; the next one is over, which development records."""
+    tenant = settings.build_tenants()[DEV_TENANT]
+    async with Application(settings) as app:
+        for index in range(17):
+            caller, request = Caller(tenant, "key", "r"), IssueRequest(f"+44740012{3400 + index}")
+            await app.service.issue(caller, request, None)
+        entries = [entry async for entry in app.create_reader().iterate_entries()]
+
+    issued = [msgspec.json.decode(entry.event) for entry in entries if b"otp.issued" in entry.event]
+    assert ["UnverifiedPerRange"] + [None] * 16 == [one.get("over_limit") for one in issued]

@@ -72,6 +72,9 @@ def _build_probe_commands(key: str, *, master: Master, replicas: int) -> list[Co
         ("XREVRANGE", key, "+", "-", "COUNT", 1),
         ("SCAN", 0, "COUNT", 1),
         ("DBSIZE",),
+        ("SMEMBERS", key),
+        ("HGETALL", key),
+        ("SREM", key, "m"),
     ]
     if replicas:
         commands.append(("WAIT", 0, 1))

@@ -116,7 +116,11 @@ async def test_the_services_own_user_needs_little_more_in_a_cluster(cluster):
 
 
 @pytest.mark.parametrize(
-    "command", ["xadd", "zadd", "getrange", "time", "eval", "evalsha", "scan", "xrevrange", "info"]
+    "command",
+    [
+        *("xadd", "zadd", "getrange", "time", "eval", "evalsha", "scan", "xrevrange", "info"),
+        *("smembers", "hgetall", "srem"),
+    ],
 )
 async def test_a_command_that_the_acl_refuses_is_named(own, command):
     """Inside of scripts and outside of them."""

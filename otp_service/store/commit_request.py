@@ -248,7 +248,11 @@ def _join_script(shebang: str, *names: str) -> str:
     )
 
 
-COMMIT_LUA = _join_script("#!lua", "log", "folding", "buckets", "debts", "refusal", "commit")
+_DEBT_PARTS = ("debts", "debt_records", "debt_commit")
 
-INSPECT_LUA = _join_script("#!lua flags=no-writes", "log", "buckets", "debts", "refusal", "inspect")
+COMMIT_LUA = _join_script("#!lua", "log", "folding", "buckets", *_DEBT_PARTS, "refusal", "commit")
+
+INSPECT_LUA = _join_script(
+    "#!lua flags=no-writes", "log", "buckets", *_DEBT_PARTS, "refusal", "inspect"
+)
 """Decides charges with the code that the commit script decides with."""

@@ -12,7 +12,7 @@ from otp_service.store.debt_draft import EXEMPT_CAUSE, OVER_CAUSE
 
 
 def add_debts(committed: Committed, reply: Sequence[int], commit: Commit) -> Committed:
-    """Return what was committed with what its reply says about debts (`lua/debts.lua`)."""
+    """Return what was committed with what its reply says about debts (`lua/debt_commit.lua`)."""
     raises, pays, cause, _charged, *over = reply
     outcome = DebtOutcome(
         is_exempt=cause == EXEMPT_CAUSE,

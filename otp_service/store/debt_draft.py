@@ -22,7 +22,7 @@ from otp_service.store.key_names import KeyNames
 
 
 EXEMPT_CAUSE, OVER_CAUSE = 1, 2
-"""Why a send is not charged, by `lua/debts.lua`."""
+"""Why a send is not charged, by `lua/debt_commit.lua`."""
 
 
 class DebtDraft:

@@ -33,7 +33,7 @@ class StoredKnownNumber(msgspec.Struct, frozen=True):
 
 
 def parse_known_number(value: bytes) -> StoredKnownNumber:
-    """Return the record in a value that `lua/debts.lua` has written."""
+    """Return the record in a value that `lua/debt_records.lua` has written."""
     key_id, verified_at, *unpaid_at = _decode_values(value)
     return StoredKnownNumber(str(key_id), KnownNumber(int(verified_at), tuple(map(int, unpaid_at))))
 

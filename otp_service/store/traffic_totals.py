@@ -1,7 +1,7 @@
 """Reads the totals that commits keep for the brake, and the debts of the same countries.
 
 A total is a field of a hash. `487190:u` is what was unverified in the hour 487190 since 1970; `2923140:e`
-has the exempt sends of a slot of ten minutes. The commit script (`lua/debts.lua`) writes them in the same
+has the exempt sends of a slot of ten minutes. The commit script (`lua/debt_records.lua`) writes them in the same
 step as the debt.
 """
 

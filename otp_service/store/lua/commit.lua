@@ -1,4 +1,4 @@
--- The commit script, part 6 of 6: one decision, in one step, in one partition.
+-- The commit script, part 8 of 8: one decision, in one step, in one partition.
 --
 --   1. An operation that was decided before returns its previous reply (a reply can be lost).
 --   2. The expected versions must be stored, and the deadline must be ahead.
@@ -22,7 +22,7 @@
 -- (commit_request.py), then the values to write, because the msgpack of Redis has no type for bytes.
 -- Reply: a list with the reply of each commit that ran:
 --        {'done', now, consecutive failures, since, debts, value…}  (since 0: no log)
---        `debts` is that of debts.lua, or 0; the values are those of the keys to read, and at the
+--        `debts` is that of debt_commit.lua, or 0; the values are those of the keys to read, and at the
 --        end that of `addresses_key`
 --        | {'conflict', now, value…} | {'late', now}
 --        | {'refused', now, charge, window, wait}  (indexes from 1)

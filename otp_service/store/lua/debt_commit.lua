@@ -1,0 +1,216 @@
+-- The commit script, part 6 of 8: what a commit does about debts.
+--
+-- What a commit has decided is a plan: whether it is refused, which charges apply, and why others do
+-- not (`cause`). The reply has it, for the later commits of the call and for the refund:
+--   {raises, pays, cause, charged[, debt, window, unverified, allowance]}
+-- `raises` and `pays` are of a settlement, `charged` is the sum of 2^(i-1) of the charges that were
+-- applied, and the rest is the first scope that had no room in record mode.
+
+------------------------------------------------------------------------------- charge and refund
+
+-- Return the plan of the commit, before anything is decided; nil without debts. Reads the record of a
+-- known number.
+function debts.start_plan()
+  local packed = request.debts
+  if not packed then
+    return nil
+  end
+  local plan = { operations = {}, charged = {}, known_key = packed[DEBTS_KNOWN_KEY],
+    traffic = packed[DEBTS_TRAFFIC], cause = math.max(debts.earlier, packed[DEBTS_EARLIER_CAUSE]) }
+  for i, packed_operation in ipairs(packed[DEBTS_OPERATIONS]) do
+    plan.operations[i] = unpack_debt_operation(packed_operation)
+    plan.operations[i].key = keys[plan.operations[i].key_index]
+  end
+  plan.known = debts.read_known(plan.known_key)
+  if plan.known and now - plan.known[2] >= debts.KNOWN_TTL_MS then
+    plan.known = nil -- the clock was set forward
+  end
+  local is_assumed = packed[DEBTS_IS_ASSUMED_KNOWN] and plan.known_key > 0 and not plan.known
+  plan.is_noted = is_assumed or debts.is_exempt(plan.known)
+  if plan.is_noted then
+    plan.cause = debts.EXEMPT
+  end
+  return plan
+end
+
+-- Return the charges that refuse the send while their scopes are full.
+function debts.list_refusing(plan)
+  local refusing = {}
+  for _, operation in ipairs(plan.operations) do
+    local applies = plan.cause == debts.CHARGED or operation.is_always_charged
+    if applies and operation.refuses then
+      refusing[#refusing + 1] = operation
+    end
+  end
+  return refusing
+end
+
+-- Return what the commit does about debts, or nil: a plan with `refusal` or `over` {debt, window,
+-- unverified, allowance}, and the charges that apply. Reads the buckets.
+function debts.decide()
+  local plan = debts.start_plan()
+  for i, operation in ipairs(plan and plan.operations or {}) do
+    local applies = plan.cause == debts.CHARGED and not plan.over
+    if applies or operation.is_always_charged then
+      local full = debts.find_full_window(operation, debts.read(operation.key), now)
+      if not full then
+        plan.charged[i] = true
+      else
+        plan.charged, plan.over = {}, { i, unpack(full) }
+      end
+      if full and operation.refuses then
+        plan.refusal, plan.over = plan.over, nil
+        return plan
+      end
+    end
+  end
+  return plan
+end
+
+-- Return the reply of a plan that is refused, the stamp of its event, and the wait; nil if it is not.
+function debts.describe_refusal(plan)
+  if not (plan and plan.refusal) then
+    return nil, nil, 0
+  end
+  local index, window, unverified, allowance = unpack(plan.refusal)
+  local operation, wait = plan.operations[index], debts.compute_wait(debts.list_refusing(plan))
+  return { 'over_debt', now, index, window, unverified, allowance, wait },
+    { reason = 'rate_limited', limit = operation.limit, wait = wait,
+      quota = math.floor(allowance / math.max(1, operation.price)),
+      period = debts.PERIOD_MS[window] / 1000, unverified = unverified, allowance = allowance }, wait
+end
+
+-- Charge what a plan says, and return the sum that the reply has for it.
+function debts.charge(plan)
+  local charged = 0
+  for i, operation in ipairs(plan.operations) do
+    if plan.charged[i] then
+      local bucket = debts.read(operation.key)
+      for window in ipairs(debts.SLOT_MS) do
+        local newest = debts.locate(window, unverified_values, 0)
+        bucket[newest] = bucket[newest] + operation.price
+      end
+      debts.write(operation.key)
+      charged = charged + 2 ^ (i - 1)
+    end
+  end
+  if plan.is_noted then
+    debts.note_exempt_send(plan)
+  end
+  if plan.traffic then
+    debts.count_send(plan.traffic, plan.cause, plan.over ~= nil, now, 1)
+  end
+  debts.note_full_country(plan)
+  return charged
+end
+
+-- Take an amount from the slot in which it was charged, and add to what has verified in that slot. A
+-- slot that has left its window had both.
+function debts.repay(key, charged_at, amount, verified)
+  local bucket = debts.read(key)
+  for window, slot_ms in ipairs(debts.SLOT_MS) do
+    local newest = bucket[(window - 1) * debts.VALUES + 1]
+    local slot = math.max(0, newest - math.floor(charged_at / slot_ms))
+    if slot < debts.SLOTS then
+      local owed = debts.locate(window, unverified_values, slot)
+      local paid = debts.locate(window, verified_values, slot)
+      bucket[owed] = math.max(0, bucket[owed] - amount)
+      bucket[paid] = bucket[paid] + verified
+    end
+  end
+  debts.write(key)
+end
+
+-- Take back what the reply of a charge says was charged.
+function debts.refund(packed, reply)
+  local noted = reply[5]
+  if type(noted) ~= 'table' then
+    return -- the commit had no debts
+  end
+  local charged_at, cause, charged = reply[2], noted[3], noted[4]
+  for i, packed_operation in ipairs(packed[DEBTS_OPERATIONS]) do
+    if math.floor(charged / 2 ^ (i - 1)) % 2 == 1 then
+      local operation = unpack_debt_operation(packed_operation)
+      debts.repay(keys[operation.key_index], charged_at, operation.price, 0)
+    end
+  end
+  if cause == debts.EXEMPT then
+    debts.remove_exempt_send(packed[DEBTS_KNOWN_KEY], charged_at, packed[DEBTS_IS_ASSUMED_KNOWN])
+  end
+  if packed[DEBTS_TRAFFIC] then
+    debts.count_send(packed[DEBTS_TRAFFIC], cause, noted[5] ~= nil, charged_at, -1)
+  end
+end
+
+----------------------------------------------------------------------------------- settlement
+
+-- Return whether a verification of a number raises what others may leave unverified, which it does
+-- once a day, and whether it pays for exempt sends of the last day. Writes the record.
+function debts.note_verification(key_index)
+  local known = debts.read_known(key_index)
+  debts.write_known(key_index)
+  if not known then
+    return true, false
+  end
+  return now - known[2] >= debts.PERIOD_MS[2], debts.count_today(known) > 0
+end
+
+-- Move what the sends of a challenge cost to what has verified, in the hours of the sends.
+function debts.settle_traffic(traffic, sends, raises, pays)
+  for i, send in ipairs(sends) do
+    debts.add_traffic(traffic, send[SEND_CHARGED_AT], 'u', -send[SEND_PRICE])
+    if raises and i == #sends then
+      debts.add_traffic(traffic, send[SEND_CHARGED_AT], 'v', send[SEND_PRICE])
+    end
+  end
+  if pays then
+    debts.add_traffic(traffic, now, 'p', 1)
+  end
+end
+
+-- Repay the sends of a challenge that has verified. Returns `raises` and `pays`.
+function debts.settle_challenge(packed)
+  local raises, pays = packed[SETTLEMENT_RAISES_ALLOWANCE], packed[SETTLEMENT_PAYS_EXEMPT_SENDS]
+  if packed[SETTLEMENT_KNOWN_KEY] > 0 then
+    raises, pays = debts.note_verification(packed[SETTLEMENT_KNOWN_KEY])
+  end
+  for _, repayment in ipairs(packed[SETTLEMENT_REPAYMENTS]) do
+    local sends, key = repayment[REPAYMENT_SENDS], keys[repayment[REPAYMENT_KEY_INDEX]]
+    for i, send in ipairs(sends) do
+      local verified = raises and i == #sends and send[SEND_PRICE] or 0
+      debts.repay(key, send[SEND_CHARGED_AT], send[SEND_PRICE], verified)
+    end
+  end
+  if packed[SETTLEMENT_TRAFFIC] then
+    debts.settle_traffic(packed[SETTLEMENT_TRAFFIC], packed[SETTLEMENT_TRAFFIC_SENDS], raises, pays)
+  end
+  return raises, pays
+end
+
+-------------------------------------------------------------------------------------- the reply
+
+-- Apply the debts of the commit: its charges, the refunds that apply, and its settlement. Returns what
+-- the reply has about them, 0 for nothing.
+function debts.change(plan, refunds)
+  local charged = plan and debts.charge(plan) or 0
+  for _, refund in ipairs(refunds) do
+    debts.refund(refund.charges, refund.reply)
+  end
+  local raises, pays = false, false
+  if request.settlement then
+    raises, pays = debts.settle_challenge(request.settlement)
+  end
+  if not (plan or request.settlement) then
+    return 0
+  end
+  return { raises and 1 or 0, pays and 1 or 0, plan and plan.cause or 0, charged,
+    unpack(plan and plan.over or {}) }
+end
+
+-- Remember for the later commits of the call, which depend on this one, why the send is not charged.
+function debts.remember_cause(reply)
+  local noted = reply[1] == 'done' and reply[5]
+  if request.dependent_commits > 0 and type(noted) == 'table' then
+    debts.earlier = math.max(debts.earlier, noted[5] and debts.OVER or noted[3])
+  end
+end

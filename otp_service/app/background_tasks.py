@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 
 from otp_service.core.errors import StoreUnavailable
 from otp_service.task_end import cancel_tasks, wait_for_event
@@ -42,7 +41,8 @@ class BackgroundTasks:
         """Run `job` every interval, first after as many seconds, or `first_after`.
 
         A job may return other seconds until its next run. A run that raises StoreUnavailable is
-        skipped.
+        skipped. Any other error is logged, and the job runs again: a process that has lost one of its
+        jobs would go on without it for weeks.
         """
         first = interval_seconds if first_after is None else first_after
         self._tasks.append(asyncio.create_task(self._repeat(interval_seconds, job, first)))
@@ -57,9 +57,6 @@ class BackgroundTasks:
             logger.error(
                 "%d background tasks do not end; the process ends without them", len(stuck)
             )
-        for task in self._tasks:
-            if task.done() and not task.cancelled() and (error := task.exception()):
-                logger.error("a background task failed", exc_info=error)
 
     async def _repeat(
         self,
@@ -69,6 +66,12 @@ class BackgroundTasks:
     ) -> None:
         while not await wait_for_event(self._stop, wait_seconds):
             chosen_seconds = None
-            with suppress(StoreUnavailable):
+            try:
                 chosen_seconds = await job()
+            except StoreUnavailable:
+                pass
+            except Exception:
+                logger.exception(
+                    "a background task failed, and runs again in %d s", interval_seconds
+                )
             wait_seconds = interval_seconds if chosen_seconds is None else chosen_seconds

@@ -102,7 +102,7 @@ class BrakeSync:
         state = "over" if figures.has_refusals else "normal"
         logger.warning("the brake of tenant %s for %s is %s", tenant, country, state)
         debts = zip(figures.debt, figures.allowance, strict=True)
-        unverified, allowance = max(debts, key=lambda pair: pair[0] / pair[1])
+        unverified, allowance = max(debts, key=lambda pair: pair[0] / max(1, pair[1]))
         return BrakeMoved(
             id=self._random.generate_operation_id(),
             versions=self._versions,

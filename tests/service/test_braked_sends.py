@@ -20,7 +20,7 @@ from otp_service.core.errors import (
 )
 from otp_service.core.limits import DEFAULT_LIMITS, Limit, Window
 from otp_service.core.phone_number import parse_number
-from otp_service.core.ports import Store
+from otp_service.core.ports import HashPriority, Store
 from otp_service.core.pumping.bot_check import BotCheck
 from otp_service.core.pumping.scopes import BrakeMode, DebtLimit
 from otp_service.core.risk import RiskAssessment, RiskQuery
@@ -255,6 +255,37 @@ async def test_a_verification_raises_the_allowance_once_a_day(local: Installatio
 
     assert (0, 1) == (await sum_debts(shop))["UnverifiedPerRange"]
     assert (0, 1) == (await sum_debts(shop))["UnverifiedPerCountryAndTenant"]
+
+
+async def test_a_verification_repays_a_resend_that_was_stored_meanwhile(
+    local: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The code is compared while another one is on its way."""
+    shop = start_brake(local)
+    issued = await shop.issue(NUMBER, **CLIENT)
+    code, compute = shop.router.extract_code(), shop.hasher.compute_argon2id
+
+    async def resend_first(*arguments: Any, **more: Any) -> bytes:
+        if more.get("priority") is HashPriority.VERIFY:
+            await resend_later(shop, issued)
+        return await compute(*arguments, **more)
+
+    monkeypatch.setattr(shop.dependencies.hasher, "compute_argon2id", resend_first)
+    await shop.verify(issued, code)
+    await drain(shop)
+
+    assert dict.fromkeys(REPAID_LIMITS, (0, 1)) | {"SpendOverall": (2, 0)} == await sum_debts(shop)
+
+
+async def test_the_verification_of_an_exempt_send_is_in_the_totals(local: Installation) -> None:
+    """They show an outage: known numbers that are sent codes and do not verify."""
+    shop = start_brake(local)
+    await issue_and_verify(shop)
+    await issue_and_verify(shop)
+
+    totals = (await read_books(shop))["totals"]
+
+    assert {"e": 1, "p": 1, "v": PRICE} == {name.split(":")[-1]: n for name, n in totals.items()}
 
 
 @pytest.mark.parametrize("end", ["cancel", "lock", "expire"])
@@ -649,6 +680,21 @@ async def test_the_risk_service_ends_the_exemption_of_a_number(
     await shop.verify(issued, shop.router.extract_code())
     await drain(shop)
     assert dict.fromkeys(REPAID_LIMITS, (0, 1)) | {"SpendOverall": (2, 0)} == await sum_debts(shop)
+
+
+async def test_an_answer_about_a_send_that_is_not_exempt_charges_nothing_more(
+    local: Installation, risk: InterruptingRiskService
+) -> None:
+    """A number that has not verified here is unknown anyway, and a delivery is never exempt."""
+    shop = start_brake(local, risk_service=risk)
+    risk.queued += [UNKNOWN, UNKNOWN]
+
+    await shop.issue(NUMBER, **CLIENT)
+    await shop.deliver(number=NEIGHBOR, **CLIENT)
+
+    volumes = {"VolumePerCountryAndTenant": (1, 0), "VolumeInNewCountriesPerTenant": (1, 0)}
+    expected = dict.fromkeys(REPAID_LIMITS, (1, 0)) | volumes | {"SpendOverall": (2, 0)}
+    assert expected == await sum_debts(shop)
 
 
 @pytest.mark.parametrize("limit", REPAID_LIMITS)

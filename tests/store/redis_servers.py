@@ -24,6 +24,9 @@ from otp_service.store.client import ScriptClient
 from otp_service.store.embedded import EmbeddedServer
 
 
+WAIT_TIMEOUT_SECONDS = 60.0
+"""Seconds until a wait fails, in all tests. It is long, because the machine may be busy."""
+
 REDIS_7_BINARY = Path("/usr/bin/redis-server")
 """Debian's."""
 
@@ -106,7 +109,10 @@ def empty_masters(value: EmbeddedServer | list[EmbeddedServer]) -> list[Embedded
 
 
 def wait_until(
-    condition: Callable[[], object], *, timeout_seconds: float = 20.0, description: str = "it"
+    condition: Callable[[], object],
+    *,
+    timeout_seconds: float = WAIT_TIMEOUT_SECONDS,
+    description: str = "it",
 ) -> None:
     """Wait for a condition that a server does not announce; `timeout_seconds` is the limit."""
     give_up = time.monotonic() + timeout_seconds

@@ -32,7 +32,7 @@ async def count(link: ScriptClient, key: str = KEYS[7], **options) -> int:
     return await link.run_script(COUNT, (key,), (), **options)
 
 
-async def eventually(call, deadline: float = 20.0):
+async def eventually(call, deadline: float = redis_servers.WAIT_TIMEOUT_SECONDS):
     """What it answers once it does, as a caller would see who tries again."""
     give_up = time.monotonic() + deadline
     while True:

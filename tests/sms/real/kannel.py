@@ -19,10 +19,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
+from tests.store.redis_servers import WAIT_TIMEOUT_SECONDS
+
 
 FAKE_SMSC_BINARY = Path("/usr/lib/kannel/test/fakesmsc")
-WAIT_TIMEOUT_SECONDS = 20.0
-"""Seconds after which nothing is waited for any more."""
 
 USERNAME, PASSWORD = "tester", "a&b<c"
 OWN_NUMBER = "13013"

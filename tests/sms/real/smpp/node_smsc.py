@@ -15,10 +15,10 @@ import time
 from pathlib import Path
 from typing import Any, Self
 
+from tests.store.redis_servers import WAIT_TIMEOUT_SECONDS
+
 
 SYSTEM_ID, PASSWORD = "tester", "s3cret"
-WAIT_TIMEOUT_SECONDS = 20.0
-"""Seconds after which nothing is waited for any more."""
 
 _HERE = Path(__file__).parent
 

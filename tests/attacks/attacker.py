@@ -104,6 +104,7 @@ def _read_values(client: redis.Redis) -> Iterator[bytes]:
     read: dict[Any, Callable[[bytes], Any]] = {
         b"string": client.get,
         b"hash": client.hgetall,
+        b"set": client.smembers,
         b"zset": lambda name: client.zrange(name, 0, -1, withscores=True),
         b"stream": client.xrange,
     }
@@ -119,7 +120,7 @@ def _flatten_reply(value: Any) -> Iterator[bytes]:
     elif isinstance(value, dict):
         for pair in value.items():
             yield from _flatten_reply(pair)
-    elif isinstance(value, list | tuple):
+    elif isinstance(value, list | tuple | set):
         for item in value:
             yield from _flatten_reply(item)
 

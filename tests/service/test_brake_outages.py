@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from otp_service.core.errors import StoreUnavailable
+from otp_service.service.pending_refunds import MAX_REFUND_WAIT_SECONDS
 from otp_service.store.client import MAX_LOST_REPLIES
 from tests.installation import SECOND_MS, Installation
 from tests.service.brake_books import (
@@ -111,6 +112,21 @@ async def test_a_settlement_whose_reply_is_lost_is_applied_once(
 
     assert times == proxy.failed_count
     assert dict.fromkeys(REPAID_LIMITS, (1, 1)) | {"SpendOverall": (2, 0)} == await sum_debts(shop)
+
+
+async def test_a_settlement_is_remembered_for_as_long_as_it_is_tried_again(
+    remote: Installation,
+) -> None:
+    """R83: one whose reply was lost, and that is tried after an outage of minutes, applies once."""
+    shop = start_brake(remote)
+    issued = await shop.issue(NUMBER, **CLIENT)
+    await shop.verify(issued, shop.router.extract_code())
+    await drain(shop)
+
+    (key,) = await shop.list_keys("*:operation:settle-*")
+    (left_ms,) = await shop.script_client.run_pipeline(key.decode(), [("PTTL", key)])
+
+    assert left_ms > MAX_REFUND_WAIT_SECONDS * SECOND_MS
 
 
 async def test_a_verify_that_fails_after_its_commit_leaves_debts_that_all_share(

@@ -33,7 +33,8 @@
 --        | {'no_epoch', now}  (the log needs the event of a new epoch, and the call has none)
 
 local OPERATION_TTL_MS = 60000
--- Longer than a refund waits for the store (service/pending_refunds.py).
+-- Longer than a refund or a settlement waits for the store (service/pending_refunds.py). A settlement
+-- that is tried again after its reply has expired would repay what others owe.
 local CHARGE_TTL_MS = 300000
 local FOLDS_PER_COMMIT = 2 -- the default of max_flushed_folds; a higher value asks for the flush
 local RECORD_VERSION_END = 7 -- a record begins with its version in eight digits
@@ -52,9 +53,10 @@ end
 -- Return the reply, stored under OPERATION for a caller that repeats the call, and for the refund of
 -- its charges.
 local function store_reply(reply)
-  local has_charges = reply[1] == 'done' and (#request.charges > 0 or request.debts)
+  local is_kept = reply[1] == 'done'
+    and (#request.charges > 0 or request.debts or request.settlement)
   redis.call('SET', keys[OPERATION], cmsgpack.pack(reply), 'PX',
-    has_charges and CHARGE_TTL_MS or OPERATION_TTL_MS)
+    is_kept and CHARGE_TTL_MS or OPERATION_TTL_MS)
   return reply
 end
 

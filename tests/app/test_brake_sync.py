@@ -203,7 +203,7 @@ async def test_known_numbers_that_get_no_code_show_an_outage_of_their_tenant(
     """The provider takes each message and delivers none. Unknown numbers are not refused then."""
     process = BrakeProcess(store)
     store.now = store.now // EVIDENCE_SLOT_MS * EVIDENCE_SLOT_MS
-    await store.write_usual_logins(sent=3, verified=2)
+    await store.write_usual_logins(sent=9, verified=7)
     for index in range(20):
         await process.verify(index)
     await process.sync.sync()

@@ -43,6 +43,9 @@ MIN_USUAL_SHARE: Final = 0.5
 """Of exempt sends that usually verify. With a smaller share chance alone leaves twenty unverified."""
 STOPPED_SHARE: Final = 0.1
 """Of what is usual. At most this part verifies in an outage: some have another provider."""
+MIN_EXPECTED: Final = 7
+"""Verifications that are usual in a span of this length. With fewer of them chance alone may leave none,
+and an attacker whose known numbers send twenty messages would wait for that."""
 RESUMED_SLOTS: Final = 3
 RESUMED_SHARE: Final = 1 / 3
 MIN_RESUMED: Final = 3
@@ -88,8 +91,8 @@ def list_read_slots(now: int) -> list[int]:
 def judge_exempt_sends(slots: Mapping[int, ExemptCounts], now: int) -> Evidence:
     """Return what the exempt sends of a country of a tenant show; `slots` are numbered since 1970.
 
-    The shortest span with MIN_EXEMPT_SENDS counts, up to the newest slot whose sends had SETTLE_MS to
-    verify. Verifications count up to now.
+    The shortest span with MIN_EXEMPT_SENDS and MIN_EXPECTED counts, up to the newest slot whose sends had
+    SETTLE_MS to verify. Verifications count up to now.
     """
     newest = now // EVIDENCE_SLOT_MS
     settled = (now - SETTLE_MS) // EVIDENCE_SLOT_MS  # exclusive
@@ -97,10 +100,11 @@ def judge_exempt_sends(slots: Mapping[int, ExemptCounts], now: int) -> Evidence:
     is_usual = usual.verified >= max(MIN_USUAL_VERIFICATIONS, MIN_USUAL_SHARE * usual.sent)
     for length in range(1, WINDOW_SLOTS + 1):
         sent = _sum_slots(slots, settled - length, settled).sent
-        if is_usual and sent >= MIN_EXEMPT_SENDS:
+        usual_verified = usual.verified * length / WINDOW_SLOTS
+        if is_usual and sent >= MIN_EXEMPT_SENDS and usual_verified >= MIN_EXPECTED:
             verified = _sum_slots(slots, settled - length, newest + 1).verified
             usual_share = min(1.0, usual.verified / max(1, usual.sent))
-            expected = min(sent * usual_share, usual.verified * length / WINDOW_SLOTS)
+            expected = min(sent * usual_share, usual_verified)
             if verified <= STOPPED_SHARE * expected:
                 return Evidence.STOPPED
             break

@@ -81,6 +81,25 @@ def test_an_outage_is_forged_only_where_a_tenth_of_the_usual_people_log_in():
     assert Evidence.STOPPED == judge_exempt_sends(build_slots([*less, forged]), NOW)
 
 
+@pytest.mark.parametrize("logins", [10, 20, 40])
+def test_chance_is_no_help_to_known_numbers_that_send_twenty_messages(logins):
+    """Where few people log in, ten minutes without any are common, and an attacker can wait for them."""
+    rng = random.Random(logins)  # noqa: S311  # a simulation
+    judged = []
+    for _ in range(400):
+        slots = {slot: draw_logins(rng, logins / 12) for slot in list_read_slots(NOW)}
+        slots[SLOT - 1] = ExemptCounts(slots[SLOT - 1].sent + 20, slots[SLOT - 1].verified)
+        judged.append(judge_exempt_sends(slots, NOW))
+
+    assert judged.count(Evidence.STOPPED) <= 4
+
+
+def draw_logins(rng, mean):
+    """Return people who all log in, each by chance in this slot or in another one."""
+    count = sum(rng.random() < mean / 100 for _ in range(100))
+    return ExemptCounts(count, count)
+
+
 @pytest.mark.parametrize("usual", [ExemptCounts(), ExemptCounts(1, 0), ExemptCounts(30, 14)])
 def test_a_country_in_which_little_verifies_anyway_shows_no_outage(usual):
     """One without history cannot be forged."""

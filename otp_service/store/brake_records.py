@@ -81,7 +81,8 @@ class BrakeRecords:
         """Replace what was read, with the events of the change. Return False after a conflict."""
         draft = self._store.start_commit(self._partition, operation_id)
         version = read.learned_version
-        draft.expect(self._learned_key, version)
+        if version or read.sealed_learned is None:  # what has no version is replaced in any case
+            draft.expect(self._learned_key, version)
         body = _encode_learned(learned)
         draft.write(
             self._learned_key,

@@ -238,8 +238,9 @@ async def test_a_process_reads_what_operators_have_closed(store: SharedStore) ->
     assert await process.send(2, "bank")
 
 
+@pytest.mark.parametrize(("forged", "next_version"), [(b"00000009forged", 10), (b"\xfforged", 1)])
 async def test_a_forged_record_changes_nothing_and_is_replaced(
-    store: SharedStore, caplog: pytest.LogCaptureFixture
+    store: SharedStore, caplog: pytest.LogCaptureFixture, forged: bytes, next_version: int
 ) -> None:
     """An attacker that can write to Redis cannot raise an allowance for long."""
     process = BrakeProcess(store)
@@ -247,7 +248,7 @@ async def test_a_forged_record_changes_nothing_and_is_replaced(
     await process.sync.sync()
     before = process.brake.learned
     _, key = store.key_names.locate_shared_record("brake")
-    await store.client.repeat_commands(key, [("SET", key, b"00000009forged")])
+    await store.client.repeat_commands(key, [("SET", key, forged)])
 
     for _ in range(3):
         store.now += 1
@@ -258,7 +259,7 @@ async def test_a_forged_record_changes_nothing_and_is_replaced(
     await process.sync.sync()
 
     assert store.now == process.brake.learned.computed_at
-    assert 10 == await store.read_version()
+    assert next_version == await store.read_version()
 
 
 async def test_a_record_that_is_gone_is_computed_at_once(store: SharedStore) -> None:

@@ -105,8 +105,9 @@ ANOMALY_GUIDES: Final[Mapping[AnomalyKind, AnomalyGuide]] = {
         "alarm",
         "Many messages and hardly a code that came back: logins are started to earn money with messages"
         " (SMS pumping), or the messages do not arrive.",
-        "Compare with the delivery reports. If they arrive, remove the country from the tenant's list or"
-        " tighten SendsPerPrefix, and ask for proof of work before a code is sent.",
+        "Compare with the delivery reports. If they arrive, set the tenant to the setting pumping ="
+        " \"refuse\", close the range or the country for now with 'otp-service pumping block', and ask for"
+        " proof of work before a code is sent: docs/pumping.md.",
     ),
     "wrong-keys": AnomalyGuide(
         "alarm",

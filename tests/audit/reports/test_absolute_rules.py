@@ -129,6 +129,8 @@ def test_a_prefix_with_many_sends_and_few_codes_back_is_pumping() -> None:
     assert found.sentence == (
         "59 codes were sent to one block of 10,000 numbers in GB, and 3% came back."
     )
+    assert 'pumping = "refuse"' in found.remedy
+    assert "'otp-service pumping block'" in found.remedy
 
 
 def test_pumping_over_many_prefixes_is_found_by_its_country() -> None:

@@ -42,6 +42,7 @@ from otp_service.core.pumping.replay_result import ReplayPeriod
 from otp_service.core.pumping.replayed_formula import ReplayedFormula
 from otp_service.core.pumping.usual_traffic import HISTORY_DAYS
 from otp_service.core.timestamps import DAY_MS
+from otp_service.settings.country_codes import describe_unknown_countries
 
 
 DEFAULT_NAME: Final = "default"
@@ -174,13 +175,16 @@ def _read_toml(path: Path) -> dict[str, object]:
 
 
 def _build_prices(args: argparse.Namespace) -> PriceTable:
-    """Return the prices of the options. Raises CommandError."""
+    """Return the prices of the options. Raises CommandError, also for an unknown country of any option."""
     try:
         rate = ONE_UNIT if args.usd_rate is None else Money.from_number(args.usd_rate)
         pairs = (text.partition("=") for text in args.price)
         by_country = {country: Money.from_number(text).micro_units for country, _, text in pairs}
     except ValueError as error:
         raise CommandError(f"--price and --usd-rate: {error}.") from None
+    countries = {*by_country, *([] if args.country is None else [args.country])}
+    if unknown := describe_unknown_countries(countries):
+        raise CommandError(f"--country and --price need ISO 3166 codes: {unknown}.")
     return PriceTable(currency=args.currency, usd_rate=rate, by_country=by_country)
 
 

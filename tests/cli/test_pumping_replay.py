@@ -112,6 +112,8 @@ def test_an_archive_is_verified_before_it_is_replayed(replay, archive, tmp_path)
         (("--price", "GB=free"), 1, "--price and --usd-rate: "),
         (("--from", "2030-01-01T00:00:00Z"), 1, "nothing is counted"),
         (("--from", "yesterday"), 1, "invalid time"),
+        (("--country", "gb"), 1, "--country and --price need ISO 3166 codes: gb (write GB)."),
+        (("--price", "UK=0.05"), 1, "--country and --price need ISO 3166 codes: UK (write GB)."),
     ],
 )
 def test_what_cannot_be_replayed_is_refused_with_what_to_do(replay, words, exit_code, message):

@@ -62,7 +62,8 @@ def format_previews(
         if preview.is_known:
             yield f"  {KNOWN_NUMBER_TEXT}"
     if missing := list_missing(subject):
-        yield f"  Without {' and '.join(missing)} in its line, their limits were not looked at."
+        whose = "their" if len(missing) > 1 else "its"
+        yield f"  Without {' and '.join(missing)} in its line, {whose} limits were not looked at."
 
 
 def _describe_decision(preview: SendPreview) -> str:
@@ -112,6 +113,8 @@ def _format_debt_row(debt: DebtPreview, currency: str) -> tuple[str, str, str]:
     if not debt.is_over:
         return limit, used, "admits it"
     wait = _format_wait(debt.admits_at, state.wait_ms)
+    if state.charge.closed_until:
+        return limit, used, f"closed by an operator {wait}"
     return limit, used, f"refuses {wait}" if debt.refuses else f"would refuse {wait}"
 
 
@@ -199,6 +202,7 @@ def _build_debt(debt: DebtPreview) -> dict[str, Any]:
         "refuses": debt.refuses,
         "is_over": debt.is_over,
         "is_charged": debt.is_charged,
+        "is_closed": debt.is_over and state.charge.closed_until > 0,
         "price": state.charge.price,
         "wait_ms": state.wait_ms,
         "admits_from": format_rfc3339(debt.admits_at),

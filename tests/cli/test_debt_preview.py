@@ -70,6 +70,24 @@ def test_a_scope_that_only_records_would_refuse():
     assert full.endswith("would refuse until 2026-11-30T13:30:00Z (1 h 30 min)")
 
 
+def test_a_scope_that_an_operator_has_closed_is_called_so():
+    """Its figures have room, so 'refuses' alone would look like a fault."""
+    closed = replace(RANGE, closed_until=NOW + WAIT_MS)
+    state = replace(FULL.state, charge=closed, unverified=(0, 0))
+
+    _, line = format_lines(replace(REFUSED, debts=(replace(FULL, state=state),)))
+
+    assert line.endswith("closed by an operator until 2026-11-30T13:30:00Z (1 h 30 min)")
+
+
+def test_one_missing_member_is_one_with_its_limits():
+    subject = replace(SUBJECT, account=None)
+
+    *_, line = format_previews(subject, [REFUSED], "EUR")
+
+    assert line == "  Without account in its line, its limits were not looked at."
+
+
 def test_a_known_number_is_called_so_and_its_full_scopes_are_left_out():
     known = SendPreview("shop", None, debts=(replace(FULL, is_charged=False),), is_known=True)
 

@@ -55,7 +55,7 @@ def register_commands(subparsers: Subparsers) -> None:
 def run_why(args: argparse.Namespace) -> int:
     """Show which limits would refuse the next code to a number, and until when.
 
-    For each tenant: whether it may send to the number at all, the do-not-send list,
+    For each tenant that can send: whether it may send to the number at all, the do-not-send list,
     the lock after failures, and every limit of a send with what is used of it. The
     scopes of the brake on SMS pumping have what is unverified, in money and in messages
     to this country; in record mode one that is full would refuse. After the limits that
@@ -91,7 +91,7 @@ def _choose_tenants(settings: Settings, name: str | None) -> Sequence[str]:
     names = sorted(settings.tenant_settings)
     if name is not None and name not in names:
         raise UsageError(f"there is no tenant of this name. The tenants are {', '.join(names)}.")
-    return names if name is None else [name]
+    return sorted(settings.sending_tenants) if name is None else [name]
 
 
 def _parse_lines(lines: Mapping[int, str]) -> tuple[dict[int, Subject], int]:

@@ -84,20 +84,19 @@ def format_status(report: StatusReport, status: BrakeStatus) -> Iterator[str]:
 
 
 def format_scope_status(
-    report: StatusReport, scope: str, country: str, price: int, statuses: Sequence[ScopeStatus]
+    report: StatusReport,
+    scope: str,
+    country: str,
+    price: int | None,
+    statuses: Sequence[ScopeStatus],
 ) -> Iterator[str]:
-    """Yield the lines of one scope, with messages of this price."""
+    """Yield the lines of one scope, also in messages if they have one price."""
     of_country = f"{country}, " if country else ""
-    price_text = f"{Money(price)} {report.currency} a message"
-    yield f"{scope} ({of_country}{price_text}), at {_format_instant(report.now)}."
+    price_text = f" ({of_country}{Money(price)} {report.currency} a message)" if price else ""
+    yield f"{scope}{price_text}, at {_format_instant(report.now)}."
     rows = []
     for one in statuses:
-        hour, day = (
-            f"{amounts} ({_count_messages(unverified, price)} of {_count_messages(allowance, price)} messages)"
-            for amounts, unverified, allowance in zip(
-                _format_windows(one.state), one.state.unverified, one.state.allowance, strict=True
-            )
-        )
+        hour, day = _format_windows(one.state, price)
         state = _describe_state(report, one.state)
         rows.append((format_value(one.tenant), str(one.mode), hour, day, state))
     yield from format_table([SCOPE_HEADER, *rows])
@@ -170,9 +169,11 @@ def _format_overrides(report: StatusReport) -> Iterator[str]:
         yield "No scope is open or closed by an operator."
 
 
-def _format_windows(state: DebtState) -> tuple[str, str]:
+def _format_windows(state: DebtState, price: int | None = None) -> tuple[str, str]:
+    """Return what is unverified of what may be, with a price in messages too."""
     hour, day = (
         f"{format_money(unverified)} of {format_money(allowance)}"
+        + (f" ({unverified // price} of {allowance // price} messages)" if price else "")
         for unverified, allowance in zip(state.unverified, state.allowance, strict=True)
     )
     return hour, day
@@ -188,10 +189,6 @@ def _describe_state(report: StatusReport, state: DebtState) -> str:
     until = _format_instant(math.ceil((report.now + state.wait_ms) / SECOND_MS) * SECOND_MS)
     word = "refuses" if state.charge.refuses else "would refuse"
     return f"{word} until {until} ({format_duration(state.wait_ms)})"
-
-
-def _count_messages(amount: int, price: int) -> int:
-    return amount // price
 
 
 def _format_instant(epoch_ms: int) -> str:
@@ -215,9 +212,13 @@ def build_status_members(report: StatusReport, status: BrakeStatus) -> dict[str,
 
 
 def build_scope_members(
-    report: StatusReport, scope: str, country: str, price: int, statuses: Sequence[ScopeStatus]
+    report: StatusReport,
+    scope: str,
+    country: str,
+    price: int | None,
+    statuses: Sequence[ScopeStatus],
 ) -> dict[str, Any]:
-    """Return one scope."""
+    """Return one scope. `price` is missing if its messages have many prices."""
     return {
         **_build_head(report),
         "scope": scope,

@@ -36,6 +36,9 @@ from otp_service.settings import Settings
 from otp_service.store.traffic_totals import TrafficTotals
 
 
+MONEY_LIMITS = frozenset({DebtLimit.UNVERIFIED_NEW_COUNTRIES, DebtLimit.SPEND_OVERALL})
+"""Those of many countries: their messages have many prices, so nothing is counted in messages."""
+
 _LAST_DIGITS = {DebtLimit.UNVERIFIED_RANGE: RANGE_DIGITS, DebtLimit.UNVERIFIED_BLOCK: BLOCK_DIGITS}
 
 
@@ -50,7 +53,7 @@ def register_commands(subparsers: Subparsers) -> None:
 def run_status(args: argparse.Namespace) -> int:
     """Show what may be unverified in each country, and what is.
 
-    For each tenant: its mode, and for each of its countries the price of a message,
+    For each tenant that can send: its mode, and for each of its countries the price of a message,
     what is unverified of what may be in the last hour and day, and what is learned: the
     share that stays unverified for each unit that verifies, and what usually verifies.
     The state of a scope is one of: admits, refuses or would refuse (in record mode)
@@ -71,7 +74,7 @@ def run_status(args: argparse.Namespace) -> int:
     names = sorted(settings.tenant_settings)
     if args.tenant is not None and args.tenant not in names:
         raise CommandError(f"there is no tenant of this name. The tenants are {', '.join(names)}.")
-    tenants = [args.tenant] if args.tenant else names
+    tenants = [args.tenant] if args.tenant else sorted(settings.sending_tenants)
     bucket = read_scope(args.scope, settings) if args.scope else None
     for line in asyncio.run(_list_lines(settings, tenants, bucket, is_json=args.json)):
         print("\n".join(map(escape_unprintable, line.split("\n"))))
@@ -96,7 +99,8 @@ async def _list_lines(
         country = find_country(bucket)
         chosen = [name for name in tenants if bucket.tenant in {"", name}]
         statuses = await inspector.inspect_scope(bucket, chosen, country)
-        shown = (report, format_scope(bucket), country, find_price(country), statuses)
+        price = None if bucket.limit in MONEY_LIMITS else find_price(country)
+        shown = (report, format_scope(bucket), country, price, statuses)
         if is_json:
             return [format_json(build_scope_members(*shown), indent=2)]
         return list(format_scope_status(*shown))

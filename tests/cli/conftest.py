@@ -22,6 +22,7 @@ from otp_service.cli.numbers import create_cli_app
 from otp_service.core.charges import build_consecutive_failure_charge, build_number_send_charges
 from otp_service.core.commit import Commit
 from otp_service.core.phone_number import parse_number
+from otp_service.core.tenant import hash_api_key
 from otp_service.settings import render_config
 from otp_service.store.event_streams import RedisEventStreams
 from tests.store import redis_servers
@@ -87,6 +88,19 @@ def config(tmp_path, server, gateway) -> Path:
     path.touch(0o600)
     path.write_text(text.replace("redis://127.0.0.1:6379/0", server.url))
     return path
+
+
+@pytest.fixture
+def add_audit_tenant(config):
+    """Add a tenant whose key only reads events, as `init` does for the security team."""
+
+    def add_table():
+        digest = hash_api_key(secrets.token_urlsafe(32)).hex()
+        key = f'{{ id = "first", sha256 = "{digest}", scopes = ["audit-all"] }}'
+        table = f"\n[tenants.security]\nkeys = [{key}]\n"
+        config.write_text(config.read_text() + table)
+
+    return add_table
 
 
 @pytest.fixture

@@ -193,6 +193,27 @@ def test_a_range_is_shown_if_it_is_named(run_status, add_debt, store_learned):
     assert re.match(rf"would refuse until {INSTANT}", state)
 
 
+@pytest.mark.parametrize("scope", ["overall", "new-countries@shop"])
+def test_a_scope_of_many_countries_is_counted_in_money_alone(run_status, add_debt, scope):
+    """Its messages have many prices, so no number of them would be true."""
+    add_debt(scope, 120_000)
+
+    heading, _, row = run_status(scope).out.splitlines()
+
+    assert re.fullmatch(rf"{scope}, at {INSTANT}\.", heading)
+    assert re.search(r"  0\.12 of [0-9,]+\.00 +0\.12 of [0-9,]+\.00  admits$", row)
+    assert json.loads(run_status(scope, "--json").out)["price"] is None
+
+
+def test_only_tenants_that_can_send_are_shown(run_status, add_audit_tenant):
+    """One that only reads events has no messages; it is shown if it is named."""
+    add_audit_tenant()
+
+    shown = [run_status(), run_status("range:+44740012")]
+    assert [(0, False)] * 2 == [(one.exit_code, "security" in one.out) for one in shown]
+    assert "\nsecurity: record\n" in run_status("--tenant", "security").out
+
+
 def test_json_has_exact_amounts(run_status, add_debt, store_learned):
     """In millionths, so that nothing is rounded."""
     store_learned(GB=ScopeFigures(FIGURES))

@@ -32,6 +32,17 @@ def test_a_number_without_a_history_is_admitted_by_each_tenant(run_why):
     )
 
 
+def test_a_tenant_that_cannot_send_is_left_out_unless_it_is_named(run_why, add_audit_tenant):
+    """The security team that `init` writes would make each number refused."""
+    add_audit_tenant()
+
+    everywhere = run_why("-", stdin=ONE)
+    named = run_why("--tenant", "security", "-", stdin=ONE)
+
+    assert (0, False) == (everywhere.exit_code, "security" in everywhere.out)
+    assert (1, True) == (named.exit_code, "at security: refused" in named.out)
+
+
 def test_a_locked_number_is_refused_until_an_operator_unlocks_it(
     run_why, run_otp, config, lock_number
 ):

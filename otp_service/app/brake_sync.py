@@ -78,6 +78,7 @@ class BrakeSync:
     async def read(self) -> None:
         """Read both records. Raises StoreUnavailable."""
         self._snapshot = await self._records.read(self._snapshot)
+        self._brake.follow_clock(self._snapshot.now)
         self._brake.learned = self._snapshot.learned
         self._brake.overrides = self._snapshot.overrides
 

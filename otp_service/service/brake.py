@@ -132,7 +132,7 @@ class Brake:
     ) -> None:
         """Plan by the settings of each tenant; a tenant without any has no brake.
 
-        `now` returns milliseconds since 1970, and `find_provider` the provider that a message to a
+        `now` returns milliseconds since 1970 by the clock of this process, and `find_provider` the provider that a message to a
         number is sent through first.
         """
         self.settings = settings
@@ -142,6 +142,11 @@ class Brake:
         self.overrides = Overrides()
         self._find_provider = find_provider
         self._now = now
+        self._lag_ms = 0
+
+    def follow_clock(self, now: int) -> None:
+        """Count from this instant of Redis's clock, which is that of overrides and outages."""
+        self._lag_ms = now - self._now()
 
     def plan_send(self, send: PlannedSend) -> DebtPlan | None:
         """Return the debts of a send; None where the brake is off, and of a fictitious number."""
@@ -155,7 +160,7 @@ class Brake:
             outages=self.learned.outages,
             tenant=send.tenant,
             country=country,
-            now=self._now(),
+            now=self._now() + self._lag_ms,
         )
         price = self.prices.find_price(country, self._find_provider(send.phone))
         debt_price = max(1, price // 2) if send.has_passed_bot_check else price
@@ -217,7 +222,7 @@ class Brake:
             SendFigures(figures.volume if is_volume else figures.unverified, figures.is_strained),
             settings,
         )
-        return self.overrides.apply(charges, self._now())
+        return self.overrides.apply(charges, self._now() + self._lag_ms)
 
 
 def _build_subject(tenant: str, phone: PhoneNumber, client_address: str | None) -> SendSubject:

@@ -78,11 +78,12 @@ class BrakeProcess:
         breakers: Sequence[int] = (),
         delay: float = 0.0,
         settings: BrakeSettings = SETTINGS,
+        clock_error_ms: int = 0,
     ) -> None:
         self.store = store
         self.breakers = breakers
         tenants = {"shop": settings, "bank": settings}
-        self.brake = Brake(tenants, DEFAULT_PRICE_TABLE, now=lambda: store.now)
+        self.brake = Brake(tenants, DEFAULT_PRICE_TABLE, now=lambda: store.now + clock_error_ms)
         learner = TrafficLearner(
             TrafficTotals(store),
             tenants,

@@ -222,8 +222,12 @@ async def test_known_numbers_that_get_no_code_show_an_outage_of_their_tenant(
     assert Measure.UNVERIFIED == plan_measure(process, "shop")
 
 
-async def test_a_process_reads_what_operators_have_closed(store: SharedStore) -> None:
-    process = BrakeProcess(store)
+@pytest.mark.parametrize("clock_error_ms", [0, 2 * HOUR_MS, -2 * HOUR_MS])
+async def test_a_process_reads_what_operators_have_closed(
+    store: SharedStore, clock_error_ms: int
+) -> None:
+    """Until the instant that they chose, by the clock of Redis."""
+    process = BrakeProcess(store, clock_error_ms=clock_error_ms)
     until = store.now + HOUR_MS
     closed = ScopeOverride(
         DebtLimit.UNVERIFIED_COUNTRY, "shop", "DE", "closed", until, "attack", "ada", store.now
@@ -236,6 +240,10 @@ async def test_a_process_reads_what_operators_have_closed(store: SharedStore) ->
 
     assert await process.send(2) is None
     assert await process.send(2, "bank")
+    store.now = until - 1
+    assert await process.send(2) is None
+    store.now = until
+    assert await process.send(2)
 
 
 @pytest.mark.parametrize(("forged", "next_version"), [(b"00000009forged", 10), (b"\xfforged", 1)])

@@ -99,9 +99,24 @@ def build_event_record(decoded: DecodedEvent) -> EventRecord | None:
 
 def describe_reason(event: EventRecord) -> str:
     """Return why an event happened, with the limit or the answer that refused; empty without a reason."""
-    limit = f" ({event.limit}: {event.quota} in {event.period} s)" if event.limit else ""
+    limit = f" ({event.limit}: {_describe_quota(event)})" if event.limit else ""
     risk = f" ({describe_risk(event)})" if event.risk_answer else ""
     return f"{event.reason or ''}{limit}{risk}"
+
+
+def _describe_quota(event: EventRecord) -> str:
+    """Return how much a limit admits: messages, or money in a scope of the brake."""
+    if event.allowance is None:
+        return f"{event.quota} in {event.period} s"
+    if not event.allowance:  # a floor is over 0
+        return "closed by an operator"
+    return f"{_format_figures(event)} in {event.period} s"
+
+
+def _format_figures(event: EventRecord) -> str:
+    """Return what counts in a scope of the brake, of its allowance."""
+    used, most = ((amount or 0) / MICRO_UNITS for amount in (event.unverified, event.allowance))
+    return f"{used:.2f} of {most:.2f}"
 
 
 def describe_risk(event: EventRecord) -> str:
@@ -112,8 +127,7 @@ def describe_risk(event: EventRecord) -> str:
 def describe_brake(event: EventRecord) -> str:
     """Return what the brake found about a message that was sent; empty for one with room."""
     if event.over_limit:
-        used, most = ((amount or 0) / MICRO_UNITS for amount in (event.unverified, event.allowance))
-        return f"over {event.over_limit} ({used:.2f} of {most:.2f} unverified)"
+        return f"over {event.over_limit} ({_format_figures(event)} unverified)"
     return "to a known number" if event.measure == Measure.EXEMPT else ""
 
 

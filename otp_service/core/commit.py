@@ -32,6 +32,7 @@ from otp_service.core.pumping.commits import (
     DebtSettlement,
 )
 from otp_service.core.pumping.decision import DebtCharge, DebtRefusal
+from otp_service.core.pumping.scopes import DebtLimit
 from otp_service.core.timestamps import SECOND_MS
 
 
@@ -237,7 +238,18 @@ class OverDebt(msgspec.Struct, frozen=True):
             period_seconds=self.debt.period_ms // SECOND_MS,
             unverified=self.debt.unverified,
             allowance=self.debt.allowance,
+            detail=self._describe(),
         )
+
+    def _describe(self) -> str:
+        """Return what a caller reads; empty where messages were not verified."""
+        if self.debt.bucket.limit is DebtLimit.SPEND_OVERALL:
+            return "The budget of the day is spent. Wait for the seconds in Retry-After."
+        if not self.debt.allowance:  # a floor is over 0
+            return "An operator has closed this limit. Wait for the seconds in Retry-After."
+        if not self.debt.bucket.limit.is_repaid:
+            return "More messages were sent than usual. Wait for the seconds in Retry-After."
+        return ""
 
 
 CommitRefusal = LimitRefusal | Locked | Blocked | OverDebt

@@ -319,8 +319,15 @@ class DebtLimited(RateLimited):
         period_seconds: int,
         unverified: int,
         allowance: int,
+        detail: str = "",
     ) -> None:
-        super().__init__(limit, retry_after=retry_after, quota=quota, period_seconds=period_seconds)
+        super().__init__(
+            limit,
+            retry_after=retry_after,
+            quota=quota,
+            period_seconds=period_seconds,
+            detail=detail,
+        )
         self.unverified = unverified
         self.allowance = allowance
 

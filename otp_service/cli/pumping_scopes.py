@@ -40,22 +40,27 @@ from otp_service.settings import Settings
 
 MIN_DURATION_MS = MINUTE_MS
 
-SCOPE_HELP = f"one of {', '.join(SCOPE_EXAMPLES.values())}; '-' reads it from standard input"
+STDIN_HELP = "'-' reads it from standard input"
+SCOPE_HELP = f"one of {', '.join(SCOPE_EXAMPLES.values())}; {STDIN_HELP}"
+CLOSED_SCOPES = [text for text in SCOPE_EXAMPLES.values() if text != "overall"]
+CLOSED_SCOPE_HELP = f"one of {', '.join(CLOSED_SCOPES)}; {STDIN_HELP}"
 DELAY_TEXT = "Every process follows within some seconds."
 
 
 def register_commands(subparsers: Subparsers) -> None:
-    _add_override_command(subparsers, "allow", run_allow).set_defaults(max_ms=MAX_OPEN_MS)
-    _add_override_command(subparsers, "block", run_block).set_defaults(max_ms=MAX_CLOSED_MS)
+    allow = _add_override_command(subparsers, "allow", run_allow, SCOPE_HELP)
+    allow.set_defaults(max_ms=MAX_OPEN_MS)
+    block = _add_override_command(subparsers, "block", run_block, CLOSED_SCOPE_HELP)
+    block.set_defaults(max_ms=MAX_CLOSED_MS)
     parser = add_command(subparsers, "lift", run_lift, takes_dev_folder=True)
     parser.add_argument("scope", metavar="SCOPE", help=SCOPE_HELP)
 
 
 def _add_override_command(
-    subparsers: Subparsers, name: str, run: CommandHandler
+    subparsers: Subparsers, name: str, run: CommandHandler, scope_help: str
 ) -> argparse.ArgumentParser:
     parser = add_command(subparsers, name, run, takes_dev_folder=True)
-    parser.add_argument("scope", metavar="SCOPE", help=SCOPE_HELP)
+    parser.add_argument("scope", metavar="SCOPE", help=scope_help)
     text = "how long, like 30m, 6h or 2d"
     parser.add_argument("--for", required=True, dest="duration", metavar="TIME", help=text)
     text = f"why, for the log and for other operators: at most {MAX_REASON_CHARS} characters"

@@ -15,6 +15,14 @@ NUMBER = {"phone_number": "+447400123456"}
 ISSUE = ("POST", "/v1/challenges")
 
 LIMITED = errors.RateLimited("SendsPerNumber", retry_after=312, quota=8, period_seconds=600)
+OVER_DEBT = errors.DebtLimited(
+    "UnverifiedPerRange",
+    retry_after=7,
+    quota=16,
+    period_seconds=3600,
+    unverified=1_200_000,
+    allowance=1_200_000,
+)
 TABLE = [
     (errors.InvalidRequest(("locale", "is odd")), 400, "invalid-request", {"errors"}),
     (errors.MalformedCode(("code", "must be 6 ASCII digits")), 400, "malformed-code", set()),
@@ -39,6 +47,7 @@ TABLE = [
     (errors.InvalidRecoverySet(), 422, "invalid-recovery-set", set()),
     (errors.Undeliverable("unreachable"), 422, "undeliverable", {"reason"}),
     (errors.IdempotencyKeyReused(), 422, "idempotency-key-reused", set()),
+    (OVER_DEBT, 429, "rate-limited", {"retry_after", "limit"}),
     (LIMITED, 429, "rate-limited", {"retry_after", "limit"}),
     (errors.DeliveryFailed(CHALLENGE_ID), 502, "delivery-failed", {"id"}),
     (errors.Overloaded(), 503, "overloaded", set()),

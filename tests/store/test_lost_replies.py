@@ -437,7 +437,7 @@ async def test_without_the_record_of_a_charge_a_give_back_applies_twice(
     """Two sends become as cheap as one."""
     refund_always = """local refunds = {}
       for i, packed in ipairs(request.refunds) do refunds[i] = unpack_operation(packed) end
-      return refunds, true, {}"""
+      return refunds, {}, true, {}"""
     forgetful = replace_function(COMMIT_LUA, "read_previous_reply", "return nil")
     source = replace_function(forgetful, "find_refunds", refund_always)
     broken.store._commit_script = LuaScript(source)

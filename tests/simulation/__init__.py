@@ -1,0 +1,1 @@
+"""The whole service under a simulated clock, network and store, from one seed."""

@@ -1,0 +1,92 @@
+"""The way between a client host and one port of a server: what is slow, frozen or cut is a link."""
+
+import asyncio
+import math
+from typing import TYPE_CHECKING
+
+from tests.simulation.kernel.chance import Chance
+from tests.simulation.kernel.conditions import Conditions
+from tests.simulation.kernel.loop import SimulatedLoop
+
+
+if TYPE_CHECKING:
+    from tests.simulation.kernel.connection import Connection
+
+
+class Link:
+    """All connections of a client host to one port, and the delay that they share."""
+
+    def __init__(
+        self,
+        loop: SimulatedLoop,
+        chance: Chance,
+        conditions: Conditions,
+        name: tuple[str, str, int],
+    ) -> None:
+        self.loop = loop
+        self.chance = chance
+        self.conditions = conditions
+        self.client, self.server, self.port = name
+        self.connections: list[Connection] = []
+        """The open ones, in the order of their opening."""
+        self.draw_fraction = chance.draw_fraction
+        self.odd_share = conditions.odd_share
+        self.frozen_until = 0.0
+        self._shortest_delay = conditions.shortest_delay
+        self._delay_span = conditions.longest_delay - conditions.shortest_delay
+        self._thaws: list[asyncio.Future[None]] = []
+
+    def __str__(self) -> str:
+        return f"{self.client} → {self.server}:{self.port}"
+
+    def scale_delay(self, fraction: float) -> float:
+        """Return the seconds that a packet takes, from a fraction that was drawn."""
+        return self._shortest_delay + self._delay_span * fraction
+
+    def draw_delay(self) -> float:
+        """Return the seconds that a packet takes."""
+        return self.scale_delay(self.draw_fraction())
+
+    def draw_odd_delay(self) -> float:
+        """Return the seconds that a late packet takes."""
+        return self._shortest_delay + self.conditions.longest_odd_delay * self.draw_fraction()
+
+    def cut(self) -> None:
+        """Break the open connections. Each direction loses a drawn part of what is in flight.
+
+        So a command may be lost, or its reply alone. Both ends see it after a delay.
+        """
+        for connection in list(self.connections):
+            connection.cut()
+
+    def freeze(self, seconds: float = math.inf) -> None:
+        """Let nothing arrive for a time, or until `thaw`. Nothing is lost, and nobody is told."""
+        self.frozen_until = max(self.frozen_until, self.loop.time() + seconds)
+
+    def thaw(self) -> None:
+        """End a freeze."""
+        self.frozen_until = 0.0
+        for connection in list(self.connections):
+            connection.resume()
+        thaws, self._thaws = self._thaws, []
+        for thaw in thaws:
+            if not thaw.done():
+                thaw.set_result(None)
+
+    def slow(self, extra_seconds: float, duration_seconds: float) -> None:
+        """Add to each delay for a time."""
+        self._shortest_delay += extra_seconds
+        self.loop.call_later(duration_seconds, self._hasten, extra_seconds)
+
+    async def cross(self) -> None:
+        """Wait as a packet does that opens a connection."""
+        await asyncio.sleep(2 * self.draw_delay())
+        while (seconds := self.frozen_until - self.loop.time()) > 0:
+            if seconds < math.inf:
+                await asyncio.sleep(seconds)
+            else:
+                self._thaws.append(self.loop.create_future())
+                await self._thaws[-1]
+
+    def _hasten(self, extra_seconds: float) -> None:
+        self._shortest_delay -= extra_seconds

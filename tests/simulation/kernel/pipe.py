@@ -1,0 +1,152 @@
+"""One direction of a connection: bytes in flight, which arrive in order, in other pieces than written."""
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextvars import Context
+from itertools import pairwise
+
+from tests.simulation.kernel.link import Link
+
+
+MAX_PIECES = 4
+"""Into how many a write may be split."""
+
+
+class Pipe:
+    """Carries bytes to one end, each piece after a drawn delay.
+
+    A piece that overtakes the one before it arrives together with it, so that pieces are joined; some
+    are split. `receive` gets what has arrived. `end` is called once, after all of it: with None if the
+    sender has closed, or with the error of a connection that was reset. Both run in `context`.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        receive: Callable[[bytes], None],
+        end: Callable[[Exception | None], None],
+        context: Context,
+    ) -> None:
+        self.size = 0
+        """Bytes in flight."""
+        self.on_progress: Callable[[], None] | None = None
+        """Called after bytes have arrived, for a sender that waits for room."""
+        self.is_over = False
+        """Whether its end has arrived, or the receiving end is gone."""
+        self.is_held = False
+        """Whether the receiver does not read."""
+        self._link = link
+        self._loop = link.loop
+        self._receive = receive
+        self._end = end
+        self._context = context
+        self._pieces: deque[tuple[float, bytes]] = deque()
+        self._last_arrival = 0.0
+        self._ending: Exception | None = None
+        self._is_finished = False
+        self._timer_is_set = False
+
+    def send(self, data: bytes) -> None:
+        """Put bytes on their way. After `finish` they are lost, as on a socket that was reset."""
+        if self._is_finished or not data:
+            return
+        link = self._link
+        self.size += len(data)
+        fraction = link.draw_fraction()
+        if fraction < link.odd_share:
+            for piece in self._split(data):
+                self._add_piece(piece, link.draw_odd_delay())
+        else:
+            self._add_piece(data, link.scale_delay(fraction))
+
+    def finish(self, error: Exception | None = None) -> None:
+        """Let the other end see the end of the stream, after what is in flight."""
+        if not self._is_finished:
+            self._is_finished = True
+            self._ending = error
+            self._extend_arrival(self._link.draw_delay())
+            self._set_timer()
+
+    def cut(self, error: Exception | None) -> None:
+        """Lose a drawn part of what is in flight, from its end on, and finish."""
+        kept = self._link.chance.draw_between(0, self.size)
+        data = b"".join(piece for _, piece in self._pieces)[:kept]
+        self._pieces.clear()
+        self.size = kept
+        if data:
+            self._add_piece(data, self._link.draw_delay())
+        self.finish(error)
+
+    def discard(self) -> None:
+        """Lose everything, also the end: the receiving end is gone."""
+        self._pieces.clear()
+        self.size = 0
+        self._is_finished = self.is_over = True
+
+    def hold(self) -> None:
+        """Let nothing arrive, until `resume`: the receiver does not read."""
+        self.is_held = True
+
+    def resume(self) -> None:
+        """Go on after `hold`, or after the link was frozen."""
+        self.is_held = False
+        self._set_timer()
+
+    def _split(self, data: bytes) -> Iterator[bytes]:
+        """Yield the bytes in pieces of drawn lengths."""
+        chance = self._link.chance
+        cuts = [chance.draw_between(0, len(data)) for _ in range(chance.draw_below(MAX_PIECES))]
+        for start, end in pairwise(sorted({0, *cuts, len(data)})):
+            yield data[start:end]
+
+    def _add_piece(self, data: bytes, delay: float) -> None:
+        self._pieces.append((self._extend_arrival(delay), data))
+        if not self._timer_is_set:
+            self._set_timer()
+
+    def _extend_arrival(self, delay: float) -> float:
+        """Return when something arrives that is sent now: not before what was sent earlier."""
+        self._last_arrival = max(self._last_arrival, self._loop.time() + delay)
+        return self._last_arrival
+
+    def _set_timer(self) -> None:
+        """Set the timer of the next arrival, if there is one."""
+        if self._timer_is_set or self.is_over or self.is_held:
+            return
+        if self._pieces:
+            due_at = self._pieces[0][0]
+        elif self._is_finished:
+            due_at = self._last_arrival
+        else:
+            return
+        due_at = max(due_at, self._link.frozen_until)
+        if due_at < math.inf:
+            self._timer_is_set = True
+            self._loop.call_at(due_at, self._arrive, context=self._context)
+
+    def _arrive(self) -> None:
+        """Hand over what has arrived, or its end."""
+        self._timer_is_set = False
+        now = self._loop.time()
+        if self.is_over or self.is_held:
+            return
+        if self._link.frozen_until > now:
+            self._set_timer()
+        elif self._pieces:
+            self._hand_over(now)
+            self._set_timer()
+        else:
+            self.is_over = True
+            self._end(self._ending)
+
+    def _hand_over(self, now: float) -> None:
+        """Give the receiver all bytes that have arrived."""
+        pieces = self._pieces
+        data = pieces.popleft()[1]
+        while pieces and pieces[0][0] <= now:
+            data += pieces.popleft()[1]
+        self.size -= len(data)
+        self._receive(data)
+        if self.on_progress:
+            self.on_progress()

@@ -1,0 +1,143 @@
+"""What a commit changes about debts: charges, their refunds, and settlements."""
+
+from typing import Any
+
+from otp_service.core.pumping.known_number import can_count
+from otp_service.core.pumping.scopes import DebtLimit
+from otp_service.core.timestamps import DAY_MS
+from otp_service.store.commit_request import DebtCharges, Settlement, TrafficChange
+from otp_service.store.debt_draft import EXEMPT_CAUSE, OVER_CAUSE
+from tests.simulation.redis_model.commit_script.debt_plan import CHARGED_CAUSE, DebtPlan
+from tests.simulation.redis_model.commit_script.known_records import (
+    note_exempt_send,
+    read_record,
+    remove_exempt_send,
+    to_known_number,
+    write_record,
+)
+from tests.simulation.redis_model.commit_script.script_call import CommitContext
+from tests.simulation.redis_model.commit_script.traffic import add_traffic, note_full_hour
+
+
+DebtRefunds = list[tuple[DebtCharges, list[Any]]]
+"""Each with the reply of the commit that charged it."""
+
+
+def change_debts(
+    context: CommitContext, plan: DebtPlan | None, refunds: DebtRefunds
+) -> int | list[int]:
+    """Charge, refund and settle. Return what the reply has about it, 0 for nothing."""
+    charged = _charge(context, plan) if plan else 0
+    for charges, reply in refunds:
+        _refund(context, charges, reply)
+    settlement = context.request.settlement
+    raises, pays = _settle_challenge(context, settlement) if settlement else (False, False)
+    if not (plan or settlement):
+        return 0
+    cause, over = (plan.cause, plan.describe_full_scope()) if plan else (CHARGED_CAUSE, [])
+    return [int(raises), int(pays), cause, charged, *over]
+
+
+def note_full_country(context: CommitContext, plan: DebtPlan | None) -> None:
+    """Note in the hour that the country itself was full, also if it only records."""
+    if plan and plan.debts.traffic and plan.get_full_limit() == DebtLimit.UNVERIFIED_COUNTRY.value:
+        note_full_hour(context, plan.debts.traffic)
+
+
+def remember_cause(context: CommitContext, reply: list[Any]) -> None:
+    """Remember for later commits of the call, which depend on this one, why a send is not charged."""
+    if context.request.dependent_commits > 0 and reply[0] == b"done" and isinstance(reply[4], list):
+        _, _, cause, _, *over = reply[4]
+        call = context.call
+        call.earlier_cause = max(call.earlier_cause, OVER_CAUSE if over else cause)
+
+
+def _charge(context: CommitContext, plan: DebtPlan) -> int:
+    """Charge what the plan says. Return the sum of a bit for each charge that was applied."""
+    charged = 0
+    for i, charge in enumerate(plan.charges):
+        debt = plan.decision.debts.get(charge.bucket)
+        if debt is not None:
+            context.debts.write(charge.bucket.subject.encode(), debt)
+            charged |= 1 << i
+    if plan.is_noted:
+        note_exempt_send(context, plan.debts.known_key, plan.known)
+    if plan.debts.traffic:
+        _count_send(context, plan.debts.traffic, plan.cause, context.now, 1, is_over=plan.is_over)
+    note_full_country(context, plan)
+    return charged
+
+
+def _refund(context: CommitContext, charges: DebtCharges, reply: list[Any]) -> None:
+    """Take back what the reply of a charge says was charged."""
+    _, charged_at, _, _, noted, *_ = reply
+    if not isinstance(noted, list):
+        return  # the commit had no debts
+    _, _, cause, charged, *over = noted
+    for i, operation in enumerate(charges.operations):
+        if charged >> i & 1:
+            key = context.get_key(operation.key_index)
+            context.debts.repay(key, operation.price, charged_at)
+    if cause == EXEMPT_CAUSE:
+        remove_exempt_send(
+            context, charges.known_key, charged_at, is_assumed=charges.is_assumed_known
+        )
+    if charges.traffic:
+        _count_send(context, charges.traffic, cause, charged_at, -1, is_over=bool(over))
+
+
+def _count_send(  # noqa: PLR0913  # what decides which total counts it
+    context: CommitContext,
+    traffic: TrafficChange,
+    cause: int,
+    instant: int,
+    sign: int,
+    *,
+    is_over: bool,
+) -> None:
+    """Count a send, or take it back. One that is over a limit that only records has no total."""
+    if cause == EXEMPT_CAUSE:
+        add_traffic(context, traffic, instant, "e", sign)
+    elif cause == CHARGED_CAUSE and not is_over:
+        add_traffic(context, traffic, instant, traffic.kind, sign * traffic.amount)
+
+
+def _settle_challenge(context: CommitContext, settlement: Settlement) -> tuple[bool, bool]:
+    """Repay the sends of a challenge. Return whether it raises the allowance, and pays exempt sends."""
+    raises, pays = settlement.raises_allowance, settlement.pays_exempt_sends
+    if settlement.known_key:
+        raises, pays = _note_verification(context, settlement.known_key)
+    for repayment in settlement.repayments:
+        key = context.get_key(repayment.key_index)
+        for i, send in enumerate(repayment.sends, 1):
+            verified = send.price if raises and i == len(repayment.sends) else 0
+            context.debts.repay(key, send.price, send.charged_at, verified)
+    if settlement.traffic:
+        _settle_traffic(context, settlement.traffic, settlement, raises=raises, pays=pays)
+    return raises, pays
+
+
+def _note_verification(context: CommitContext, key_index: int) -> tuple[bool, bool]:
+    record, now = read_record(context, key_index), context.now
+    write_record(context, key_index)
+    known = to_known_number(record) if record else None
+    has_unpaid = known is not None and any(at > now - DAY_MS for at in known.unpaid_at)
+    return can_count(known, now), has_unpaid
+
+
+def _settle_traffic(
+    context: CommitContext,
+    traffic: TrafficChange,
+    settlement: Settlement,
+    *,
+    raises: bool,
+    pays: bool,
+) -> None:
+    """Move what the sends cost to what has verified, in the hours of the sends."""
+    sends = settlement.traffic_sends
+    for i, send in enumerate(sends, 1):
+        add_traffic(context, traffic, send.charged_at, "u", -send.price)
+        if raises and i == len(sends):
+            add_traffic(context, traffic, send.charged_at, "v", send.price)
+    if pays:
+        add_traffic(context, traffic, context.now, "p", 1)

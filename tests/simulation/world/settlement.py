@@ -1,0 +1,43 @@
+"""The end of a run: faults end, calls end or their deadline passes, and refunds are applied."""
+
+import asyncio
+from typing import Final
+
+from otp_service.core.challenge import PARTITION_COUNT
+from tests.simulation.world.world import World
+
+
+LOOK_INTERVAL_SECONDS: Final = 0.5
+MAX_LOOKS: Final = 600
+"""300 seconds: longer than any deadline of a call, and than a refund is tried again."""
+
+
+async def settle(world: World) -> bool:
+    """Let a world come to rest; the faults of network and store have ended before.
+
+    Return whether it has: no call is running then, and no refund or receipt waits.
+    """
+    world.end_faults()
+    world.recorder.record_calm()
+    for _ in range(MAX_LOOKS):
+        if world.installation.is_idle:
+            break
+        await asyncio.sleep(LOOK_INTERVAL_SECONDS)
+    await stop_jobs(world)
+    return world.installation.is_idle
+
+
+async def stop_jobs(world: World) -> None:
+    """Stop the background jobs: what follows are long waits, in which they only cost time."""
+    for worker in world.installation.workers.values():
+        await worker.jobs.stop()
+
+
+async def flush_folds(world: World) -> None:
+    """Let one worker append the refusals that were only counted, as housekeeping does it."""
+    worker = next(iter(world.installation.workers.values()), None)
+    if worker is None:
+        return
+    for partition in range(PARTITION_COUNT):
+        operation_id = worker.random.generate_operation_id()
+        await worker.store.flush_folds(partition, operation_id)

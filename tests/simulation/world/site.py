@@ -1,0 +1,25 @@
+"""What all workers of one installation share."""
+
+from collections.abc import Callable, Mapping
+
+import msgspec
+
+from otp_service.store.server_checks import Address
+from tests.simulation.recorder import Recorder
+from tests.simulation.world.ports import Chance
+from tests.simulation.world.vendor import Vendor
+
+
+class Site(msgspec.Struct, frozen=True, kw_only=True):
+    chance: Chance
+    read_true_ms: Callable[[], int]
+    """Milliseconds since 1970 by a clock that never jumps."""
+    recorder: Recorder
+    vendors: Mapping[str, Vendor]
+    store_address: Address | str
+    replicas: int = 0
+    """How many replicas have to have a durable change."""
+    wait_ms: int = 100
+    timeout_ms: int = 500
+    jobs: frozenset[str] = frozenset()
+    """The background jobs of workers that run: see `Worker.start_jobs`."""

@@ -6,7 +6,7 @@ ScriptClient repeats only commands that read. A caller that repeats a script, wi
 
 import asyncio
 import itertools
-import secrets
+import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Self, TypeVar
@@ -55,7 +55,14 @@ class ScriptClient:
     no caller reads the reply to another call.
     """
 
-    def __init__(self, lines: RedisLines, *, replicas: int = 0, wait_ms: int = 100) -> None:
+    def __init__(
+        self,
+        lines: RedisLines,
+        *,
+        replicas: int = 0,
+        wait_ms: int = 100,
+        draw_bytes: Callable[[int], bytes] = os.urandom,
+    ) -> None:
         self.lines = lines
         self.replicas = replicas
         self.failure_log = FailureLog()
@@ -65,7 +72,7 @@ class ScriptClient:
         # The prefix differs between processes, for a proxy that mixes up their replies.
         self._tokens = (
             b"%b-%x" % (prefix, number)
-            for prefix in [secrets.token_hex(4).encode()]
+            for prefix in [draw_bytes(4).hex().encode()]
             for number in itertools.count()
         )
 

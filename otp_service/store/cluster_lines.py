@@ -5,7 +5,6 @@ reply that shows that the master of a key has changed.
 """
 
 import asyncio
-import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -124,7 +123,7 @@ class ClusterLines:
 
     async def _find_nodes_again(self, *, failed: Address | None = None) -> None:
         """Look up the nodes, unless that was done a moment ago; keep what is known if none answers."""
-        now = time.monotonic()
+        now = asyncio.get_running_loop().time()
         if not self._lookup and now - self._looked_up_at < RESOLVE_INTERVAL_SECONDS:
             return
         self._looked_up_at = now

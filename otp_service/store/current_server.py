@@ -7,7 +7,8 @@ one, and when a new line reaches another server than the one before. Lines of an
 replaced at their next use, which resolves the name.
 """
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Sequence
 from weakref import WeakKeyDictionary
 
 from otp_service.store.failure_log import is_wrong_server
@@ -25,8 +26,7 @@ would open a new one.
 class CurrentServer:
     """The server of the newest line, and which lines are of its generation."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
+    def __init__(self) -> None:
         self._generation = 0
         self._generations: WeakKeyDictionary[Line, int] = WeakKeyDictionary()
         self._run_id = ""
@@ -50,7 +50,7 @@ class CurrentServer:
 
     def leave(self, line: Line) -> None:
         """Outdate all lines, because this one shows that the server may be the wrong one."""
-        now = self._clock()
+        now = asyncio.get_running_loop().time()
         if self.is_outdated(line) or now - self._left_at < RESOLVE_INTERVAL_SECONDS:
             return
         self._left_at = now

@@ -5,10 +5,10 @@ description has the code, and the words of the text up to the first quotation ma
 not plain letters is replaced by `*`.
 """
 
+import asyncio
 import logging
 import os
 import re
-import time
 from collections.abc import Callable, Iterator
 
 from redis.asyncio.sentinel import MasterNotFoundError
@@ -149,10 +149,15 @@ def _scrub_text(text: str) -> str:
     return re.sub(r"\*( \*)+", "*", " ".join(words))[:MAX_DESCRIPTION_CHARS]
 
 
+def _read_loop_clock() -> float:
+    """Return the time of the running event loop, in seconds."""
+    return asyncio.get_running_loop().time()
+
+
 class FailureLog:
     """Logs failed calls, at most one line for each description in REPEAT_INTERVAL_SECONDS."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = _read_loop_clock) -> None:
         self._clock = clock
         self._silent_until: dict[str, float] = {}
         self._repeat_counts: dict[str, int] = {}

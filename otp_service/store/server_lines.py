@@ -4,7 +4,6 @@ One is for durable calls, each batch with its WAIT, and one for the rest.
 """
 
 import asyncio
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -34,7 +33,7 @@ class ServerLines:
     def __init__(self, connector: Connector, *, max_calls: int = MAX_CALLS_IN_FLIGHT) -> None:
         self._connector = connector
         self._max_calls = max_calls
-        self._server = CurrentServer(time.monotonic)
+        self._server = CurrentServer()
         self._outage = Outage(connector.timeout)
         self._opening_began_at = 0.0
         self._lines: dict[str, Line] = {}

@@ -154,7 +154,7 @@ class Clock:
 )
 def test_metrics_name_known_codes_alone(reply: str, kind: str) -> None:
     """A script or a module may invent codes, and each would be a time series."""
-    assert kind == FailureLog().report(parse_error_reply(reply)).kind
+    assert kind == FailureLog(Clock()).report(parse_error_reply(reply)).kind
 
 
 def test_missing_replicas_are_no_error_of_the_connection():

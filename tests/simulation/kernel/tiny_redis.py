@@ -17,6 +17,8 @@ class TinyRedis:
         """The open ones."""
         self.is_silent = False
         """Whether it runs commands without sending the replies."""
+        self.replica_count = 1
+        """What WAIT answers."""
         self.url = f"redis://{host}:{port}"
         network.listen(host, port, self._accept)
 
@@ -28,7 +30,8 @@ class TinyRedis:
             replies = b""
             while (command := reader.gets()) is not False:
                 self.commands.append(command)
-                replies += answer(command)
+                is_wait = command[0] == b"WAIT"
+                replies += b":%d\r\n" % self.replica_count if is_wait else answer(command)
             if not self.is_silent:
                 connection.write(replies)
 

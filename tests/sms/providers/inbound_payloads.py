@@ -1,5 +1,6 @@
 """Messages from phones as vendors document them, each with its dialect and its signature."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
@@ -35,7 +36,6 @@ CANARY = "864209"
 TEXT = f"STOP {CANARY}"
 SENDER, RECEIVER = "447400123456", "447400987654"
 URL = "https://otp.example/v1/inbound/acme?token=worthless-token-of-an-address"
-TOPIC = SnsTopic()
 
 JSON_HEADERS = {"content-type": "application/json"}
 FORM_HEADERS = {"content-type": "application/x-www-form-urlencoded"}
@@ -80,7 +80,13 @@ def sign_messagebird(callback: Callback) -> Callback:
 
 def sign_sns(callback: Callback) -> Callback:
     """Put it into a notification that a topic of SNS has signed."""
-    return replace(TOPIC.build_callback(TOPIC.build_notification(callback.json)), url=callback.url)
+    topic = _create_topic()
+    return replace(topic.build_callback(topic.build_notification(callback.json)), url=callback.url)
+
+
+@functools.cache
+def _create_topic() -> SnsTopic:
+    return SnsTopic()
 
 
 def keep_unsigned(callback: Callback) -> Callback:

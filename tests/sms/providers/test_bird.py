@@ -5,7 +5,6 @@ import time
 from contextlib import suppress
 from datetime import UTC, datetime
 
-import bird as sdk
 import msgspec
 import pydantic
 import pytest
@@ -186,11 +185,13 @@ def test_garbage_is_a_value_or_key_error(body):
 
 async def test_the_sdk_asks_for_the_same(gateway, transport, message):
     """Outside opinion: method, path, key and body of Bird's own SDK."""
+    import bird
+
     gateway.set_reply(202, {})
     asked = msgspec.structs.replace(message, sender="Example")
 
     def send():
-        client = sdk.Bird(api_key="bk_eu1_k3y", base_url=gateway.url, max_retries=0)
+        client = bird.Bird(api_key="bk_eu1_k3y", base_url=gateway.url, max_retries=0)
         with client, suppress(pydantic.ValidationError):  # our recorder answers nothing
             client.sms.send(
                 to=asked.to.e164,
@@ -207,6 +208,8 @@ async def test_the_sdk_asks_for_the_same(gateway, transport, message):
 
 def test_the_sdk_reads_the_same_of_a_message_from_a_phone():
     """Outside opinion: its validator and its struct of the event."""
+    import bird
+
     at = int(time.time())
     data = report(text="Stop!", segments={"count": 1, "encoding": "GSM_7BIT", "characters": 5})
     event = data | {"type": "sms.received"}
@@ -215,7 +218,7 @@ def test_the_sdk_reads_the_same_of_a_message_from_a_phone():
     headers = signed(body, at=at)
     dialect = create_bird("https://eu1.platform.bird.com", webhook_secret=Secret(SECRET))
 
-    with sdk.Bird(api_key="bk_eu1_k3y", webhook_secret=SECRET) as client:
+    with bird.Bird(api_key="bk_eu1_k3y", webhook_secret=SECRET) as client:
         theirs = client.webhooks.unwrap(body, headers).root.data
     (ours,) = dialect.parse_callback(build_callback(body, now_seconds=at, headers=headers))
 
@@ -230,12 +233,14 @@ def test_the_sdk_reads_the_same_of_a_message_from_a_phone():
 
 def test_the_sdk_accepts_what_we_hold_for_signed():
     """Outside opinion: its validator and its reading of a receipt."""
+    import bird
+
     at = int(time.time())
     body = msgspec.json.encode(report("failed", "unreachable"))
 
-    with sdk.Bird(api_key="bk_eu1_k3y", webhook_secret=SECRET) as client:
+    with bird.Bird(api_key="bk_eu1_k3y", webhook_secret=SECRET) as client:
         event = client.webhooks.unwrap(body, signed(body, at=at)).root
-        with pytest.raises(sdk.WebhookVerificationError):
+        with pytest.raises(bird.WebhookVerificationError):
             client.webhooks.unwrap(body, signed(body, at=at - 400))
 
     assert ("sms.failed", ID, "unreachable") == (

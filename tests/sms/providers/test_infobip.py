@@ -2,10 +2,8 @@
 
 import json
 
-import infobip_api_client as sdk
 import msgspec
 import pytest
-from infobip_api_client.models.sms_delivery_result import SmsDeliveryResult
 
 from otp_service.core.delivery import Receipt
 from otp_service.sms.http_provider import HttpRequest
@@ -115,6 +113,8 @@ def test_garbage_is_a_value_or_key_error(body):
 
 async def test_the_sdk_asks_for_the_same(gateway, transport, message):
     """Outside opinion: method, path, key and body of Infobip's own SDK."""
+    import infobip_api_client as sdk
+
     gateway.set_reply(200, {"bulkId": "1", "messages": []})
     asked = msgspec.structs.replace(message, callback_url=CALLBACK_URL, sender="Example")
 
@@ -153,9 +153,11 @@ async def test_the_sdk_asks_for_the_same(gateway, transport, message):
 
 def test_the_sdk_reads_the_receipt_that_we_read():
     """Outside opinion: every field that we look at is one of its model."""
+    import infobip_api_client as sdk
+
     body = {"results": [result(2, 9, failed(1, 1, permanent=True) | {"groupName": "USER_ERRORS"})]}
 
-    read = SmsDeliveryResult.from_json(json.dumps(body)).results[0]
+    read = sdk.SmsDeliveryResult.from_json(json.dumps(body)).results[0]
 
     assert (2, 9) == (read.status.group_id, read.status.id)
     assert (1, 1, True) == (read.error.group_id, read.error.id, read.error.permanent)

@@ -7,7 +7,6 @@ import json
 
 import msgspec
 import pytest
-from infobip_api_client.models.sms_inbound_message_result import SmsInboundMessageResult
 
 from otp_service.core.delivery import Receipt
 from otp_service.core.inbound import InboundMessage
@@ -44,8 +43,10 @@ def read_infobip(*results):
 
 def test_infobips_documented_message_is_read():
     """The whole text counts; its own SDK reads the same. It signs nothing."""
+    import infobip_api_client as sdk
+
     body = {"results": [INFOBIP_TEXT], "messageCount": 1, "pendingMessageCount": 0}
-    (theirs,) = SmsInboundMessageResult.from_json(json.dumps(body)).results
+    (theirs,) = sdk.SmsInboundMessageResult.from_json(json.dumps(body)).results
 
     assert [INFOBIP_MESSAGE] == read_infobip(INFOBIP_TEXT)
     assert (PHONE, OURS) == (theirs.var_from, theirs.to)

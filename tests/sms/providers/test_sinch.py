@@ -8,8 +8,6 @@ from datetime import datetime
 
 import msgspec
 import pytest
-from sinch import SinchClient
-from sinch.domains.sms.sinch_events.v1 import SmsSinchEvent
 
 from otp_service.core.delivery import Receipt
 from otp_service.core.secret import Secret
@@ -182,6 +180,8 @@ def test_garbage_is_a_value_or_key_error(body):
 
 async def test_the_sdk_asks_for_the_same(gateway, transport, message):
     """Outside opinion: method, path, key and body of Sinch's own SDK."""
+    from sinch import SinchClient
+
     gateway.set_reply(
         201, {"id": "01FC66621", "to": ["447400123456"], "type": "mt_text", "body": "x"}
     )
@@ -210,6 +210,8 @@ async def test_the_sdk_asks_for_the_same(gateway, transport, message):
 
 def test_the_sdk_accepts_what_we_hold_for_signed():
     """Outside opinion: its validator and its reading of a receipt."""
+    from sinch.domains.sms.sinch_events.v1 import SmsSinchEvent
+
     at = int(time.time())
     body = msgspec.json.encode(report())
     events = SmsSinchEvent(SECRET)

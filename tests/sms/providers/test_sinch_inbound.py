@@ -7,7 +7,6 @@ import time
 
 import msgspec
 import pytest
-from sinch.domains.sms.sinch_events.v1 import SmsSinchEvent
 
 from otp_service.core.inbound import InboundMessage
 from otp_service.core.secret import Secret
@@ -48,6 +47,8 @@ def read_sinch(body, **headers):
 
 def test_sinchs_documented_message_is_read():
     """Its own SDK reads the same; without the secret it is unsigned."""
+    from sinch.domains.sms.sinch_events.v1 import SmsSinchEvent
+
     message = InboundMessage(PHONE, "Stop", OURS, SINCH_TEXT["id"], is_signed=True)
     content = msgspec.json.encode(SINCH_TEXT)
     events = SmsSinchEvent(test_sinch.SECRET)

@@ -7,9 +7,7 @@ import time
 import msgspec
 import nacl.signing
 import pytest
-import telnyx as sdk
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from telnyx.lib.webhook_verification import WebhookVerificationError
 
 from otp_service.core.delivery import Fault, Receipt, RefusalScope, Refused
 from otp_service.sms.http_provider import HttpReply, HttpRequest
@@ -262,10 +260,12 @@ def test_the_public_key_of_the_portal_is_no_fault():
 
 async def test_the_sdk_asks_for_the_same(gateway, transport, message):
     """Outside opinion: method, path, key and body of Telnyx' own SDK."""
+    import telnyx
+
     asked = msgspec.structs.replace(message, callback_url=CALLBACK_URL, sender="Example")
 
     def send():
-        with sdk.Telnyx(api_key="k3y", base_url=f"{gateway.url}/v2", max_retries=0) as client:
+        with telnyx.Telnyx(api_key="k3y", base_url=f"{gateway.url}/v2", max_retries=0) as client:
             client.messages.send(
                 to=asked.to.e164,
                 from_=asked.sender,
@@ -284,10 +284,13 @@ async def test_the_sdk_asks_for_the_same(gateway, transport, message):
 
 def test_the_sdk_accepts_what_we_hold_for_signed():
     """Outside opinion: its validator and its reading of a receipt."""
+    import telnyx
+    from telnyx.lib.webhook_verification import WebhookVerificationError
+
     at = int(time.time())
     body = msgspec.json.encode(report())
 
-    with sdk.Telnyx(api_key="k3y", public_key=PUBLIC_KEY) as client:
+    with telnyx.Telnyx(api_key="k3y", public_key=PUBLIC_KEY) as client:
         event = client.webhooks.unwrap(body.decode(), headers=signed(body, at=at))
         with pytest.raises(WebhookVerificationError):
             client.webhooks.unwrap(body.decode(), headers=signed(body, at=at - 400))

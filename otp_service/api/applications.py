@@ -36,6 +36,12 @@ from otp_service.schemas import ServiceStatus
 
 
 def create_public_api(context: ApiContext) -> Litestar:
+    """Return the application for login back ends."""
+    return connect_api(create_public_routes(), context)
+
+
+def create_public_routes() -> Litestar:
+    """Return the routes for login back ends, which do not have their service yet."""
     handlers = [
         *challenges.CHALLENGE_HANDLERS,
         *challenges.OPERATOR_HANDLERS,
@@ -50,9 +56,18 @@ def create_public_api(context: ApiContext) -> Litestar:
     )
     providers = (*callbacks.CALLBACK_HANDLERS, *callbacks.INBOUND_HANDLERS)
     unkeyed = (*providers, *hooks.HOOK_HANDLERS, *ops.HEALTH_HANDLERS)
-    app = _create_litestar(context, [calls, verify_calls, *unkeyed])
-    app.state.api_keys = _create_registry(context)
-    return app
+    return _create_litestar([calls, verify_calls, *unkeyed])
+
+
+def connect_api(routes: Litestar, context: ApiContext) -> Litestar:
+    """Give the routes their service, and return them."""
+    routes.state.context = context
+    routes.state.api_keys = ApiKeyRegistry(
+        context.api_keys, context.tenants, context.count_denied_access
+    )
+    # Around the router, as Litestar does it for CORS, so that it also sees 404 and 405.
+    routes.asgi_handler = RequestMiddleware(routes.asgi_handler, context)
+    return routes
 
 
 def create_admin_api(
@@ -61,21 +76,30 @@ def create_admin_api(
     read_status: Callable[[], ServiceStatus],
 ) -> Litestar:
     """Return the application for operators and security, with the handlers that `app` adds."""
+    routes = create_admin_routes(context.admin_handlers)
+    return connect_admin_api(routes, context, ui_dependencies, read_status)
+
+
+def create_admin_routes(handlers: Sequence[ControllerRouterHandler] = ()) -> Litestar:
+    """Return the routes for operators and these handlers, without their service."""
     pages = (*docs.DOCS_HANDLERS, audit_ui.AUDIT_ROUTER)
-    handlers = [ops.get_metrics, ops.get_status, *pages, *context.admin_handlers]
-    app = _create_litestar(context, handlers)
-    app.state.api_keys = _create_registry(context)
-    app.state.read_status = read_status
-    app.state.ui_dependencies = ui_dependencies
-    return app
+    return _create_litestar([ops.get_metrics, ops.get_status, *pages, *handlers])
 
 
-def _create_registry(context: ApiContext) -> ApiKeyRegistry:
-    return ApiKeyRegistry(context.api_keys, context.tenants, context.count_denied_access)
+def connect_admin_api(
+    routes: Litestar,
+    context: ApiContext,
+    ui_dependencies: AuditUiDependencies,
+    read_status: Callable[[], ServiceStatus],
+) -> Litestar:
+    """Give the routes their service and what the pages need, and return them."""
+    routes.state.read_status = read_status
+    routes.state.ui_dependencies = ui_dependencies
+    return connect_api(routes, context)
 
 
-def _create_litestar(context: ApiContext, handlers: Sequence[ControllerRouterHandler]) -> Litestar:
-    app = Litestar(
+def _create_litestar(handlers: Sequence[ControllerRouterHandler]) -> Litestar:
+    return Litestar(
         handlers,
         debug=False,
         exception_handlers={Exception: build_error_response},
@@ -84,7 +108,3 @@ def _create_litestar(context: ApiContext, handlers: Sequence[ControllerRouterHan
         pdb_on_exception=False,  # otherwise an environment variable could enable it
         request_max_body_size=MAX_BODY_BYTES,
     )
-    app.state.context = context
-    # Around the router, as Litestar does it for CORS, so that it also sees 404 and 405.
-    app.asgi_handler = RequestMiddleware(app.asgi_handler, context)
-    return app

@@ -40,13 +40,17 @@ def connection(server: EmbeddedServer) -> Iterator[redis.Redis]:
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-@given(log_options, histories)
+@given(log_options, histories, st.sampled_from([True, True, False]))
 async def test_any_history_of_commits_has_the_replies_and_the_data_of_a_real_server(
     server: EmbeddedServer,
     connection: redis.Redis,
     options: LogOptions,
     history: list[tuple[str, int]],
+    is_frozen: bool,  # noqa: FBT001
 ) -> None:
-    """Every key with its content and expiry, after each call; with clocks that jump and restarts."""
-    async with TwinClient(server, connection) as client:
+    """Every key with its content and expiry, after each call; with clocks that jump and restarts.
+
+    A clock that only the history moves meets each edge to the millisecond.
+    """
+    async with TwinClient(server, connection, is_frozen=is_frozen) as client:
         await play(Player(client, options), history)

@@ -3,8 +3,10 @@
 from random import Random
 from typing import Any, Final
 
+from msgspec.structs import replace
+
 from otp_service.core.challenge import Challenge, ChallengeSecret, build_challenge_id
-from otp_service.core.commit import RecordName
+from otp_service.core.commit import Commit, RecordName, Refund
 from otp_service.core.do_not_send import DoNotSendReason, Recipient, SubmissionMark
 from otp_service.core.events import (
     Attempted,
@@ -187,3 +189,11 @@ def build_challenge(random: Random, partition: int, now: int) -> tuple[Challenge
         "+44…56", "1:00", "GB", now, now + 300_000, now + 300_000, now + 30_000, 5, 2,
     )  # fmt: skip
     return challenge, ChallengeSecret(random.choice(NUMBERS), b"salt", ())
+
+
+def draw_refunds(random: Random, commit: Commit) -> tuple[Refund, ...]:
+    """Return refunds of charges, one of which takes more than was charged, as a success does."""
+    chosen = [one for one in commit.charges if one.cost and random.random() < 0.8]
+    if chosen and random.random() < 0.2:
+        chosen[0] = replace(chosen[0], cost=chosen[0].cost + 1)
+    return tuple(Refund(one, commit.operation_id) for one in chosen)

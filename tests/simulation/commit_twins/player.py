@@ -6,15 +6,25 @@ from random import Random
 from typing import Any, Final, NamedTuple
 
 from otp_service.core.challenge import Challenge, ChallengeSecret
-from otp_service.core.commit import Commit, CommitOutcome, Committed, CompareAndSwap, Conflict
+from otp_service.core.commit import (
+    Commit,
+    CommitOutcome,
+    Committed,
+    CompareAndSwap,
+    Conflict,
+    OverDebt,
+)
 from otp_service.core.errors import EventLogFull, StoreTampered, StoreUnavailable
 from otp_service.core.events import EpochStarted
+from otp_service.core.limits import LimitRefusal
 from otp_service.core.timestamps import DAY_MS
 from otp_service.store.key_names import KeyNames
 from otp_service.store.record_cipher import RecordCipher
 from otp_service.store.redis_store import RedisStore
 from tests.installation import generate_keys
+from tests.simulation.commit_twins.parts import PARTITIONS
 from tests.simulation.commit_twins.twins import TwinClient
+from tests.store.frozen_store import NOW
 
 
 REFUSALS: Final = (StoreTampered, StoreUnavailable, EventLogFull)
@@ -43,7 +53,7 @@ class Player:
     def __init__(self, client: TwinClient, options: LogOptions) -> None:
         keys = generate_keys()
         self.client = client
-        self.shift_ms = 0
+        self.shift_ms = NOW if client.is_frozen else 0
         self.store = RedisStore(
             client,
             KeyNames(keys.limit.current),
@@ -57,17 +67,31 @@ class Player:
         self.challenges: list[StoredChallenge] = []
         self.outcomes: list[str] = []
         """The first word of the reply to each commit, and the kind of each error."""
+        self.last_refused: tuple[Commit, int] | None = None
+        """The commit that was refused last, with its wait in milliseconds."""
         self._count = 0
 
     @property
     def now(self) -> int:
-        """The time of the next decision, about."""
-        return self.client.keyspace.clock() + self.shift_ms
+        """The time of the next decision; about, unless the clock is frozen."""
+        return (
+            self.shift_ms if self.client.is_frozen else self.client.keyspace.clock() + self.shift_ms
+        )
+
+    def pass_time(self, span_ms: int) -> None:
+        """Let time pass for decisions and for expiries; a negative one is a clock that was set back."""
+        self.client.pass_time(span_ms)
+        self.shift_ms += span_ms
 
     def name_next(self) -> str:
         """Return an id that no earlier commit has."""
         self._count += 1
         return f"{self._count:08d}"
+
+    def build_commit(self, random: Random, **fields: Any) -> Commit:
+        """Return a commit with these fields, in one of the partitions."""
+        partition, operation_id = random.choice(PARTITIONS), self.name_next()
+        return Commit(**{"partition": partition, "operation_id": operation_id, **fields})
 
     async def commit(self, commit: Commit) -> CommitOutcome | None:
         """Run one commit. Return None where the store raises."""
@@ -92,6 +116,8 @@ class Player:
         return outcomes
 
     def _note_outcome(self, commit: Commit, outcome: CommitOutcome) -> None:
+        if isinstance(outcome, LimitRefusal | OverDebt):
+            self.last_refused = commit, outcome.wait_ms
         swap = commit.swap
         if swap is None:
             return

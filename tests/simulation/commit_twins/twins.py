@@ -19,6 +19,7 @@ from tests.simulation.redis_model.commit_script import (
     run_inspect_script,
 )
 from tests.simulation.redis_model.keyspace import Hash, Keyspace, SortedSet
+from tests.store.frozen_store import freeze_clock
 
 
 _MODELS: Final = {
@@ -42,17 +43,24 @@ return now
 class TwinClient(ScriptClient):
     """Runs commits and inspections on both, by the clock of the server.
 
-    `commit_lua` is the script that the server runs instead, for a test that breaks it.
+    `commit_lua` is the script that the server runs instead, for a test that breaks it. Frozen, the
+    time of decisions is the shift of the request alone, so that a history can meet a millisecond.
     """
 
     def __init__(
-        self, server: EmbeddedServer, connection: redis.Redis, *, commit_lua: str = COMMIT_LUA
+        self,
+        server: EmbeddedServer,
+        connection: redis.Redis,
+        *,
+        commit_lua: str = COMMIT_LUA,
+        is_frozen: bool = False,
     ) -> None:
         super().__init__(create_redis_lines(url=server.url, timeout_ms=5000))
         self._connection = connection
+        self.is_frozen = is_frozen
         self._shas = {
-            LuaScript(COMMIT_LUA).sha: connection.script_load(LuaScript(commit_lua).source),
-            LuaScript(INSPECT_LUA).sha: connection.script_load(LuaScript(INSPECT_LUA).source),
+            LuaScript(original).sha: self._load_script(changed)
+            for original, changed in ((COMMIT_LUA, commit_lua), (INSPECT_LUA, INSPECT_LUA))
         }
         self._dump_sha = connection.script_load(DUMP_LUA)
         connection.flushall()
@@ -61,6 +69,10 @@ class TwinClient(ScriptClient):
         self.replies: list[list[Any]] = []
         """Of every commit that ran, in turn."""
         self._server_info = self._read_replication_id()
+
+    def _load_script(self, source: str) -> str:
+        script = freeze_clock(source) if self.is_frozen else LuaScript(source)
+        return str(self._connection.script_load(script.source))
 
     async def run_script(
         self,
@@ -93,7 +105,7 @@ class TwinClient(ScriptClient):
         self, sha: str, keys: Sequence[bytes], arguments: Sequence[bytes]
     ) -> list[Any] | None:
         """Return the replies of the model; None if its script ends with an error."""
-        info = ServerInfo(self._now, self._server_info)
+        info = ServerInfo(0 if self.is_frozen else self._now, self._server_info)
         with contextlib.suppress(ScriptError):
             return _MODELS[sha](self.keyspace, info, keys, [*arguments, b"token"])
         return None

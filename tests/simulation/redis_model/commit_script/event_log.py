@@ -121,7 +121,7 @@ class EventLog:
         """Trim by age and count, without what the archive does not have, and let streams expire."""
         context, keyspace, limits = self.context, self.context.keyspace, self.context.log_limits
         oldest = context.now - limits.retention_ms
-        expires_at = context.call.server_info.time_ms + limits.retention_ms + TRIM_INTERVAL_MS
+        expires_at = context.keyspace.clock() + limits.retention_ms + TRIM_INTERVAL_MS
         if limits.has_archive:
             oldest, expires_at = min(oldest, self.archived_ms), 0
         if oldest < 0:

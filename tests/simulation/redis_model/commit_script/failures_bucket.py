@@ -81,6 +81,6 @@ class FailuresBucket(Bucket):
         keyspace, key = self.context.keyspace, self.key
         value = Hash({**read_fields(keyspace, key), **changed})
         if ttl_ms:
-            keyspace.put(key, value, self.context.call.server_info.time_ms + ttl_ms)
+            keyspace.put(key, value, keyspace.clock() + ttl_ms)
         else:
             keyspace.replace(key, value)

@@ -22,7 +22,8 @@ class ServerInfo(msgspec.Struct, frozen=True):
     """What the script asks of the server beside its keys."""
 
     time_ms: int
-    """TIME, in milliseconds since 1970. It is the same during a call, also for expiries."""
+    """TIME, in milliseconds since 1970, which is the same during a call. Expiries are by the clock of
+    the keyspace, which must be that time too, except in tests that freeze the time of decisions."""
     replication_id: bytes
     """`master_replid` of INFO: another one after a restart or a failover."""
 
@@ -45,7 +46,7 @@ class ScriptCall:
 
     def put_for(self, key: bytes, value: bytes, ttl_ms: int) -> None:
         """Write a string that expires after milliseconds of the server's clock."""
-        self.keyspace.put(key, value, self.server_info.time_ms + ttl_ms)
+        self.keyspace.put(key, value, self.keyspace.clock() + ttl_ms)
 
 
 class CommitContext:

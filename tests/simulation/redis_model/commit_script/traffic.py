@@ -42,7 +42,7 @@ def _write_totals(
 ) -> None:
     """Keep the totals for their time to live, and in the index."""
     keyspace = context.keyspace
-    expires_at = context.call.server_info.time_ms + TRAFFIC_TTL_MS
+    expires_at = context.keyspace.clock() + TRAFFIC_TTL_MS
     keyspace.put(context.get_key(traffic.key_index), Hash(fields), expires_at)
     index_key = context.get_key(traffic.index_key_index)
     index = keyspace.get(index_key) or frozenset()

@@ -1,0 +1,218 @@
+"""Cases of the commit script that random histories rarely reach, on a real server and on the model."""
+
+from collections.abc import AsyncIterator
+from random import Random
+
+import msgspec
+import pytest
+import redis
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from otp_service.core.commit import Commit, Committed
+from otp_service.core.errors import StoreUnavailable
+from otp_service.core.events import IssueDenied
+from otp_service.core.limits import Bucket, Charge, Limit, Window
+from otp_service.core.pumping.commits import DebtCommit, DebtRefund, KnownNumberName
+from otp_service.core.timestamps import HOUR_MS, MINUTE_MS
+from otp_service.store.commit_request import COMMIT_LUA
+from otp_service.store.embedded import EmbeddedServer
+from tests.simulation.commit_twins import parts
+from tests.simulation.commit_twins.moves import MOVES, play
+from tests.simulation.commit_twins.player import LogOptions, Player
+from tests.simulation.commit_twins.twins import TwinClient
+from tests.simulation.redis_model.commit_script.event_log import encode_stamp
+from tests.simulation.redis_model.commit_script.packed_values import (
+    pack_numbers,
+    pack_reply,
+    unpack_reply,
+)
+from tests.store import redis_servers
+from tests.store.lua import replace_function
+
+
+PARTITION = 7
+HISTORIES = 40
+"""Within which a broken script is found."""
+
+
+@pytest.fixture
+async def twins(server: EmbeddedServer) -> AsyncIterator[TwinClient]:
+    with redis_servers.open_client(server) as connection:
+        async with TwinClient(server, connection) as client:
+            yield client
+
+
+def build_denials(player: Player, count: int, number: str = "") -> list[Commit]:
+    """Return refusals from as many addresses, of a number or of as many."""
+    return [
+        Commit(
+            partition=PARTITION,
+            operation_id=player.name_next(),
+            foldable_event=IssueDenied(
+                id=str(i), client_ip=f"2001:db8::{i}", number=number or f"1:{i}"
+            ),
+        )
+        for i in range(count)
+    ]
+
+
+# --------------------------------------------------------------------------- what is stored
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.floats(-1e15, 1e15) | st.integers(-(2**53), 2**53).map(float), max_size=40))
+def test_numbers_are_packed_as_redis_packs_them(
+    server: EmbeddedServer, numbers: list[float]
+) -> None:
+    """As the shortest integer, as single precision if that is exact, or as a double."""
+    packed = msgspec.msgpack.encode(numbers)
+    with redis_servers.open_client(server) as connection:
+        stored = connection.eval("return cmsgpack.pack(cmsgpack.unpack(ARGV[1]))", 0, packed)
+
+    assert stored == pack_numbers(numbers)
+
+
+def test_a_fraction_of_single_precision_is_packed_so(server: EmbeddedServer) -> None:
+    with redis_servers.open_client(server) as connection:
+        stored = connection.eval("return cmsgpack.pack({0.5, -2.25, 1 / 3, 4})", 0)
+
+    assert stored == pack_numbers([0.5, -2.25, 1 / 3, 4])
+
+
+@pytest.mark.parametrize("size", [0, 31, 32, 255, 256, 65_535, 65_536])
+def test_a_value_of_each_size_in_a_reply_is_packed_as_redis_packs_it(
+    server: EmbeddedServer, size: int
+) -> None:
+    """A sealed record has any bytes; false stands for a key that is missing."""
+    value = b"\xff" * size
+    with redis_servers.open_client(server) as connection:
+        stored = connection.eval(
+            "return cmsgpack.pack({'done', 1763814000123, {0, 1}, ARGV[1], false})", 0, value
+        )
+
+    reply = [b"done", 1_763_814_000_123, [0, 1], value, None]
+    assert stored == pack_reply(reply)
+    assert reply == unpack_reply(stored)
+
+
+@pytest.mark.parametrize("number", [10**14 - 1, 10**14, 123_456_789_012_345, 2**53])
+def test_a_number_in_a_stamp_has_fourteen_digits(server: EmbeddedServer, number: int) -> None:
+    with redis_servers.open_client(server) as connection:
+        written = connection.eval("return cjson.encode({ wait = ARGV[1] + 0 })", 0, number)
+
+    assert msgspec.json.decode(written) == msgspec.json.decode(encode_stamp({"wait": number}))
+
+
+# ------------------------------------------------------------------------------------ limits
+
+
+async def test_a_fold_counts_a_hundred_addresses(twins: TwinClient) -> None:
+    player = Player(twins, LogOptions())
+    await player.commit_all(build_denials(player, 120, "1:aa"))
+    twins.pass_time(MINUTE_MS)
+    player.shift_ms += MINUTE_MS
+
+    await player.store.flush_folds(PARTITION, player.name_next())
+
+    twins.compare_data()
+
+
+async def test_a_full_archive_has_a_thousand_waiting_folds(twins: TwinClient) -> None:
+    """What comes after is only counted, until there is space."""
+    player = Player(twins, LogOptions(has_archive=True, max_stream_entries=8))
+    await player.commit_all(build_denials(player, 1010))
+    refusals = player.store.key_names.event_log_keys(PARTITION)[2]
+    twins.delete_key(refusals.encode())
+
+    for _ in range(2):
+        player.shift_ms += MINUTE_MS
+        await player.store.flush_folds(PARTITION, player.name_next())
+
+    twins.compare_data()
+
+
+async def test_a_record_that_a_caller_began_ends_with_its_only_send(twins: TwinClient) -> None:
+    """The caller says that the number is known, and no provider takes the message."""
+    player = Player(twins, LogOptions())
+    name = KnownNumberName("shop", parts.NUMBERS[0])
+    debts = DebtCommit(charges=(), known_number=name, is_assumed_known=True)
+    sent = Commit(partition=PARTITION, operation_id="sent", debts=debts)
+    assert isinstance(await player.commit(sent), Committed)
+    key = player.store.key_names.known_number_key(PARTITION, name).encode()
+    assert twins.keyspace.get(key)
+
+    refund = (DebtRefund(debts, "sent"),)
+    await player.commit(Commit(partition=PARTITION, operation_id="back", debt_refunds=refund))
+
+    assert twins.keyspace.get(key) is None
+
+
+# ------------------------------------------------------------------------------------ errors
+
+
+async def test_a_lost_log_with_later_entries_is_an_error_of_both(twins: TwinClient) -> None:
+    """The clock was ahead, and then the state of the log alone was lost: no id would be higher."""
+    player = Player(twins, LogOptions())
+    player.shift_ms += HOUR_MS
+    await MOVES["append_many_events"](player, Random(1))  # noqa: S311  # of events
+    player.shift_ms -= HOUR_MS
+    log = player.store.key_names.event_log_keys(PARTITION)[0]
+    twins.delete_key(log.encode())
+
+    with pytest.raises(redis.ResponseError, match="XADD"):
+        await twins.run_script(
+            player.store._commit_script,
+            *player.store._pack_call(
+                [player.store._draft_commit(build_denials(player, 1)[0])],
+                player.store._epoch_event,
+            ),
+        )
+
+
+@pytest.mark.parametrize("limit", [Limit.COOLDOWN, Limit.SENDS_TENANT])
+async def test_a_cost_above_the_count_of_its_window_has_one_outcome(
+    twins: TwinClient, limit: Limit
+) -> None:
+    """An exact bucket cannot say when it fits; GCRA waits for longer than its period."""
+    player = Player(twins, LogOptions())
+    charge = Charge(Bucket(limit, "shop", "a"), (Window(1, 30),), 3)
+    commit = Commit(partition=PARTITION, operation_id="one", charges=(charge,))
+
+    outcome = await player.commit(commit)
+
+    assert (outcome is None) == (limit is Limit.COOLDOWN)
+    assert (StoreUnavailable.__name__ in player.outcomes) == (limit is Limit.COOLDOWN)
+
+
+# -------------------------------------------------------------------------------- broken scripts
+
+BROKEN_FUNCTIONS = {
+    "find_conflict": "return nil",
+    "mark_reversed": "",
+    "has_log_capacity": "return true",
+    "find_listed_reason": "return nil",
+    "is_due": "return now >= due",
+    "write_window": "redis.call('SET', key, cmsgpack.pack(bucket), 'PX', 30000)",
+}
+
+
+@pytest.mark.parametrize("name", BROKEN_FUNCTIONS)
+async def test_a_broken_script_is_found(server: EmbeddedServer, name: str) -> None:
+    """Or the comparison would be one that cannot fail."""
+    commit_lua = replace_function(COMMIT_LUA, name, BROKEN_FUNCTIONS[name])
+
+    with pytest.raises(AssertionError):
+        await play_histories(server, Random(name), commit_lua)  # noqa: S311  # of calls
+
+
+async def play_histories(server: EmbeddedServer, random: Random, commit_lua: str) -> None:
+    with redis_servers.open_client(server) as connection:
+        for _ in range(HISTORIES):
+            twins = TwinClient(server, connection, commit_lua=commit_lua, is_frozen=True)
+            options = LogOptions(random.random() < 0.5, random.choice((9, 80)))
+            kinds = random.choices(list(MOVES), k=20)
+            async with twins:
+                await play(
+                    Player(twins, options), [(kind, random.getrandbits(32)) for kind in kinds]
+                )

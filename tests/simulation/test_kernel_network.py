@@ -184,3 +184,40 @@ def test_a_connection_has_the_host_of_its_task():
 
     assert ["client → server:80", "host-1 → server:80", "host-2 → server:80"] == names
     assert 1 == count
+
+
+def test_what_an_end_starts_has_its_host():
+    """A server that connects to another one when bytes arrive, and a client that does at a reply."""
+
+    class Follower(Client):
+        def data_received(self, _: bytes) -> None:
+            open_connection("store")
+
+    def open_connection(host: str) -> None:
+        loop = asyncio.get_running_loop()
+        tasks.append(loop.create_task(loop.create_connection(Client, host, 1)))
+
+    def relay(connection: ServerConnection) -> None:
+        open_connection("backup")
+        connection.write(b"reply")
+        connection.on_data = lambda _: open_connection("backup")
+
+    tasks: list[Any] = []
+
+    async def main(network: SimulatedNetwork):
+        for host in ("store", "backup"):
+            network.listen(host, 1, lambda _: None)
+        CURRENT_HOST.set("server")
+        network.listen("server", 80, relay)
+        CURRENT_HOST.set("host-1")
+        transport, _ = await asyncio.get_running_loop().create_connection(Follower, "server", 80)
+        transport.write(b"request")
+        await asyncio.sleep(1)
+        await asyncio.gather(*tasks)
+        return {str(link): len(link.connections) for link in network.list_links()}
+
+    assert run_simulated(main) == {
+        "host-1 → server:80": 1,
+        "server → backup:1": 2,
+        "host-1 → store:1": 1,
+    }

@@ -72,7 +72,6 @@ class ServerConnection:
         self.on_data(data)
 
     def end(self, _: Exception | None) -> None:
-        self._connection.to_client.discard()
         self._connection.release()
         self.on_close()
 
@@ -148,7 +147,6 @@ class ClientTransport(asyncio.Transport):
     def end(self, error: Exception | None) -> None:
         """Do as the real transport does at the end of the stream, and at a reset."""
         if error:
-            self._connection.to_server.discard()
             self._lose(error)
         elif not self._protocol.eof_received():
             self.close()

@@ -4,7 +4,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextvars import Context
-from itertools import pairwise
+from itertools import islice, pairwise
 
 from tests.simulation.kernel.link import Link
 
@@ -16,8 +16,8 @@ MAX_PIECES = 4
 class Pipe:
     """Carries bytes to one end, each piece after a drawn delay.
 
-    A piece that overtakes the one before it arrives together with it, so that pieces are joined; some
-    are split. `receive` gets what has arrived. `end` is called once, after all of it: with None if the
+    A piece that would overtake the one before it arrives together with it, so that pieces are joined;
+    some are split. `receive` gets what has arrived. `end` is called once, after all of it: with None if the
     sender has closed, or with the error of a connection that was reset. Both run in `context`.
     """
 
@@ -42,7 +42,7 @@ class Pipe:
         self._end = end
         self._context = context
         self._pieces: deque[tuple[float, bytes]] = deque()
-        self._last_arrival = 0.0
+        self._ends_at = 0.0
         self._ending: Exception | None = None
         self._is_finished = False
         self._timer_is_set = False
@@ -65,12 +65,12 @@ class Pipe:
         if not self._is_finished:
             self._is_finished = True
             self._ending = error
-            self._extend_arrival(self._link.draw_delay())
+            self._ends_at = self._loop.time() + self._link.draw_delay()
             self._set_timer()
 
     def cut(self, error: Exception | None) -> None:
         """Lose a drawn part of what is in flight, from its end on, and finish."""
-        kept = self._link.chance.draw_between(0, self.size)
+        kept = self._draw_kept_bytes()
         data = b"".join(piece for _, piece in self._pieces)[:kept]
         self._pieces.clear()
         self.size = kept
@@ -93,6 +93,21 @@ class Pipe:
         self.is_held = False
         self._set_timer()
 
+    def _draw_kept_bytes(self) -> int:
+        """Return how much of what is in flight arrives: nothing, all, some writes, or some bytes.
+
+        Each of them is as likely: of single bytes alone, a whole command would rarely arrive.
+        """
+        chance = self._link.chance
+        writes = chance.draw_between(0, len(self._pieces))
+        bounds = (
+            0,
+            self.size,
+            sum(len(piece) for _, piece in islice(self._pieces, writes)),
+            chance.draw_between(0, self.size),
+        )
+        return chance.pick(bounds)
+
     def _split(self, data: bytes) -> Iterator[bytes]:
         """Yield the bytes in pieces of drawn lengths."""
         chance = self._link.chance
@@ -101,41 +116,39 @@ class Pipe:
             yield data[start:end]
 
     def _add_piece(self, data: bytes, delay: float) -> None:
-        self._pieces.append((self._extend_arrival(delay), data))
+        self._pieces.append((self._loop.time() + delay, data))
         if not self._timer_is_set:
             self._set_timer()
 
-    def _extend_arrival(self, delay: float) -> float:
-        """Return when something arrives that is sent now: not before what was sent earlier."""
-        self._last_arrival = max(self._last_arrival, self._loop.time() + delay)
-        return self._last_arrival
-
     def _set_timer(self) -> None:
         """Set the timer of the next arrival, if there is one."""
-        if self._timer_is_set or self.is_over or self.is_held:
-            return
-        if self._pieces:
-            due_at = self._pieces[0][0]
-        elif self._is_finished:
-            due_at = self._last_arrival
-        else:
-            return
-        due_at = max(due_at, self._link.frozen_until)
-        if due_at < math.inf:
+        due_at = self._find_due_time()
+        if due_at < math.inf and not self._timer_is_set:
             self._timer_is_set = True
             self._loop.call_at(due_at, self._arrive, context=self._context)
 
+    def _find_due_time(self) -> float:
+        """Return when the next bytes or the end arrive; infinity if nothing does."""
+        if self.is_over or self.is_held:
+            return math.inf
+        if self._pieces:
+            due_at = self._pieces[0][0]
+        elif self._is_finished:
+            due_at = self._ends_at
+        else:
+            return math.inf
+        return max(due_at, self._link.frozen_until)
+
     def _arrive(self) -> None:
-        """Hand over what has arrived, or its end."""
+        """Hand over what has arrived, or its end. It is not due if the link was cut or frozen."""
         self._timer_is_set = False
         now = self._loop.time()
-        if self.is_over or self.is_held:
-            return
-        if self._link.frozen_until > now:
+        if self._find_due_time() > now:
             self._set_timer()
         elif self._pieces:
             self._hand_over(now)
-            self._set_timer()
+            if self._pieces or self._is_finished:
+                self._set_timer()
         else:
             self.is_over = True
             self._end(self._ending)

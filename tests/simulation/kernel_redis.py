@@ -1,5 +1,7 @@
 """A server that answers commands as `tests/store/scripted_server.py` does, on the simulated network."""
 
+from collections.abc import Callable
+
 from hiredis import Reader
 
 from tests.simulation.kernel.connection import ServerConnection
@@ -8,17 +10,21 @@ from tests.store.scripted_server import answer
 
 
 class TinyRedis:
-    """Knows the commands of an introduction, ECHO, WAIT, and scripts that return their argument."""
+    """Answers each command with the bytes that `respond` returns; None closes the connection."""
 
-    def __init__(self, network: SimulatedNetwork, host: str = "redis-1", port: int = 6379) -> None:
+    def __init__(
+        self,
+        network: SimulatedNetwork,
+        respond: Callable[[list[bytes]], bytes | None] = answer,
+        *,
+        host: str = "redis-1",
+        port: int = 6379,
+    ) -> None:
+        self.respond = respond
         self.commands: list[list[bytes]] = []
         """All that were run, in their order."""
         self.connections: list[ServerConnection] = []
         """The open ones."""
-        self.is_silent = False
-        """Whether it runs commands without sending the replies."""
-        self.replica_count = 1
-        """What WAIT answers."""
         self.url = f"redis://{host}:{port}"
         network.listen(host, port, self._accept)
 
@@ -27,13 +33,14 @@ class TinyRedis:
 
         def run_commands(data: bytes) -> None:
             reader.feed(data)
-            replies = b""
             while (command := reader.gets()) is not False:
                 self.commands.append(command)
-                is_wait = command[0] == b"WAIT"
-                replies += b":%d\r\n" % self.replica_count if is_wait else answer(command)
-            if not self.is_silent:
-                connection.write(replies)
+                reply = self.respond(command)
+                if reply is None:
+                    connection.close()
+                    self.connections.remove(connection)
+                    break
+                connection.write(reply)
 
         connection.on_data = run_commands
         connection.on_close = lambda: self.connections.remove(connection)

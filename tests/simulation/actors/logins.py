@@ -174,7 +174,8 @@ async def leave(scene: Scene, person: Person, challenge: str, code: str) -> None
 
 
 async def reuse_key(scene: Scene, person: Person, challenge: str, code: str) -> None:
-    """Issue twice with one key, and then another number with it."""
+    """Issue twice with one key, after the cooldown or in it, and then another number with it."""
+    await scene.wait(scene.chance.pick((0.0, 31.0, 31.0)))
     key = scene.make_key()
     arguments = {"phone_number": person.number, "account": person.account, "idempotency_key": key}
     await asyncio.gather(

@@ -1,6 +1,7 @@
 """What a caller learns from an error: the problem of the HTTP contract."""
 
 import traceback
+from pathlib import Path
 
 from otp_service.core.errors import OtpError, Overloaded, TemporarilyUnavailable
 from tests.simulation.history import Failed, Outcome, PlainValue, Refused, Unavailable
@@ -25,9 +26,15 @@ def describe_error(error: Exception) -> Outcome:
             details=_list_details(error),
         )
     frame = traceback.extract_tb(error.__traceback__)[-1]
-    return Failed(f"{type(error).__name__} in {frame.name} of {frame.filename}:{frame.lineno}")
+    return Failed(
+        f"{type(error).__name__} in {frame.name} of {Path(frame.filename).name}:{frame.lineno}"
+    )
 
 
 def _list_details(error: OtpError) -> dict[str, PlainValue]:
     found = {name: getattr(error, key, None) for key, name in DETAIL_NAMES.items()}
-    return {name: value for name, value in found.items() if value is not None}
+    return {
+        name: str(value) if isinstance(value, str) else value  # that of an enum is a text
+        for name, value in found.items()
+        if value is not None
+    }

@@ -1,9 +1,9 @@
 """The end of a run: faults end, calls end or their deadline passes, and refunds are applied."""
 
 import asyncio
+from collections.abc import Iterable
 from typing import Final
 
-from otp_service.core.challenge import PARTITION_COUNT
 from tests.simulation.world.world import World
 
 
@@ -33,11 +33,11 @@ async def stop_jobs(world: World) -> None:
         await worker.jobs.stop()
 
 
-async def flush_folds(world: World) -> None:
+async def flush_folds(world: World, partitions: Iterable[int]) -> None:
     """Let one worker append the refusals that were only counted, as housekeeping does it."""
     worker = next(iter(world.installation.workers.values()), None)
     if worker is None:
         return
-    for partition in range(PARTITION_COUNT):
+    for partition in partitions:
         operation_id = worker.random.generate_operation_id()
         await worker.store.flush_folds(partition, operation_id)

@@ -31,6 +31,7 @@ contract; instants are numbers; an argument that a caller leaves out is missing 
     unblock_number          phone_number                                     (empty)
     receive_message         provider phone_number keyword own_number         result
     receive_receipt         provider reference status trusted                (empty)
+    auto_resend             provider reference                               (empty)
 """
 
 from collections.abc import Mapping
@@ -146,10 +147,16 @@ class ComparisonRecord(msgspec.Struct, frozen=True, kw_only=True):
     code: str
     is_right: bool | None = None
     """Whether the code was one that a live message had; None if the recorder cannot know."""
+    salt: str = ""
+    """In hexadecimal, as the hasher was given it; empty if it is not known."""
 
 
 class FaultKind(StrEnum):
-    """What was done to the installation; the comment names the target."""
+    """What was done to the installation; the comment names the target.
+
+    A fault of a store or a replica concerns the servers that the installation uses: that of a store
+    also ends when another server takes its place, and that of a replica when it acknowledges again.
+    """
 
     WORKER_CRASH = "worker crash"  # worker
     WORKER_RESTART = "worker restart"  # worker
@@ -187,7 +194,7 @@ class FaultRecord(msgspec.Struct, frozen=True, kw_only=True):
     lost_writes: int = 0
     """Of a failover or a restart: the writes that the server had acknowledged and lost."""
     jump_ms: int = 0
-    """Of a clock: how far it was set; negative for back."""
+    """Of a clock: how far it was set; negative for back. At a later `until` it is set right."""
 
 
 class StoredEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -235,6 +242,8 @@ class AuditSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How long a call may take without faults, at most: docs/api-guide.md, Timeouts and repeats."""
     probe_actors: frozenset[str] = frozenset()
     """The actors that log in after the faults, and follow `Retry-After`."""
+    sender_tenants: Mapping[str, str] = {}
+    """By our own number: the tenant whose it is alone, so that STOP to it is of this tenant."""
     secrets: tuple[str, ...] = ()
     """API keys, callback tokens, keys of rings: what no stored byte has."""
 

@@ -119,7 +119,9 @@ class Recorder:
         """Record what the caller of the provider learned."""
         self._submissions[index] = replace(self._submissions[index], answer=answer, fault=fault)
 
-    def record_comparison(self, worker: str, code: str, *, is_right: bool | None = None) -> None:
+    def record_comparison(
+        self, worker: str, code: str, *, salt: bytes = b"", is_right: bool | None = None
+    ) -> None:
         """Record that the hasher hashes an entered code, for the call that runs in this context."""
         number = CURRENT_CALL.get()
         arguments = {} if number is None else self._calls[number].arguments
@@ -132,6 +134,7 @@ class Recorder:
                 subject=str(subject),
                 code=code,
                 is_right=is_right,
+                salt=salt.hex(),
             )
         )
 

@@ -1,0 +1,204 @@
+"""What faults excuse, and for how long.
+
+What the contract promises then, from docs/security.md ("What is not protected"), docs/limits.md
+("How windows count"), docs/backup-and-restore.md and docs/operation.md ("Failures"):
+
+- With `redis.replicas` that count each replica that may be promoted, an attempt charge, an issue and a
+  success that was answered survive a failover. A cancel, a refusal and a refund may be lost.
+- Without, a failover or a crash gives back what its lost writes had charged, one charge for each
+  lost write at most, and may accept a code again.
+- A store that is replaced by an empty one begins all budgets again. So does a new `limit` key.
+- Windows count by the clock of the store. If it is set, a charge may leave its window as much earlier
+  or later.
+- A call that is 503 costs nothing once the store answers again, for an outage of up to four minutes,
+  and if its worker lives until then.
+- A store that is down, full, read-only or loading compares nothing and sends nothing.
+"""
+
+import math
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Iterable
+
+from tests.simulation.history import CallRecord, FaultKind, FaultRecord, History
+
+
+MAX_REFUND_WAIT_MS = 240_000
+"""docs/limits.md: "after an outage of up to four minutes it is enough to follow Retry-After"."""
+RETRY_AFTER_503_MS = 1_000
+"""README.md: "On 503 it is 1 second"."""
+RECOVERY_MS = 5_000
+"""How long a worker may need to find a store that answers again."""
+
+CLOSED_STORE_KINDS = frozenset(
+    {
+        FaultKind.STORE_DOWN,
+        FaultKind.STORE_FULL,
+        FaultKind.STORE_READ_ONLY,
+        FaultKind.STORE_LOADING,
+    }
+)
+TROUBLE_KINDS = CLOSED_STORE_KINDS | {
+    FaultKind.LINK_CUT,
+    FaultKind.LINK_FROZEN,
+    FaultKind.LINK_SLOW,
+    FaultKind.PARTITION,
+    FaultKind.STORE_RESTART,
+    FaultKind.STORE_REPLACED,
+    FaultKind.STORE_FAILOVER,
+    FaultKind.REPLICA_DOWN,
+    FaultKind.REPLICA_SLOW,
+    FaultKind.ARCHIVE_FULL,
+    FaultKind.ARCHIVE_DOWN,
+}
+"""The faults after which a call may be 503."""
+
+LIMIT_RING = "limit"
+"""The key ring that names budgets: docs/key-rotation.md, "What is not moved"."""
+
+EPOCH_KINDS = (FaultKind.STORE_RESTART, FaultKind.STORE_REPLACED, FaultKind.STORE_FAILOVER)
+
+
+class Disturbance:
+    """The faults of one run, as questions about a span of true time.
+
+    A span is given by its first and last millisecond.
+    """
+
+    def __init__(self, history: History) -> None:
+        faults = sorted(history.faults, key=lambda fault: fault.at)
+        self.epoch_starts = [fault.at for fault in faults if fault.kind in EPOCH_KINDS]
+        self._durable_losses = [
+            loss
+            for fault in faults
+            if (loss := _measure_loss(fault, is_replicated=history.settings.is_replicated))
+        ]
+        self._losses = [
+            loss for fault in faults if (loss := _measure_loss(fault, is_replicated=False))
+        ]
+        self._limit_rotations = [
+            _find_span(f)
+            for f in faults
+            if f.kind == FaultKind.KEY_ROTATION and f.target == LIMIT_RING
+        ]
+        self._closed = [_find_span(f) for f in faults if f.kind in CLOSED_STORE_KINDS]
+        waits = history.settings.is_replicated
+        self._unacknowledged = [
+            _find_span(f) for f in faults if waits and f.kind == FaultKind.REPLICA_DOWN
+        ]
+        self._troubles = _merge_spans(_find_span(f) for f in faults if f.kind in TROUBLE_KINDS)
+        self._crashes: dict[str, list[int]] = defaultdict(list)
+        for fault in faults:
+            if fault.kind == FaultKind.WORKER_CRASH:
+                self._crashes[fault.target].append(fault.at)
+        self._clock_steps = sorted(_list_clock_steps(faults))
+
+    def count_lost_writes(self, start: float, end: float, *, is_durable: bool = True) -> float:
+        """Return how many writes from before a loss in this span may be gone; infinity for all.
+
+        `is_durable` is whether the promise is about an attempt charge, an issue or a success.
+        """
+        losses = self._durable_losses if is_durable else self._losses
+        return sum(count for at, count in losses if start <= at <= end) if losses else 0
+
+    def has_lost_writes(self, start: float, end: float, *, is_durable: bool = True) -> bool:
+        """Return whether what was written before a loss in this span may be gone."""
+        return self.count_lost_writes(start, end, is_durable=is_durable) > 0
+
+    def count_forgiven_charges(self, start: float, end: float) -> float:
+        """Return how many charges of this span budgets may not count; infinity for all."""
+        if any(at <= end and until >= start for at, until in self._limit_rotations):
+            return math.inf
+        return self.count_lost_writes(start, end)
+
+    def is_store_closed(self, start: int, end: int) -> bool:
+        """Return whether the store took no write in the whole span."""
+        return any(at <= start and end < until for at, until in self._closed)
+
+    def is_unacknowledged(self, start: int, end: int) -> bool:
+        """Return whether `WAIT` could not be met in the whole span."""
+        return any(at <= start and end < until for at, until in self._unacknowledged)
+
+    def has_trouble(self, start: float, end: float) -> bool:
+        """Return whether a fault of the store or of a link to it overlaps the span."""
+        index = bisect_right(self._troubles, (end, math.inf))
+        return index > 0 and self._troubles[index - 1][1] >= start
+
+    def find_release(self, call: CallRecord) -> float:
+        """Return the instant from which a call that was refused or 503 has no charge any more."""
+        if call.ended_at is None:
+            return math.inf
+        release: float = call.ended_at + RETRY_AFTER_503_MS
+        for start, end in self._troubles:
+            if start <= release and end >= call.started_at:
+                release = max(release, end + RECOVERY_MS)
+        is_late = release - call.ended_at > MAX_REFUND_WAIT_MS + RECOVERY_MS
+        if is_late or self.has_lost_writes(call.started_at, release, is_durable=False):
+            return math.inf
+        crashes = self._crashes.get(call.worker, ())
+        return math.inf if any(call.started_at <= at <= release for at in crashes) else release
+
+    def has_clock_step(self, start: float, end: float) -> bool:
+        """Return whether the clock of the store was set in this span."""
+        return any(start <= at <= end for at, _target, _step in self._clock_steps)
+
+    def stretch(self, at: int) -> int:
+        """Return the instant plus how far the clock of the store was set until then, either way.
+
+        A span of stretched time is at least as long as the same span by the clock of the store, and
+        as the true one.
+        """
+        if not self._clock_steps:
+            return at
+        return at + sum(abs(step) for start, _target, step in self._clock_steps if start <= at)
+
+    def measure_slack(self, at: float) -> int:
+        """Return how much longer than its period a charge may count, because a clock was set."""
+        return sum(abs(step) for start, _target, step in self._clock_steps if start <= at)
+
+    def read_store_clocks(self, at: int) -> tuple[int, int]:
+        """Return the earliest and the latest instant that a clock of the store may show."""
+        if not self._clock_steps:
+            return at, at
+        targets = {target for _start, target, _step in self._clock_steps}
+        offsets = [
+            sum(step for start, other, step in self._clock_steps if other == target and start <= at)
+            for target in targets
+        ]
+        if len(targets) > 1:
+            offsets.append(0)
+        return at + min(offsets), at + max(offsets)
+
+
+def _measure_loss(fault: FaultRecord, *, is_replicated: bool) -> tuple[int, float] | None:
+    """Return the instant and the number of writes that a fault may lose; None for no writes."""
+    if fault.kind == FaultKind.STORE_REPLACED:
+        return fault.at, math.inf
+    if fault.kind == FaultKind.STORE_FAILOVER and is_replicated:
+        return None
+    if fault.kind in EPOCH_KINDS and fault.lost_writes:
+        return fault.at, fault.lost_writes
+    return None
+
+
+def _find_span(fault: FaultRecord) -> tuple[float, float]:
+    return fault.at, math.inf if fault.until is None else fault.until
+
+
+def _merge_spans(spans: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Return spans that do not overlap, in order."""
+    merged: list[tuple[float, float]] = []
+    for start, end in sorted(spans):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], end))
+        else:
+            merged.append((start, end))
+    return merged
+
+
+def _list_clock_steps(faults: Iterable[FaultRecord]) -> Iterable[tuple[int, str, int]]:
+    for fault in faults:
+        if fault.kind == FaultKind.STORE_CLOCK:
+            yield fault.at, fault.target, fault.jump_ms
+            if fault.until is not None and fault.until > fault.at:
+                yield fault.until, fault.target, -fault.jump_ms

@@ -301,7 +301,8 @@ class HistoryBuilder:
         challenge: str | None = None,
         **members: Any,
     ) -> None:
-        """Append an event to the log of one partition."""
+        """Append an event to the log of one partition: during its call, or now."""
+        at = self.now if call is None else call.started_at + 60
         named: dict[str, Any] = {"type": kind, "id": f"event-{len(self.events)}"}
         if call is not None:
             named |= {"request": call.request, "tenant": call.tenant or None}
@@ -310,7 +311,7 @@ class HistoryBuilder:
         self.events.append(
             StoredEvent(
                 partition=7,
-                at=self.now,
+                at=max(at, self.events[-1].at) if self.events else at,
                 sequence=1 + sum(event.epoch == self.epoch for event in self.events),
                 epoch=self.epoch,
                 members=named | members,

@@ -278,6 +278,20 @@ def test_a_new_limit_key_begins_budgets_again(history):
     assert [] == list_charge_rules(history)
 
 
+def test_a_send_after_a_receipt_that_was_refused_may_have_charged_for_a_moment(history):
+    challenge = history.issue()
+    call = history.call("receive_receipt", Answered(), tenant="", reference=f"shop.{challenge}.1.1")
+    history.wait(40_000)
+    history.add_event("otp.issue_denied", call, challenge, reason="rate_limited")
+    history.edit_event(-1, at=history.now)
+    refuse_issue(history, "CooldownPerNumber")
+    assert [] == history.list_rules()
+
+    history.wait(16_000)
+    refuse_issue(history, "CooldownPerNumber")
+    assert [UNFOUNDED] == history.list_rules()
+
+
 # ---- failures
 
 

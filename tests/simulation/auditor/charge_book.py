@@ -9,7 +9,13 @@ import math
 from collections.abc import Iterable, Sequence
 
 from tests.simulation.auditor.budget import PossibleSpend, Spend
-from tests.simulation.auditor.index import ChallengeFacts, HistoryIndex, read_code, read_text
+from tests.simulation.auditor.index import (
+    AUTOMATIC_KINDS,
+    ChallengeFacts,
+    HistoryIndex,
+    read_code,
+    read_text,
+)
 from tests.simulation.auditor.limit_subjects import (
     FAILURE_LIMITS,
     FAILURE_REASONS,
@@ -108,16 +114,27 @@ def _book_send(
     challenge = _find_challenge(index, call, submissions)
     subjects = books.select_keys(list_send_subjects(call, challenge))
     _book_refusal(call, books, subjects)
+    if call.kind in AUTOMATIC_KINDS:
+        _book_automatic_refusals(index, call, books, subjects)
     if submissions:
         is_refundable = failed_sends.get(submissions[0].number, 0) <= MAX_REFUNDS_OF_FAILED_SENDS
         _book_messages(index, call, books, subjects, is_refundable=is_refundable)
-    elif call.kind == "auto_resend" or not isinstance(call.outcome, Answered):
-        release = _find_release(index, call)
-        if call.kind == "auto_resend" and call.ended_at is not None:
-            release = index.disturbance.find_release(call)
-        end = _find_latest_end(index, call)
+    elif not isinstance(call.outcome, Answered):
+        end, release = _find_latest_end(index, call), _find_release(index, call)
         for key in subjects:
             books.add_possible(key, PossibleSpend(call.started_at, end, release, call.number))
+
+
+def _book_automatic_refusals(
+    index: HistoryIndex, call: CallRecord, books: ChargeBooks, subjects: Sequence[LimitSubject]
+) -> None:
+    """Book the sends after a receipt that were refused, which only their events show."""
+    for event in index.events_by_request.get(call.request, ()):
+        if str(event.members.get("type")).endswith("_denied"):
+            deadline_ms = index.settings.call_deadline_ms
+            start, end = event.at - deadline_ms, event.at + deadline_ms
+            for key in subjects:
+                books.add_possible(key, PossibleSpend(start, end, end, call.number))
 
 
 def _book_messages(
@@ -216,8 +233,9 @@ def _find_release(index: HistoryIndex, call: CallRecord) -> float:
 
 
 def _find_challenge(
-    index: HistoryIndex, call: CallRecord, submissions: object
+    index: HistoryIndex, call: CallRecord, submissions: Sequence[SubmissionRecord]
 ) -> ChallengeFacts | None:
-    if isinstance(submissions, list) and submissions:
+    if submissions:
         return index.challenges.get(submissions[0].challenge)
-    return index.challenges.get(read_text(call, "challenge"))
+    _tenant, _dot, reference = read_text(call, "reference").partition(".")
+    return index.challenges.get(read_text(call, "challenge") or reference.partition(".")[0])

@@ -38,7 +38,10 @@ def check_liveness(index: HistoryIndex) -> Iterator[Violation]:
         if call.actor in probes and call.started_at >= history.calm_since:
             probes[call.actor].append(call)
     for actor, calls in probes.items():
-        yield from _check_probe(index, actor, calls)
+        if calls:
+            yield from _check_probe(index, actor, calls)
+    if probes and not any(probes.values()):
+        yield build("no person tried to log in after the faults", [], at=history.ended_at)
 
 
 def _check_end(index: HistoryIndex, call: CallRecord) -> Iterator[Violation]:
@@ -72,10 +75,7 @@ def _check_probe(index: HistoryIndex, actor: str, calls: list[CallRecord]) -> It
                 yield build(rule, [earlier, call], subject=actor, details=limit)
         end = call.ended_at or call.started_at
         admissions[call.kind, limit] = call, end + outcome.retry_after * SECOND_MS
-    if not calls:
-        rule = "a person did not try again after the faults"
-        yield build(rule, [], subject=actor, at=index.history.ended_at)
-    elif not any(c.kind in SUCCESS_KINDS and isinstance(c.outcome, Answered) for c in calls):
+    if not any(c.kind in SUCCESS_KINDS and isinstance(c.outcome, Answered) for c in calls):
         yield build("a person cannot log in after the faults", calls[-1:], subject=actor)
 
 

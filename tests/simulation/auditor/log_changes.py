@@ -11,7 +11,12 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import partial
 
-from tests.simulation.auditor.index import ChallengeFacts, HistoryIndex, read_text
+from tests.simulation.auditor.index import (
+    AUTOMATIC_KINDS,
+    ChallengeFacts,
+    HistoryIndex,
+    read_text,
+)
 from tests.simulation.auditor.violation import Promise, Violation, build_violation
 from tests.simulation.history import (
     Answered,
@@ -189,7 +194,11 @@ def _check_event(call: CallRecord, event: StoredEvent) -> Iterator[Violation]:
             and (isinstance(outcome, Answered) or (call.kind, reason) not in FAILURES)
             and isinstance(outcome, Answered | Refused)
         )
-        or (kind.endswith("_denied") and isinstance(outcome, Answered) and not _is_fold(event))
+        or (
+            kind.endswith("_denied")
+            and isinstance(outcome, Answered)
+            and call.kind not in AUTOMATIC_KINDS  # what follows a receipt may be refused
+        )
     )
     if is_wrong and not _is_fold(event):
         yield build("an event says otherwise than the answer", [call], at=event.at, details=kind)

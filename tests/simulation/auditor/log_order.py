@@ -23,8 +23,8 @@ def check_log_order(index: HistoryIndex) -> Iterator[Violation]:
     by_id: dict[object, StoredEvent] = {}
     for event in index.history.events:
         positions[event.partition].append(event)
-        event_id = event.members.get("id")
-        other = event if event_id is None else by_id.setdefault(event_id, event)
+        is_epoch = event.members.get("type") == "log.epoch"  # has no id of its own
+        other = event if is_epoch else by_id.setdefault(event.members.get("id"), event)
         if other is not event:
             yield _build(index, "one event is at two positions", other, event)
         if not event.is_authentic:

@@ -5,7 +5,12 @@ import functools
 from otp_service.core.keys import KEY_RING_NAMES
 from otp_service.core.pumping.scopes import BrakeMode
 from tests.simulation.history import AuditSettings, TenantRules
-from tests.simulation.world.configuration import ALL_KEY_IDS, build_configuration, build_keys
+from tests.simulation.world.configuration import (
+    ALL_KEY_IDS,
+    OWN_NUMBERS,
+    build_configuration,
+    build_keys,
+)
 
 
 @functools.cache
@@ -24,6 +29,7 @@ def build_audit_settings(
         code_digits=policy.digits,
         is_replicated=is_replicated,
         probe_actors=probe_actors,
+        sender_tenants={number: tenant for tenant, number in OWN_NUMBERS.items()},
         secrets=tuple(_list_secrets()),
     )
 

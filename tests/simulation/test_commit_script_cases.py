@@ -8,12 +8,13 @@ import pytest
 import redis
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from otp_service.core.commit import Commit, Committed
 from otp_service.core.errors import StoreUnavailable
-from otp_service.core.events import IssueDenied
+from otp_service.core.events import Attempted, IssueDenied
 from otp_service.core.limits import Bucket, Charge, Limit, Window
-from otp_service.core.pumping.commits import DebtCommit, DebtRefund, KnownNumberName
+from otp_service.core.pumping.commits import DebtCommit, DebtRefund, KnownNumberName, TrafficName
 from otp_service.core.timestamps import HOUR_MS, MINUTE_MS
 from otp_service.store.commit_request import COMMIT_LUA
 from otp_service.store.embedded import EmbeddedServer
@@ -32,6 +33,7 @@ from tests.store.lua import replace_function
 
 
 PARTITION = 7
+KNOWN = KnownNumberName("shop", parts.NUMBERS[0])
 HISTORIES = 40
 """Within which a broken script is found."""
 
@@ -135,11 +137,10 @@ async def test_a_full_archive_has_a_thousand_waiting_folds(twins: TwinClient) ->
 async def test_a_record_that_a_caller_began_ends_with_its_only_send(twins: TwinClient) -> None:
     """The caller says that the number is known, and no provider takes the message."""
     player = Player(twins, LogOptions())
-    name = KnownNumberName("shop", parts.NUMBERS[0])
-    debts = DebtCommit(charges=(), known_number=name, is_assumed_known=True)
+    debts = DebtCommit(charges=(), known_number=KNOWN, is_assumed_known=True)
     sent = Commit(partition=PARTITION, operation_id="sent", debts=debts)
     assert isinstance(await player.commit(sent), Committed)
-    key = player.store.key_names.known_number_key(PARTITION, name).encode()
+    key = player.store.key_names.known_number_key(PARTITION, KNOWN).encode()
     assert twins.keyspace.get(key)
 
     refund = (DebtRefund(debts, "sent"),)
@@ -168,6 +169,48 @@ async def test_a_lost_log_with_later_entries_is_an_error_of_both(twins: TwinClie
                 player.store._epoch_event,
             ),
         )
+
+
+KINDS = (
+    "operation",
+    "log",
+    "events",
+    "refusals",
+    "folds",
+    "due",
+    "limit",
+    "debt",
+    "known",
+    "traffic-index",
+)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_key_of_another_type_is_an_error_of_both(twins: TwinClient, kind: str) -> None:
+    """What the script has written until then stays."""
+    player = Player(twins, LogOptions())
+    debts = parts.draw_debts(Random(7), player.now)  # noqa: S311  # of scopes
+    debts = replace(
+        debts, traffic=TrafficName("shop", "GB"), known_number=KNOWN, is_uncharged=False
+    )
+    debts = replace(debts, charges=tuple(replace(one, is_open=True) for one in debts.charges))
+    commit = Commit(
+        partition=PARTITION,
+        operation_id="one",
+        charges=(Charge(Bucket(Limit.SENDS_TENANT, "shop"), (Window(3, 30),)),),
+        events=(Attempted(id="a"),),
+        foldable_event=IssueDenied(id="b"),
+        debts=debts,
+    )
+    call = player.store._pack_call([player.store._draft_commit(commit)], player.store._epoch_event)
+    keys = [key.encode() for key in call[0] if key.split(":")[1] == kind]
+    if kind in {"events", "refusals", "log", "folds", "due", "traffic-index"}:
+        twins.set_string(keys[0], b"text")
+    else:
+        twins.set_fields(keys[0], {b"field": b"value"})
+
+    with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
+        await twins.run_script(player.store._commit_script, *call)
 
 
 @pytest.mark.parametrize("limit", [Limit.COOLDOWN, Limit.SENDS_TENANT])

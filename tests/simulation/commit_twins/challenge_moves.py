@@ -84,7 +84,7 @@ def _build_attempt(player: Player, random: Random, stored: StoredChallenge) -> C
     if random.random() < 0.2:
         challenge = replace(challenge, version=challenge.version + random.choice((-1, 1)))
     new = replace(challenge, version=challenge.version + 1, attempts_left=4)
-    deadline = random.choice((0, player.now + MINUTE_MS, player.now - 1))
+    deadline = random.choice((0, player.now + MINUTE_MS, player.now, player.now - 1))
     swap = CompareAndSwap(challenge, new, deadline=deadline)
     return Commit(
         partition=stored.partition,

@@ -144,6 +144,10 @@ class TwinClient(ScriptClient):
         self._connection.delete(key)
         self.keyspace.delete(key)
 
+    def set_string(self, key: bytes, value: bytes) -> None:
+        self._connection.set(key, value)
+        self.keyspace.put(key, value)
+
     def set_fields(self, key: bytes, fields: dict[bytes, bytes]) -> None:
         """HSET."""
         self._connection.execute_command(

@@ -124,8 +124,6 @@ class EventLog:
         expires_at = context.keyspace.clock() + limits.retention_ms + TRIM_INTERVAL_MS
         if limits.has_archive:
             oldest, expires_at = min(oldest, self.archived_ms), 0
-        if oldest < 0:
-            raise ScriptError("ERR Invalid stream ID specified as stream command argument")
         for index in (EVENTS, REFUSALS):
             key = context.get_key(index)
             if keyspace.get(key) is not None:

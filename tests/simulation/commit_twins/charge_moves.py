@@ -3,12 +3,14 @@
 from random import Random
 from typing import Any
 
+from msgspec.structs import replace
+
 from otp_service.core.commit import (
     Refund,
 )
 from otp_service.core.limits import Bucket, Charge, Limit, Window
-from otp_service.core.pumping.commits import DebtRefund
-from otp_service.core.timestamps import MINUTE_MS, SECOND_MS
+from otp_service.core.pumping.commits import DebtCommit, DebtRefund, DebtSettlement, KnownNumberName
+from otp_service.core.timestamps import DAY_MS, MINUTE_MS, SECOND_MS
 from tests.simulation.commit_twins import parts
 from tests.simulation.commit_twins.player import Player
 
@@ -81,6 +83,29 @@ async def refund_failure(player: Player, random: Random) -> None:
     await player.commit(player.build_commit(random, partition=7, refunds=refunds))
 
 
+async def send_exempt(player: Player, random: Random) -> None:
+    """Maybe verify a number, send to it, and take back one of the sends."""
+    name, traffic = KnownNumberName("shop", parts.NUMBERS[0]), parts.draw_traffic(random)
+    if random.random() < 0.5:
+        settlement = DebtSettlement(known_number=name, traffic=traffic)
+        await player.commit(player.build_commit(random, partition=7, settlement=settlement))
+    sent = []
+    for _ in range(random.randint(1, 4)):
+        player.pass_time(random.choice((0, SECOND_MS, DAY_MS)))
+        debts = DebtCommit(
+            charges=parts.draw_scopes(random, player.now)[:1],
+            known_number=name,
+            is_assumed_known=random.random() < 0.5,
+            traffic=traffic,
+        )
+        sent.append(player.build_commit(random, partition=7, debts=debts))
+        await player.commit(sent[-1])
+    undone = random.choice(sent)
+    if undone.debts:
+        refunds = (DebtRefund(undone.debts, undone.operation_id),)
+        await player.commit(player.build_commit(random, partition=7, debt_refunds=refunds))
+
+
 async def refund_before_charge(player: Player, random: Random) -> None:
     charges = parts.draw_charges(random)
     debts = parts.draw_debts(random, player.now)
@@ -100,15 +125,18 @@ async def repeat(player: Player, random: Random) -> None:
 
 async def send_in_turn(player: Player, random: Random) -> None:
     """The commits of one send, which run until one refuses, with the cause of uncharged debts."""
-    commits = [
-        player.build_commit(
-            random,
-            charges=parts.draw_charges(random, 2) if random.random() < 0.6 else (),
-            debts=parts.draw_debts(random, player.now) if random.random() < 0.7 else None,
-            event_if_refused=parts.draw_denial(random, "t"),
+    commits = []
+    for _ in range(3):
+        debts = parts.draw_debts(random, player.now)
+        recorded = tuple(replace(one, refuses=False) for one in debts.charges)
+        commits.append(
+            player.build_commit(
+                random,
+                charges=parts.draw_charges(random, 2) if random.random() < 0.4 else (),
+                debts=replace(debts, charges=recorded) if random.random() < 0.8 else None,
+                event_if_refused=parts.draw_denial(random, "t"),
+            )
         )
-        for _ in range(3)
-    ]
     await player.commit_all(commits, in_turn=True)
 
 

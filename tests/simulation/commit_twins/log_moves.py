@@ -1,10 +1,12 @@
 """Calls that fill, fold, flush and archive the log. Each draws its details from a seeded `Random`."""
 
+from collections.abc import Sequence
 from random import Random
 
 from msgspec.structs import replace
 
-from otp_service.core.events import IssueDenied
+from otp_service.core.commit import Commit
+from otp_service.core.events import Event, IssueDenied
 from otp_service.core.timestamps import DAY_MS, MINUTE_MS
 from tests.simulation.commit_twins import parts
 from tests.simulation.commit_twins.player import Player
@@ -19,19 +21,34 @@ async def flood(player: Player, random: Random) -> None:
     """Refusals beyond those that are appended one by one."""
     denial = parts.draw_denial(random, player.name_next())
     addresses = [f"203.0.113.{i}" for i in range(3)]
-    for _ in range(random.choice((11, 14))):
-        event = replace(denial, client_ip=random.choice(addresses))
-        await player.commit(player.build_commit(random, partition=7, foldable_event=event))
+    count = random.choice((11, 14))
+    events = [replace(denial, client_ip=random.choice(addresses)) for _ in range(count)]
+    await player.commit_all(build_denials(player, random, events))
 
 
 async def flood_sources(player: Player, random: Random) -> None:
     """Refusals of many numbers of one tenant, which fill the stream."""
     tenant = random.choice(parts.TENANTS)
-    commits = []
-    for i in range(random.randint(5, 25)):
-        event = IssueDenied(id=str(i), tenant=tenant, number=f"1:{random.randint(0, 99)}")
-        commits.append(player.build_commit(random, partition=7, foldable_event=event))
-    await player.commit_all(commits)
+    numbers = [f"1:{random.randint(0, 99)}" for _ in range(random.randint(5, 25))]
+    events = [IssueDenied(id=number, tenant=tenant, number=number) for number in numbers]
+    await player.commit_all(build_denials(player, random, events))
+
+
+async def flush_into_little_space(player: Player, random: Random) -> None:
+    """A fold becomes due while the stream of refusals has space for few entries."""
+    denial = parts.draw_denial(random, player.name_next())
+    events: list[Event] = [replace(denial, id=str(i)) for i in range(12)]
+    await player.commit_all(build_denials(player, random, events))
+    player.pass_time(MINUTE_MS)
+    player.client.delete_key(player.store.key_names.event_log_keys(7)[2].encode())
+    others = random.randint(1, 5)
+    events = [IssueDenied(id=str(i), tenant="shop", number=f"2:{i}") for i in range(others)]
+    await player.commit_all(build_denials(player, random, [*events, denial]))
+
+
+def build_denials(player: Player, random: Random, events: Sequence[Event]) -> list[Commit]:
+    """Return a commit for each event, which may fold."""
+    return [player.build_commit(random, partition=7, foldable_event=event) for event in events]
 
 
 async def append_many_events(player: Player, random: Random) -> None:

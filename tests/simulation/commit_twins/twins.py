@@ -13,12 +13,12 @@ from otp_service.store.embedded import EmbeddedServer
 from otp_service.store.lua_script import LuaScript
 from tests.simulation.commit_twins.dump import DUMP_LUA, decode_dump, dump_keyspace
 from tests.simulation.redis_model.commit_script import (
-    ScriptError,
     ServerInfo,
     run_commit_script,
     run_inspect_script,
 )
 from tests.simulation.redis_model.keyspace import Hash, Keyspace, SortedSet
+from tests.simulation.redis_model.replies import ErrorReply
 from tests.store.frozen_store import freeze_clock
 
 
@@ -106,7 +106,7 @@ class TwinClient(ScriptClient):
     ) -> list[Any] | None:
         """Return the replies of the model; None if its script ends with an error."""
         info = ServerInfo(0 if self.is_frozen else self._now, self._server_info)
-        with contextlib.suppress(ScriptError):
+        with contextlib.suppress(ErrorReply):
             return _MODELS[sha](self.keyspace, info, keys, [*arguments, b"token"])
         return None
 

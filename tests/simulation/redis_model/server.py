@@ -5,7 +5,7 @@ from typing import Any
 
 from tests.simulation.kernel.chance import Chance
 from tests.simulation.redis_model.commands import DATA_COMMANDS
-from tests.simulation.redis_model.commit_script import ScriptError, ServerInfo
+from tests.simulation.redis_model.commit_script import ServerInfo
 from tests.simulation.redis_model.keyspace import Keyspace
 from tests.simulation.redis_model.replication import Replication
 from tests.simulation.redis_model.replies import OK, ErrorReply, UnknownCommand
@@ -207,7 +207,7 @@ class SimulatedServer:
         info = ServerInfo(self.keyspace.clock(), self._replication_id)
         try:
             result = script.run(self.keyspace, info, keys, arguments)
-        except ScriptError as error:
+        except ErrorReply as error:
             raise ErrorReply(f"{error} script: {script.sha.decode()}") from error
         return [arguments[-1], result]
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
-from tests.simulation.redis_model.keyspace import Hash, Keyspace, Value
+from tests.simulation.redis_model.keyspace import Hash, Keyspace, SortedSet, Value
 from tests.simulation.redis_model.replies import ErrorReply
 from tests.simulation.redis_model.stream import Stream, StreamEntry, format_id
 
@@ -17,22 +17,32 @@ def read_value(keyspace: Keyspace, key: bytes, kind: type[T], empty: T) -> T:
     if value is None:
         return empty
     if not isinstance(value, kind):
-        raise ErrorReply("WRONGTYPE Operation against a key holding the wrong kind of value")
+        raise ErrorReply(_WRONG_TYPE)
     return value
 
 
+_WRONG_TYPE = "WRONGTYPE Operation against a key holding the wrong kind of value"
 _EMPTY_HASH = Hash({})
+_EMPTY_SORTED_SET = SortedSet({})
 _EMPTY_STREAM = Stream()
 
 
 def read_string(keyspace: Keyspace, key: bytes) -> bytes | None:
     """GET."""
-    return read_value(keyspace, key, bytes, b"") if keyspace.get(key) is not None else None
+    value = keyspace.get(key)
+    if value is not None and type(value) is not bytes:
+        raise ErrorReply(_WRONG_TYPE)
+    return value
 
 
 def read_fields(keyspace: Keyspace, key: bytes) -> Mapping[bytes, bytes]:
     """Return the fields of a hash, which must not be changed."""
     return read_value(keyspace, key, Hash, _EMPTY_HASH).fields
+
+
+def read_scores(keyspace: Keyspace, key: bytes) -> SortedSet:
+    """Return a sorted set, an empty one without the key."""
+    return read_value(keyspace, key, SortedSet, _EMPTY_SORTED_SET)
 
 
 def read_stream(keyspace: Keyspace, key: bytes) -> Stream:

@@ -15,11 +15,10 @@ from tests.simulation.redis_model.commit_script.script_call import (
     ServerInfo,
     iterate_commits,
 )
-from tests.simulation.redis_model.commit_script.typed_reads import ScriptError
 from tests.simulation.redis_model.keyspace import Keyspace
 
 
-__all__ = ["ScriptError", "ServerInfo", "run_commit_script", "run_inspect_script"]
+__all__ = ["ServerInfo", "run_commit_script", "run_inspect_script"]
 
 
 def run_commit_script(
@@ -30,7 +29,7 @@ def run_commit_script(
 ) -> list[Any]:
     """Run the commits of a call in turn, and return the replies of those that ran.
 
-    Raises ScriptError where the script ends with an error; what it has written until then stays.
+    Raises ErrorReply where the script ends with an error; what it has written until then stays.
     """
     replies = []
     for context in iterate_commits(ScriptCall(keyspace, server_info), keys, arguments):
@@ -48,6 +47,6 @@ def run_inspect_script(
     keys: Sequence[bytes],
     arguments: Sequence[bytes],
 ) -> list[Any]:
-    """Return what would be decided of each commit of a call. Raises ScriptError as the script does."""
+    """Return what would be decided of each commit of a call. Raises ErrorReply as the script does."""
     call = ScriptCall(keyspace, server_info)
     return [inspect_commit(context) for context in iterate_commits(call, keys, arguments)]

@@ -14,7 +14,7 @@ from otp_service.core.pumping.debt import (
 from otp_service.core.pumping.scopes import DebtLimit, ScopeBucket
 from otp_service.core.timestamps import HOUR_MS
 from tests.simulation.redis_model.commit_script.script_call import CommitContext
-from tests.simulation.redis_model.commit_script.typed_reads import read_string
+from tests.simulation.redis_model.typed_values import read_string
 
 
 DEBT_TTL_MS = 28 * HOUR_MS

@@ -21,11 +21,7 @@ from tests.simulation.redis_model.commit_script.folds import (
 from tests.simulation.redis_model.commit_script.packed_values import pack_reply, unpack_reply
 from tests.simulation.redis_model.commit_script.refusal import Refusal, find_refusal
 from tests.simulation.redis_model.commit_script.script_call import CommitContext
-from tests.simulation.redis_model.commit_script.typed_reads import (
-    read_fields,
-    read_stream,
-    read_string,
-)
+from tests.simulation.redis_model.typed_values import read_fields, read_stream, read_string
 
 
 OPERATION: Final = 1

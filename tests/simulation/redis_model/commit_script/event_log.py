@@ -1,5 +1,6 @@
 """The event log of a partition: epochs, sequence, stamps, and trims of its streams."""
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from msgspec.json import Encoder
@@ -7,12 +8,8 @@ from msgspec.json import Encoder
 from otp_service.core.timestamps import HOUR_MS, MINUTE_MS
 from otp_service.store.commit_request import SignedEvent
 from tests.simulation.redis_model.commit_script.script_call import CommitContext
-from tests.simulation.redis_model.commit_script.typed_reads import (
-    ScriptError,
-    read_fields,
-    read_stream,
-)
-from tests.simulation.redis_model.keyspace import Hash
+from tests.simulation.redis_model.replies import ErrorReply
+from tests.simulation.redis_model.typed_values import read_fields, read_stream, set_fields
 
 
 LOG, EVENTS, REFUSALS, FOLDS, DUE = 2, 3, 4, 5, 6
@@ -48,7 +45,7 @@ class EventLog:
         self.since = self._find_since(fields)
         self.first_seq = self.seq
 
-    def _count_waiting(self, fields: dict[bytes, bytes]) -> int:
+    def _count_waiting(self, fields: Mapping[bytes, bytes]) -> int:
         """Return how many events the archive does not have."""
         if fields.get(b"waiting"):
             return int(fields[b"waiting"])
@@ -56,7 +53,7 @@ class EventLog:
             return 0
         return read_stream(self.context.keyspace, self.context.get_key(EVENTS)).length
 
-    def _find_since(self, fields: dict[bytes, bytes]) -> int:
+    def _find_since(self, fields: Mapping[bytes, bytes]) -> int:
         """Return the instant since which no record was lost."""
         is_set_back = self.context.now + CLOCK_STEP_MS < int(fields.get(b"clock", 0))
         if self.is_new_epoch or is_set_back or b"since" not in fields:
@@ -84,7 +81,7 @@ class EventLog:
         try:
             appended = read_stream(keyspace, key).append((self.ms, self.seq), fields)
         except ValueError as error:
-            raise ScriptError("ERR The ID specified in XADD is equal or smaller") from error
+            raise ErrorReply("ERR The ID specified in XADD is equal or smaller") from error
         keyspace.replace(key, appended)
 
     def close(self) -> None:
@@ -107,7 +104,7 @@ class EventLog:
             b"since": b"%d" % self.since,
             b"clock": b"%d" % context.now,
         }
-        context.keyspace.replace(key, Hash({**read_fields(context.keyspace, key), **changed}))
+        set_fields(context.keyspace, key, changed)
 
     def _has_trim_due(self) -> bool:
         since_ms = self.context.now - self.trimmed_at

@@ -7,8 +7,9 @@ from otp_service.core.limits import compute_consecutive_failures_wait
 from otp_service.store.commit_request import BucketOperation, ConsecutiveFailuresRule
 from tests.simulation.redis_model.commit_script.bucket import Bucket
 from tests.simulation.redis_model.commit_script.script_call import CommitContext
-from tests.simulation.redis_model.commit_script.typed_reads import ScriptError, read_fields
 from tests.simulation.redis_model.keyspace import Hash
+from tests.simulation.redis_model.replies import ErrorReply
+from tests.simulation.redis_model.typed_values import read_fields
 
 
 UNTIL_UNLOCKED: Final = math.inf
@@ -50,7 +51,7 @@ class FailuresBucket(Bucket):
 
     def charge(self, operation: BucketOperation) -> int:
         if not operation.subject_index:
-            raise ScriptError("Lua redis lib command arguments must be strings or integers")
+            raise ErrorReply("Lua redis lib command arguments must be strings or integers")
         self.count += operation.cost
         self.previous, self.last, self.operation = self.last, self.now, self.get_mark(operation)
         self._set(

@@ -12,8 +12,8 @@ from tests.simulation.redis_model.commit_script.refusal_stream import (
     make_room_for_refusal,
 )
 from tests.simulation.redis_model.commit_script.script_call import CommitContext
-from tests.simulation.redis_model.commit_script.typed_reads import read_fields, read_scores
 from tests.simulation.redis_model.keyspace import Hash
+from tests.simulation.redis_model.typed_values import read_fields, read_scores
 
 
 FOLD_AFTER_EVENTS: Final = 10

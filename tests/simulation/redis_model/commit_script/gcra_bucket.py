@@ -10,7 +10,7 @@ from otp_service.store.commit_request import BucketOperation
 from tests.simulation.redis_model.commit_script.bucket import Bucket
 from tests.simulation.redis_model.commit_script.packed_values import pack_numbers
 from tests.simulation.redis_model.commit_script.script_call import CommitContext
-from tests.simulation.redis_model.commit_script.typed_reads import read_string
+from tests.simulation.redis_model.typed_values import read_string
 
 
 _decode_tats = msgspec.msgpack.Decoder(list[float]).decode

@@ -4,7 +4,7 @@ import msgspec
 
 from otp_service.core.pumping.known_number import KNOWN_NUMBER_TTL_MS, KnownNumber
 from tests.simulation.redis_model.commit_script.script_call import CommitContext
-from tests.simulation.redis_model.commit_script.typed_reads import read_string
+from tests.simulation.redis_model.typed_values import read_string
 
 
 _encode_record = msgspec.msgpack.Encoder().encode

@@ -7,8 +7,9 @@ from typing import Any, Final
 from otp_service.store.commit_request import SignedEvent
 from tests.simulation.redis_model.commit_script.event_log import REFUSALS
 from tests.simulation.redis_model.commit_script.script_call import CommitContext
-from tests.simulation.redis_model.commit_script.typed_reads import ScriptError, read_stream
+from tests.simulation.redis_model.replies import ErrorReply
 from tests.simulation.redis_model.stream import Stream, StreamEntry
+from tests.simulation.redis_model.typed_values import read_stream
 
 
 MAX_REFUSAL_ENTRIES: Final = 5000
@@ -58,7 +59,7 @@ def _evict_largest_source(context: CommitContext, stream: Stream, max_entries: f
         if len(entries) > len(largest):
             largest = entries
     if not largest:
-        raise ScriptError("attempt to get length of a nil value")
+        raise ErrorReply("attempt to get length of a nil value")
     evicted = largest[: math.ceil(max_entries / EVICTED_PART)]
     for entry in evicted:
         stamp = entry.fields[_STAMP_INDEX]

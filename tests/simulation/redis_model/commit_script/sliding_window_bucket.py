@@ -7,7 +7,8 @@ from otp_service.core.timestamps import SECOND_MS
 from otp_service.store.commit_request import BucketOperation
 from tests.simulation.redis_model.commit_script.bucket import Bucket
 from tests.simulation.redis_model.commit_script.script_call import CommitContext
-from tests.simulation.redis_model.commit_script.typed_reads import ScriptError, read_string
+from tests.simulation.redis_model.replies import ErrorReply
+from tests.simulation.redis_model.typed_values import read_string
 
 
 _encode_units = msgspec.msgpack.Encoder().encode
@@ -44,7 +45,7 @@ class SlidingWindowBucket(Bucket):
                     self.instants, (window,), operation.cost, self.now
                 )
             except IndexError:
-                raise ScriptError("a cost exceeds the count of its window") from None
+                raise ErrorReply("a cost exceeds the count of its window") from None
             if wait > longest:
                 longest, index = wait, i
         return longest, index

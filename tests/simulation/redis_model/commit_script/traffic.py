@@ -6,8 +6,8 @@ from otp_service.core.pumping.outages import EVIDENCE_SLOT_MS
 from otp_service.core.timestamps import DAY_MS, HOUR_MS
 from otp_service.store.commit_request import TrafficChange
 from tests.simulation.redis_model.commit_script.script_call import CommitContext
-from tests.simulation.redis_model.commit_script.typed_reads import ScriptError, read_fields
 from tests.simulation.redis_model.keyspace import Hash
+from tests.simulation.redis_model.typed_values import read_fields, read_value
 
 
 TRAFFIC_TTL_MS: Final = 15 * DAY_MS
@@ -45,9 +45,7 @@ def _write_totals(
     expires_at = context.keyspace.clock() + TRAFFIC_TTL_MS
     keyspace.put(context.get_key(traffic.key_index), Hash(fields), expires_at)
     index_key = context.get_key(traffic.index_key_index)
-    index = keyspace.get(index_key) or frozenset()
-    if not isinstance(index, frozenset):
-        raise ScriptError("WRONGTYPE Operation against a key holding the wrong kind of value")
+    index: frozenset[bytes] = read_value(keyspace, index_key, frozenset, frozenset())
     member = traffic.member.encode()
     if member not in index:
         keyspace.replace(index_key, index | {member})

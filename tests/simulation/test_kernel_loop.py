@@ -50,6 +50,21 @@ def test_timers_run_by_their_instant_and_then_in_the_order_of_their_creation():
     assert [(0.1, 1), (0.1, 3), (0.1, 5), (0.2, 2), (0.3, 0), (0.3, 4)] == seen
 
 
+def test_a_due_timer_does_not_wait_for_callbacks_that_add_callbacks():
+    """It runs in the next turn, as an event of the real loop does."""
+    seen: list[str] = []
+
+    async def main():
+        asyncio.get_running_loop().call_later(0, seen.append, "timer")
+        for _ in range(3):
+            await asyncio.sleep(0)
+            seen.append("turn")
+
+    run(main)
+
+    assert ["turn", "timer", "turn", "turn"] == seen
+
+
 def test_a_day_of_simulated_time_takes_no_time():
     """The clock jumps to the next timer."""
 

@@ -250,7 +250,6 @@ def promtool():
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)  # half a minute of both cores, which other tests want as well
 def test_alerts_fire_on_bad_days_and_not_on_a_quiet_one(promtool):
     """Prometheus evaluates the quiet and bad days of tests/alerts.yml."""
     promtool("test", "rules", str(REPOSITORY_ROOT / "tests" / "alerts.yml"))

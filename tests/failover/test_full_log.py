@@ -1,7 +1,6 @@
 """The archive takes no entries, and the event log reaches its bound under load."""
 
 import asyncio
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +20,13 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 WORKERS, ATTACKERS = 6, 3
 MAX_ENTRIES = 40
 FULL_SECONDS = 3
-PERSON = "+447400000001"
-"""The first one who logs in; with so many numbers to a prefix, all are in one partition."""
 
 
 class Archive:
     """Takes the entries of the log when it is told to, as a sealer does all the time."""
 
     def __init__(self, load: LoginLoad) -> None:
-        self._store = store = load.installation.store
+        store = load.installation.store
         store._log_limits = msgspec.structs.replace(
             store._log_limits, max_stream_entries=MAX_ENTRIES, has_archive=True
         )
@@ -38,11 +35,10 @@ class Archive:
         )
         self.events: list[dict[str, Any]] = []
 
-    async def wait_until_full(self, numbers: Iterable[str]) -> None:
-        """Wait until the log grants nothing to these numbers; they may share a partition."""
-        partitions = {self._store.get_number_partition(each) for each in numbers}
+    async def wait_until_full(self) -> None:
+        """Wait until the log grants nothing to the people, and to the attackers."""
         async with asyncio.timeout(60):
-            while not partitions <= await self._find_full_partitions():  # noqa: ASYNC110  # Redis tells nobody
+            while await self._count_full_partitions() < 2:  # noqa: ASYNC110  # Redis tells nobody
                 await asyncio.sleep(0.2)
 
     async def take_entries(self) -> None:
@@ -66,9 +62,9 @@ class Archive:
             await self.take_entries()
             await asyncio.sleep(0.2)
 
-    async def _find_full_partitions(self) -> set[int]:
+    async def _count_full_partitions(self) -> int:
         pending = await self._source.fetch_pending(range(64), count=1)
-        return {each.partition for each in pending if each.waiting_count >= MAX_ENTRIES}
+        return sum(each.waiting_count >= MAX_ENTRIES for each in pending)
 
 
 async def test_a_full_log_grants_nothing_and_charges_nothing(tmp_path: Path) -> None:
@@ -78,7 +74,7 @@ async def test_a_full_log_grants_nothing_and_charges_nothing(tmp_path: Path) -> 
             load = LoginLoad(link, numbers_per_prefix=10_000)
             archive = Archive(load)
             async with load.run(workers=WORKERS, attackers=ATTACKERS):
-                await archive.wait_until_full({PERSON, *load.attacked_numbers})
+                await archive.wait_until_full()
                 await asyncio.sleep(1)  # what was granted before is compared and sent
                 before = load.count_grants()
                 await asyncio.sleep(FULL_SECONDS)

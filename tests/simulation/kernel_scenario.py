@@ -82,7 +82,8 @@ class KernelScenario:
             elif name == "lag":
                 self._replica_count = chance.draw_below(2)
             else:
-                link.slow(0.02, 0.2)
+                link.slow(0.02)
+                asyncio.get_running_loop().call_later(0.2, link.hasten, 0.02)
 
     def _respond(self, command: list[bytes]) -> bytes:
         return b":%d\r\n" % self._replica_count if command[0] == b"WAIT" else answer(command)

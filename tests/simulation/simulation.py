@@ -1,12 +1,15 @@
 """One simulated run: a loop, a network, a Redis and a world, all from one seed."""
 
 import asyncio
-from typing import Final
+from typing import Final, cast
 
 from tests.simulation.actors.cast import draw_actors, run_actors
-from tests.simulation.actors.probes import PROBE_NAMES, probe_logins
+from tests.simulation.actors.probes import draw_probes, probe_logins
+from tests.simulation.faults.injector import FaultInjector
+from tests.simulation.faults.plan import plan_faults
 from tests.simulation.history import History, StoredBytes
 from tests.simulation.kernel.chance import Chance
+from tests.simulation.kernel.loop import SimulatedLoop
 from tests.simulation.kernel.network import SimulatedNetwork
 from tests.simulation.redis_model.redis_site import RedisSite
 from tests.simulation.stored_values import (
@@ -28,6 +31,9 @@ JOB_SHARE: Final = 0.2
 TROUBLE_SHARE: Final = 0.3
 """The share of the runs with a background job, and of the vendors with which something is wrong."""
 
+REPLICATED_SHARE: Final = 0.75
+"""The share of the runs with replicas in which every durable change has to reach all of them."""
+
 REPLICA_COUNTS: Final = (0, 0, 0, 1, 2)
 
 
@@ -37,23 +43,26 @@ class Simulation:
     def __init__(self, chance: Chance, network: SimulatedNetwork) -> None:
         self.chance = chance
         self.network = network
-        self.loop = asyncio.get_running_loop()
+        self.loop = cast(SimulatedLoop, asyncio.get_running_loop())
         draws = chance.derive("settings")
-        self.replicas = draws.pick(REPLICA_COUNTS)
+        replicas = draws.pick(REPLICA_COUNTS)
+        self.required_replicas = replicas if draws.has_luck(REPLICATED_SHARE) else 0
         self.redis = RedisSite(
             self.loop,
             network,
             chance.derive("redis"),
             start_ms=START_MS,
-            replicas=self.replicas,
+            replicas=replicas,
         )
         self.world = World(
             chance.derive("world"),
             self.read_true_ms,
             self.redis.address,
-            replicas=self.replicas,
+            replicas=self.required_replicas,
             jobs=frozenset(name for name in JOB_NAMES if draws.has_luck(JOB_SHARE)),
         )
+        self.faults = FaultInjector(chance.derive("faults"), network, self.redis, self.world)
+        self.probe_names = draw_probes(chance.derive("probes"))
         for name in self.world.vendors:
             if draws.has_luck(TROUBLE_SHARE):
                 self.world.trouble_vendor(name, 0.1 + 0.5 * draws.draw_fraction())
@@ -66,9 +75,11 @@ class Simulation:
         """Let the actors act, come to rest, and let everybody log in."""
         draws = self.chance.derive("cast")
         calls = draw_call_count(draws, max_calls)
+        plan_faults(self.faults, self.loop, calls)
         await run_actors(self.world, draw_actors(draws, calls), calls)
+        self.faults.end_all()
         await settle(self.world)
-        await probe_logins(self.world)
+        await probe_logins(self.world, self.probe_names)
         await flush_folds(self.world, list_folding_partitions(self.redis.server.keyspace))
 
     def build_history(self, unhandled_errors: list[str], logged: list[StoredBytes]) -> History:
@@ -77,7 +88,7 @@ class Simulation:
         return self.world.recorder.build_history(
             self.chance.seed,
             build_audit_settings(
-                is_replicated=self.replicas > 0, probe_actors=frozenset(PROBE_NAMES)
+                is_replicated=self.required_replicas > 0, probe_actors=self.probe_names
             ),
             events=collect_stored_events(server.keyspace),
             stored=[*collect_stored_bytes(server.keyspace), *logged],

@@ -205,7 +205,7 @@ class SentinelServer(EmbeddedServer):
     """The same program as a Sentinel, which writes what it learns into its configuration."""
 
     def __init__(
-        self, folder: Path, master: EmbeddedServer, name: str, *, down_after_ms: int = 1000
+        self, folder: Path, master: EmbeddedServer, name: str, *, down_after_ms: int = 300
     ) -> None:
         super().__init__(folder, port=find_free_port())
         self._monitor_settings = {
@@ -252,7 +252,7 @@ def start_sentinel_of(
     name: str = "otp",
     *,
     binaries: Mapping[int, Path] | None = None,
-    down_after_ms: int = 1000,
+    down_after_ms: int = 300,
 ) -> Iterator[tuple[EmbeddedServer, list[EmbeddedServer], SentinelServer]]:
     """Start a master, a replica of each priority, and a Sentinel that has found all of them.
 

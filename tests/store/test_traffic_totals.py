@@ -86,10 +86,8 @@ async def test_totals_under_both_limit_keys_count_during_a_rotation(
         partition = each.compute_shared_partition()
         key = each.traffic_key(partition, TrafficName("shop", country))
         index = each.traffic_index_key(partition)
-        fields = ((f"{HOUR - 1}:u", amount), (f"{SLOT}:e", amount), (f"{HOUR - 999}:u", 1))
-        # Added, because one pair of keys in 64 has one partition.
-        adding = [("HINCRBY", key, *field) for field in fields]
-        await one_server_client.repeat_commands(key, adding)
+        fields = (f"{HOUR - 1}:u", amount, f"{SLOT}:e", amount, f"{HOUR - 999}:u", 1)
+        await one_server_client.repeat_commands(key, [("HSET", key, *fields)])
         await one_server_client.repeat_commands(index, [("SADD", index, f"shop {country}")])
     totals = TrafficTotals(store)
 

@@ -1,7 +1,7 @@
 """Probes: after the faults, each kind of person logs in, and waits as long as refusals say."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Final
 
 from tests.simulation.actors.app_users import AppUser
@@ -28,15 +28,19 @@ PROBE_SHARE: Final = 0.15
 Probe = Callable[[Scene, Person], Awaitable[bool]]
 
 
-async def probe_logins(world: World) -> None:
-    """Log in as some of the persons that the run may have met.
+def draw_probes(chance: Chance) -> frozenset[str]:
+    """Return the names of the persons who log in at the end of a run: a few of PROBE_NAMES.
 
-    Each seed draws a few of them, because a probe has as many calls as many runs.
+    A probe has as many calls as many runs, so not everybody is in every run.
     """
-    chance = world.chance.derive("probes")
     names = [name for name in PROBE_NAMES if chance.has_luck(PROBE_SHARE)]
-    names = names or [chance.pick(PROBE_NAMES)]
-    await asyncio.gather(*(_run_probe(world, name, chance) for name in names))
+    return frozenset(names or [chance.pick(PROBE_NAMES)])
+
+
+async def probe_logins(world: World, names: Collection[str]) -> None:
+    """Log in as these persons, whose numbers and accounts the run may have met."""
+    chance = world.chance.derive("probes")
+    await asyncio.gather(*(_run_probe(world, name, chance) for name in sorted(names)))
 
 
 async def _run_probe(world: World, name: str, chance: Chance) -> None:

@@ -73,10 +73,13 @@ class Link:
             if not thaw.done():
                 thaw.set_result(None)
 
-    def slow(self, extra_seconds: float, duration_seconds: float) -> None:
-        """Add to each delay for a time."""
+    def slow(self, extra_seconds: float) -> None:
+        """Add to each delay, until `hasten` with the same seconds."""
         self._shortest_delay += extra_seconds
-        self.loop.call_later(duration_seconds, self._hasten, extra_seconds)
+
+    def hasten(self, extra_seconds: float) -> None:
+        """End a `slow`."""
+        self._shortest_delay -= extra_seconds
 
     async def cross(self) -> None:
         """Wait as a packet does that opens a connection."""
@@ -87,6 +90,3 @@ class Link:
             else:
                 self._thaws.append(self.loop.create_future())
                 await self._thaws[-1]
-
-    def _hasten(self, extra_seconds: float) -> None:
-        self._shortest_delay -= extra_seconds

@@ -126,6 +126,13 @@ class RedisSite:
                 replica.resume(now)
         replication.review_waiters()
 
+    def add_replica(self, name: str) -> None:
+        """Let one more server follow the master; it has all of its data."""
+        server = self.server
+        follower = Replica(name, self._draw_lag, server.keyspace.offset)
+        server.replication.replicas.append(follower)
+        server.replication.review_waiters()
+
     def fail_over(self, former: FormerMaster, *, choice: int | None = None) -> int:
         """Make a replica the master, and return how many writes are lost with the old one.
 

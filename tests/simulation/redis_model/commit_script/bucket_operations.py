@@ -25,22 +25,12 @@ def read_bucket(context: CommitContext, operation: BucketOperation) -> Bucket:
     return bucket
 
 
-def settle_charges(context: CommitContext, *, writes: bool) -> None:
-    """Read the buckets of the charges, and correct those that were written while the clock was ahead."""
-    context.charges = []
-    for charge in context.request.charges:
-        bucket = read_bucket(context, charge)
-        if bucket.settle() and writes:
-            bucket.write()
-        context.charges.append((charge, bucket))
-
-
 def change_buckets(context: CommitContext, refunds: list[BucketOperation]) -> int:
     """Charge, refund and reset. Return the count of consecutive failures, 0 without a charge to it."""
     consecutive_failures = 0
-    for charge, bucket in context.charges:
+    for charge in context.request.charges:
         if charge.cost > 0:
-            count = bucket.charge(charge)
+            count = read_bucket(context, charge).charge(charge)
             consecutive_failures = consecutive_failures if count is None else count
     for refund in refunds:
         read_bucket(context, refund).refund(refund)

@@ -4,10 +4,7 @@ from typing import Any, Final
 
 from otp_service.core.timestamps import MINUTE_MS
 from otp_service.store.commit_request import BucketOperation, FoldableEvent
-from tests.simulation.redis_model.commit_script.bucket_operations import (
-    change_buckets,
-    settle_charges,
-)
+from tests.simulation.redis_model.commit_script.bucket_operations import change_buckets, read_bucket
 from tests.simulation.redis_model.commit_script.debt_book import DebtBook
 from tests.simulation.redis_model.commit_script.debt_changes import (
     DebtRefunds,
@@ -49,7 +46,10 @@ def run_commit(context: CommitContext) -> Reply:
     if 0 < request.deadline <= now:
         return [b"late", now]
     context.debts = DebtBook(context)
-    settle_charges(context, writes=True)
+    for charge in request.charges:
+        bucket = read_bucket(context, charge)
+        if bucket.settle():
+            bucket.write()
     plan = decide_debts(context)
     refusal = find_refusal(context, plan)
     context.debts.write_corrected()

@@ -6,8 +6,7 @@ from otp_service.core.pumping.allowance import compute_allowance
 from otp_service.core.pumping.decision import DebtCharge, decide_send
 from otp_service.store.commit_request import BucketOperation
 from otp_service.store.debt_draft import EXEMPT_CAUSE
-from tests.simulation.redis_model.commit_script.bucket import Bucket
-from tests.simulation.redis_model.commit_script.bucket_operations import settle_charges
+from tests.simulation.redis_model.commit_script.bucket_operations import read_bucket
 from tests.simulation.redis_model.commit_script.debt_book import DebtBook
 from tests.simulation.redis_model.commit_script.debt_plan import (
     compute_scope_wait,
@@ -20,21 +19,24 @@ from tests.simulation.redis_model.commit_script.script_call import CommitContext
 
 def inspect_commit(context: CommitContext) -> list[Any]:
     """Decide one commit, and return its reply."""
-    context.now = context.call.read_clock(context.request)
+    request = context.request
+    context.now = context.call.read_clock(request)
     context.debts = DebtBook(context)
-    settle_charges(context, writes=False)
+    for charge in request.charges:
+        read_bucket(context, charge).settle()
     plan = decide_debts(context)
     refusal = find_refusal(context, plan)
     return [
         context.now,
         refusal[0] if refusal else None,
-        [_describe_charge(charge, bucket) for charge, bucket in context.charges],
+        [_describe_charge(context, charge) for charge in request.charges],
         [_describe_debt(context, charge) for charge in plan.charges] if plan else [],
         int(plan is not None and plan.cause == EXEMPT_CAUSE),
     ]
 
 
-def _describe_charge(charge: BucketOperation, bucket: Bucket) -> list[int | None]:
+def _describe_charge(context: CommitContext, charge: BucketOperation) -> list[int | None]:
+    bucket = read_bucket(context, charge)
     wait, window_index = bucket.compute_wait(charge)
     used = (bucket.count_used(charge, index) for index in range(len(charge.windows)))
     return [None if wait == UNTIL_UNLOCKED else int(wait), window_index, *used]

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from tests.simulation.redis_model.commit_script.bucket_operations import read_bucket
 from tests.simulation.redis_model.commit_script.debt_plan import DebtPlan
 from tests.simulation.redis_model.commit_script.failures_bucket import UNTIL_UNLOCKED
 from tests.simulation.redis_model.commit_script.script_call import CommitContext
@@ -22,10 +23,10 @@ def find_refusal(context: CommitContext, plan: DebtPlan | None) -> Refusal | Non
     if over_debt:
         reply, stamp, longest_wait = over_debt
         refusal = reply, stamp
-    for i, (charge, bucket) in enumerate(context.charges, 1):
+    for i, charge in enumerate(context.request.charges, 1):
         if charge.force:
             continue
-        wait, window_index = bucket.compute_wait(charge)
+        wait, window_index = read_bucket(context, charge).compute_wait(charge)
         if wait > longest_wait:
             longest_wait = wait
             refusal = _describe_charge(context, i, window_index, wait)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from otp_service.store.commit_request import BucketOperation, CommitRequest
+from otp_service.store.commit_request import CommitRequest
 from tests.simulation.redis_model.keyspace import Keyspace
 
 
@@ -52,9 +52,11 @@ class ScriptCall:
 class CommitContext:
     """One commit of a call, and what it has read."""
 
+    __slots__ = (
+        "arguments", "buckets", "call", "debts", "keys", "keyspace", "log", "log_limits", "now", "request",
+    )  # fmt: skip
+
     buckets: "dict[bytes, Bucket]"
-    charges: "list[tuple[BucketOperation, Bucket]]"
-    """Those of the request with their settled buckets."""
     debts: "DebtBook"
     log: "EventLog"
 

@@ -1,0 +1,77 @@
+"""Begins faults and ends them, and records both."""
+
+import asyncio
+from collections.abc import Callable
+
+from tests.simulation.history import FaultKind
+from tests.simulation.kernel.chance import Chance
+from tests.simulation.kernel.network import SimulatedNetwork
+from tests.simulation.redis_model.redis_site import RedisSite
+from tests.simulation.world.world import World
+
+
+class FaultInjector:
+    """The faults of one run. One that lasts ends after a drawn time, or with `end_all`."""
+
+    def __init__(
+        self, chance: Chance, network: SimulatedNetwork, redis: RedisSite, world: World
+    ) -> None:
+        self.chance = chance
+        self.network = network
+        self.redis = redis
+        self.world = world
+        self._loop = asyncio.get_running_loop()
+        self._active: dict[str, tuple[int, Callable[[], None]]] = {}
+        """By what is at fault: the index of the record, and what ends it."""
+        self._is_over = False
+
+    def strike(self, fault: Callable[["FaultInjector"], None]) -> None:
+        """Let a fault happen, unless the run has come to its calm end."""
+        if not self._is_over:
+            fault(self)
+
+    def record_instant(
+        self, kind: FaultKind, target: str = "", *, lost_writes: int = 0, jump_ms: int = 0
+    ) -> None:
+        """Record a fault without a duration."""
+        recorder = self.world.recorder
+        index = recorder.start_fault(kind, target, lost_writes=lost_writes, jump_ms=jump_ms)
+        recorder.end_fault(index)
+
+    def begin(  # noqa: PLR0913  # a fault, its end, and what is recorded of it
+        self,
+        kind: FaultKind,
+        target: str,
+        start: Callable[[], None],
+        end: Callable[[], None],
+        *,
+        longest_ms: int,
+        jump_ms: int = 0,
+    ) -> None:
+        """Start a fault that lasts for a drawn time. Does nothing if its target has one already."""
+        name = f"{kind}: {target}"
+        if name in self._active:
+            return
+        index = self.world.recorder.start_fault(kind, target, jump_ms=jump_ms)
+        self._active[name] = (index, end)
+        start()
+        seconds = self.chance.draw_ms(1, longest_ms) / 1000
+        self._loop.call_later(seconds, self._end, name, index)
+
+    def end_on(self, target: str) -> None:
+        """End every fault of a target, before one that does not go together with them."""
+        for name, (index, _) in list(self._active.items()):
+            if name.endswith(f": {target}"):
+                self._end(name, index)
+
+    def end_all(self) -> None:
+        """End every fault that lasts, in the order of their beginning, and let none follow."""
+        self._is_over = True
+        for name, (index, _) in list(self._active.items()):
+            self._end(name, index)
+
+    def _end(self, name: str, index: int) -> None:
+        if self._active.get(name, (None,))[0] == index:
+            _, end = self._active.pop(name)
+            end()
+            self.world.recorder.end_fault(index)

@@ -1,0 +1,62 @@
+"""Which faults a run has, and before which of its steps they begin."""
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from tests.simulation.faults import link_faults, process_faults, store_faults
+from tests.simulation.faults.injector import FaultInjector
+from tests.simulation.kernel.loop import SimulatedLoop
+
+
+CALM_SHARE: Final = 0.4
+"""Of the runs without a fault: in them every promise holds without an exception."""
+
+MORE_FAULTS_SHARE: Final = 0.5
+MAX_FAULTS: Final = 6
+
+STEPS_PER_CALL: Final = 60
+"""About how many steps of the loop a call has."""
+
+Fault = Callable[[FaultInjector], None]
+
+FAULTS: Final[Sequence[tuple[int, Fault]]] = (
+    (4, process_faults.crash_worker),
+    (1, process_faults.slow_hasher),
+    (1, process_faults.jump_host_clock),
+    (3, link_faults.cut_link),
+    (2, link_faults.freeze_link),
+    (1, link_faults.slow_link),
+    (1, link_faults.cut_off_host),
+    (2, store_faults.end_process),
+    (1, store_faults.freeze_process),
+    (1, store_faults.fill_memory),
+    (1, store_faults.fill_disk),
+    (1, store_faults.load_data),
+    (1, store_faults.replace_by_empty),
+    (3, store_faults.fail_over),
+    (3, store_faults.stall_replicas),
+    (1, store_faults.jump_clock),
+)
+"""The faults, and how often each is drawn."""
+
+
+def plan_faults(faults: FaultInjector, loop: SimulatedLoop, calls: int) -> None:
+    """Let the faults of a run with so many calls begin at drawn steps of the loop.
+
+    Steps are only taken while something happens, so a fault mostly meets a call.
+    """
+    chance = faults.chance
+    deck = [fault for weight, fault in FAULTS for _ in range(weight)]
+    if chance.has_luck(CALM_SHARE):
+        return
+    for _ in range(draw_fault_count(faults)):
+        step = loop.steps + chance.draw_below(STEPS_PER_CALL * (calls + 1))
+        loop.call_at_step(step, faults.strike, chance.pick(deck))
+
+
+def draw_fault_count(faults: FaultInjector) -> int:
+    """Return from 1 to MAX_FAULTS, mostly a small number."""
+    count = 1
+    while count < MAX_FAULTS and faults.chance.has_luck(MORE_FAULTS_SHARE):
+        count += 1
+    return count

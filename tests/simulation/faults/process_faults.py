@@ -1,0 +1,45 @@
+"""Faults of workers and their hosts: processes die, hash slowly, and clocks jump."""
+
+from functools import partial
+from typing import Final
+
+from tests.simulation.faults.injector import FaultInjector
+from tests.simulation.history import FaultKind
+from tests.simulation.world.installation import WORKER_HOSTS
+
+
+MAX_ABSENCE_MS: Final = 5_000
+CLOCK_STEPS_MS: Final = (-86_400_000, -60_000, -2_000, 2_000, 60_000, 86_400_000)
+
+
+def crash_worker(faults: FaultInjector) -> None:
+    """Kill a worker that runs, and start it again later."""
+    installation = faults.world.installation
+    running = [name for name, worker in installation.workers.items() if not worker.is_dead]
+    name = faults.chance.pick(running or [*WORKER_HOSTS])
+    faults.begin(
+        FaultKind.WORKER_RESTART,
+        name,
+        partial(installation.crash, name),
+        partial(installation.restart, name),
+        longest_ms=MAX_ABSENCE_MS,
+    )
+
+
+def slow_hasher(faults: FaultInjector) -> None:
+    """Let every hash of a worker take long, as on a machine without CPU."""
+    workers = faults.world.installation.workers
+    if not workers:
+        return
+    name = faults.chance.pick([*workers])
+    hasher = workers[name].hasher
+    start = partial(setattr, hasher, "slowness", faults.chance.pick((5.0, 40.0)))
+    end = partial(setattr, hasher, "slowness", 1.0)
+    faults.begin(FaultKind.HASHER_SLOW, name, start, end, longest_ms=20_000)
+
+
+def jump_host_clock(faults: FaultInjector) -> None:
+    """Set the wall clock of a host."""
+    installation = faults.world.installation
+    host = faults.chance.pick([*installation.hosts])
+    installation.jump_clock(host, faults.chance.pick(CLOCK_STEPS_MS))

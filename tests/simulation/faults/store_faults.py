@@ -1,0 +1,118 @@
+"""Faults of the store: it is down, full, read-only, loading, replaced, or fails over."""
+
+from functools import partial
+from typing import Final
+
+from tests.simulation.faults.injector import FaultInjector
+from tests.simulation.history import FaultKind
+from tests.simulation.redis_model.redis_site import FormerMaster
+from tests.simulation.redis_model.server import SimulatedServer
+
+
+MAX_OUTAGE_MS: Final = 8_000
+MAX_STALL_MS: Final = 4_000
+MAX_LOST_WRITES: Final = 4
+"""Of a restart: what was acknowledged within the last second, with `appendfsync everysec`."""
+
+CLOCK_STEPS_MS: Final = (-3_600_000, -31_000, -1_500, 700, 5_000, 61_000, 400_000)
+
+
+def end_process(faults: FaultInjector) -> None:
+    """End the process; after a while it is started again, maybe without its last writes."""
+    redis = faults.redis
+
+    def restart() -> None:
+        lost = faults.chance.pick((0, 0, faults.chance.draw_below(MAX_LOST_WRITES + 1)))
+        lost = min(lost, len(redis.server.write_boundaries))
+        redis.restart(lost)
+        faults.record_instant(FaultKind.STORE_RESTART, redis.server.name, lost_writes=lost)
+
+    faults.begin(FaultKind.STORE_DOWN, "store", redis.crash, restart, longest_ms=MAX_OUTAGE_MS)
+
+
+def freeze_process(faults: FaultInjector) -> None:
+    """Stop the process, as SIGSTOP or a slow disk does it."""
+    server = faults.redis.server
+    faults.begin(
+        FaultKind.STORE_DOWN, "store", server.freeze, server.thaw, longest_ms=MAX_OUTAGE_MS
+    )
+
+
+def fill_memory(faults: FaultInjector) -> None:
+    _set_state(faults, FaultKind.STORE_FULL, "is_full")
+
+
+def fill_disk(faults: FaultInjector) -> None:
+    _set_state(faults, FaultKind.STORE_READ_ONLY, "is_disk_full")
+
+
+def load_data(faults: FaultInjector) -> None:
+    _set_state(faults, FaultKind.STORE_LOADING, "is_loading")
+
+
+def replace_by_empty(faults: FaultInjector) -> None:
+    """Let an empty server answer at the address."""
+    faults.end_on("store")
+    faults.redis.replace_by_empty()
+    faults.record_instant(FaultKind.STORE_REPLACED, faults.redis.server.name)
+
+
+def fail_over(faults: FaultInjector) -> None:
+    """Promote a replica; the former master comes back as one after a while.
+
+    It may not know of it until then, and takes writes that are lost.
+    """
+    redis = faults.redis
+    former, old = faults.chance.pick([*FormerMaster]), redis.server
+    if not old.replication.replicas:
+        return
+    faults.end_on("store")
+    lost = redis.fail_over(former)
+    faults.record_instant(FaultKind.STORE_FAILOVER, redis.server.name, lost_writes=lost)
+    rejoin = partial(_rejoin, faults, old, len(old.write_boundaries))
+    faults.begin(FaultKind.REPLICA_DOWN, old.name, lambda: None, rejoin, longest_ms=MAX_STALL_MS)
+
+
+def stall_replicas(faults: FaultInjector) -> None:
+    """Let some replicas, or all of them, get nothing for a while."""
+    redis = faults.redis
+    replicas = redis.server.replication.replicas
+    if replicas:
+        count = 1 + faults.chance.draw_below(len(replicas))
+        stall = partial(redis.stall_replicas, count)
+        faults.begin(
+            FaultKind.REPLICA_DOWN,
+            "replicas",
+            stall,
+            redis.resume_replicas,
+            longest_ms=MAX_STALL_MS,
+        )
+
+
+def jump_clock(faults: FaultInjector) -> None:
+    """Set the clock of the server, until somebody sets it right."""
+    redis, step_ms = faults.redis, faults.chance.pick(CLOCK_STEPS_MS)
+    faults.begin(
+        FaultKind.STORE_CLOCK,
+        "store",
+        partial(redis.jump_clock, step_ms),
+        partial(redis.jump_clock, -step_ms),
+        longest_ms=faults.chance.pick((5_000, 60_000, 3_600_000)),
+        jump_ms=step_ms,
+    )
+
+
+def _set_state(faults: FaultInjector, kind: FaultKind, name: str) -> None:
+    """Set a state of the present server, and reset it on the same one."""
+    server = faults.redis.server
+    start, end = (partial(setattr, server, name, value) for value in (True, False))
+    faults.begin(kind, "store", start, end, longest_ms=MAX_OUTAGE_MS)
+
+
+def _rejoin(faults: FaultInjector, old: SimulatedServer, known: int) -> None:
+    """Make the former master a replica, and record how many writes it has taken in vain."""
+    lost = len(old.write_boundaries) - known
+    faults.redis.demote_former()
+    faults.redis.add_replica(old.name)
+    if lost:
+        faults.record_instant(FaultKind.STORE_FAILOVER, old.name, lost_writes=lost)

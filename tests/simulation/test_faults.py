@@ -1,0 +1,119 @@
+"""Each fault happens, is recorded, ends, and leaves a service that answers again."""
+
+import pytest
+
+from tests.simulation.actors.person import NUMBERS, Person
+from tests.simulation.actors.probes import log_in_by_message
+from tests.simulation.actors.scene import CallBudget, Scene
+from tests.simulation.faults import link_faults, process_faults, store_faults
+from tests.simulation.faults.plan import FAULTS, plan_faults
+from tests.simulation.history import FaultKind
+from tests.simulation.kernel.chance import Chance
+from tests.simulation.kernel.runner import run_simulated
+from tests.simulation.simulation import Simulation
+from tests.simulation.world.settlement import settle
+
+
+PERSON = Person("shop", NUMBERS[0], "u-1", None)
+
+KINDS = {
+    process_faults.crash_worker: FaultKind.WORKER_CRASH,
+    process_faults.slow_hasher: FaultKind.HASHER_SLOW,
+    process_faults.jump_host_clock: FaultKind.HOST_CLOCK,
+    link_faults.cut_link: FaultKind.LINK_CUT,
+    link_faults.freeze_link: FaultKind.LINK_FROZEN,
+    link_faults.slow_link: FaultKind.LINK_SLOW,
+    link_faults.cut_off_host: FaultKind.PARTITION,
+    store_faults.end_process: FaultKind.STORE_DOWN,
+    store_faults.freeze_process: FaultKind.STORE_DOWN,
+    store_faults.fill_memory: FaultKind.STORE_FULL,
+    store_faults.fill_disk: FaultKind.STORE_READ_ONLY,
+    store_faults.load_data: FaultKind.STORE_LOADING,
+    store_faults.replace_by_empty: FaultKind.STORE_REPLACED,
+    store_faults.fail_over: FaultKind.STORE_FAILOVER,
+    store_faults.stall_replicas: FaultKind.REPLICA_DOWN,
+    store_faults.jump_clock: FaultKind.STORE_CLOCK,
+}
+
+
+def run_with_faults(act):
+    """Run `act` in a world whose store has replicas, and return its history."""
+    seed = next(seed for seed in range(100) if has_replicas(seed))
+
+    async def run_main(network):
+        simulation = Simulation(Chance(seed), network)
+        simulation.world.end_faults()
+        await act(simulation, Scene("actor", simulation.world, CallBudget(100), gives_up=False))
+        simulation.faults.end_all()
+        await settle(simulation.world)
+        return simulation.build_history([], [])
+
+    return run_simulated(run_main, seed=seed)
+
+
+def has_replicas(seed):
+    async def run_main(network):
+        simulation = Simulation(Chance(seed), network)
+        return simulation.required_replicas > 0
+
+    return run_simulated(run_main)
+
+
+def test_every_fault_has_a_kind_here():
+    assert {fault for _, fault in FAULTS} == set(KINDS)
+
+
+@pytest.mark.parametrize("fault", KINDS)
+def test_a_fault_is_recorded_and_a_login_succeeds_after_its_end(fault):
+    results = []
+
+    async def act(simulation, scene):
+        await scene.call("issue", "shop", phone_number=NUMBERS[1])
+        simulation.faults.strike(fault)
+        await scene.call("issue", "shop", phone_number=NUMBERS[2])
+        simulation.faults.end_all()
+        results.append(await log_in_by_message(scene, PERSON))
+
+    history = run_with_faults(act)
+
+    assert [True] == results
+    assert KINDS[fault] in {record.kind for record in history.faults}
+    assert all(record.until is not None for record in history.faults)
+    assert () == history.unhandled_errors
+
+
+@pytest.mark.parametrize(
+    "fault", [store_faults.fill_memory, store_faults.fill_disk, store_faults.load_data]
+)
+def test_nothing_is_sent_while_the_store_refuses_writes(fault):
+    async def act(simulation, scene):
+        simulation.faults.strike(fault)
+        await scene.call("issue", "shop", phone_number=NUMBERS[2])
+
+    history = run_with_faults(act)
+
+    (trouble,) = [fault for fault in history.faults if fault.until > fault.at]
+    assert [] == [one for one in history.submissions if trouble.at <= one.at < trouble.until]
+
+
+def test_no_fault_happens_after_the_end_of_all():
+    async def act(simulation, _):
+        simulation.faults.end_all()
+        simulation.faults.strike(store_faults.replace_by_empty)
+
+    assert FaultKind.STORE_REPLACED not in {fault.kind for fault in run_with_faults(act).faults}
+
+
+def test_the_faults_of_a_run_follow_from_its_seed():
+    def list_steps(seed):
+        async def run_main(network):
+            simulation = Simulation(Chance(seed), network)
+            plan_faults(simulation.faults, simulation.loop, 10)
+            return [(step, handle._args[0].__name__) for step, _, handle in simulation.loop._marks]
+
+        return run_simulated(run_main)
+
+    plans = [list_steps(seed) for seed in range(40)]
+
+    assert plans == [list_steps(seed) for seed in range(40)]
+    assert 5 < sum(not plan for plan in plans) < 25

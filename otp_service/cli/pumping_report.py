@@ -9,7 +9,12 @@ from typing import Any
 
 import msgspec
 
-from otp_service.cli.send_preview_report import format_duration, format_money
+from otp_service.cli.send_preview_report import (
+    format_countries,
+    format_duration,
+    format_money,
+    list_windows,
+)
 from otp_service.cli.tables import format_table
 from otp_service.core.commit import DebtState
 from otp_service.core.printable_text import format_value
@@ -17,7 +22,14 @@ from otp_service.core.pumping.learned_traffic import LearnedTraffic
 from otp_service.core.pumping.overrides import Overrides, ScopeOverride
 from otp_service.core.pumping.prices import Money
 from otp_service.core.pumping.scope_text import format_scope
-from otp_service.core.timestamps import MINUTE_MS, SECOND_MS, format_rfc3339, to_datetime
+from otp_service.core.timestamps import (
+    DAY_MS,
+    HOUR_MS,
+    MINUTE_MS,
+    SECOND_MS,
+    format_rfc3339,
+    to_datetime,
+)
 from otp_service.service.brake_status import (
     BrakeStatus,
     CountryStatus,
@@ -170,7 +182,9 @@ def _format_overrides(report: StatusReport) -> Iterator[str]:
 
 
 def _format_windows(state: DebtState, price: int | None = None) -> tuple[str, str]:
-    """Return what is unverified of what may be, with a price in messages too."""
+    """Return what is unverified of what may be, with a price in messages too; countries have no hour."""
+    if state.charge.bucket.limit.counts_countries:
+        return "-", format_countries(state)
     hour, day = (
         f"{format_money(unverified)} of {format_money(allowance)}"
         + (f" ({unverified // price} of {allowance // price} messages)" if price else "")
@@ -188,6 +202,8 @@ def _describe_state(report: StatusReport, state: DebtState) -> str:
         return "admits"
     until = _format_instant(math.ceil((report.now + state.wait_ms) / SECOND_MS) * SECOND_MS)
     word = "refuses" if state.charge.refuses else "would refuse"
+    if state.charge.bucket.limit.counts_countries:
+        word += " other countries"
     return f"{word} until {until} ({format_duration(state.wait_ms)})"
 
 
@@ -271,10 +287,13 @@ def _build_country(report: StatusReport, one: CountryStatus) -> dict[str, Any]:
 
 def _build_state(report: StatusReport, state: DebtState) -> dict[str, Any]:
     override = report.overrides.find_override(state.charge.bucket, report.now)
-    windows = zip(("hour", "day"), state.unverified, state.allowance, strict=True)
+    names = {HOUR_MS: "hour", DAY_MS: "day"}
     return {
         "limit": state.charge.bucket.limit,
-        **{name: {"used": used, "allowance": allowance} for name, used, allowance in windows},
+        **{
+            names[period_ms]: {"used": used, "allowance": allowance}
+            for used, allowance, period_ms in list_windows(state)
+        },
         "is_full": state.is_full,
         "refuses": state.is_full and state.charge.refuses,
         "wait_ms": state.wait_ms,

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from otp_service.cli.tables import format_table
+from otp_service.core.commit import DebtState
 from otp_service.core.do_not_send import ALL_TENANTS, DoNotSendEntry, StoredOptOut
 from otp_service.core.errors import NumberNotAllowed, OtpError, RateLimited
 from otp_service.core.printable_text import format_value
@@ -99,7 +100,7 @@ def _format_row(bucket: BucketPreview) -> tuple[str, str, str]:
 
 
 def _format_debt_row(debt: DebtPreview, currency: str) -> tuple[str, str, str]:
-    """Return what is unverified in a scope, in money and in messages of the price of this one."""
+    """Return what is unverified in a scope: money, and in messages of the price of this one; or countries."""
     state = debt.state
     used = ", ".join(
         f"{format_money(unverified)} of {format_money(allowance)} {currency}"
@@ -109,6 +110,8 @@ def _format_debt_row(debt: DebtPreview, currency: str) -> tuple[str, str, str]:
             state.unverified, state.allowance, DEBT_PERIODS, strict=True
         )
     )
+    if state.charge.bucket.limit.counts_countries:
+        used = f"{format_countries(state)} in {DEBT_PERIODS[-1]}"
     limit = state.charge.bucket.limit
     if not debt.is_over:
         return limit, used, "admits it"
@@ -122,6 +125,17 @@ def _format_wait(admits_at: int, wait_ms: int) -> str:
     """Return an instant, in whole seconds and not too early, and how long it is until then."""
     whole_ms = math.ceil(admits_at / SECOND_MS) * SECOND_MS
     return f"until {to_datetime(whole_ms):%FT%TZ} ({format_duration(wait_ms)})"
+
+
+def format_countries(state: DebtState) -> str:
+    """Return how many countries are unverified of how many may be, in a day."""
+    return f"{state.unverified[-1]} of {state.allowance[-1]} countries"
+
+
+def list_windows(state: DebtState) -> list[tuple[int, int, int]]:
+    """Return what is unverified, what may be, and the length of each window; countries have one."""
+    windows = list(zip(state.unverified, state.allowance, PERIODS_MS, strict=True))
+    return windows[1:] if state.charge.bucket.limit.counts_countries else windows
 
 
 def format_money(amount: int) -> str:
@@ -149,7 +163,7 @@ def build_members(
 ) -> dict[str, Any]:
     """Return the members of one tenant's send to the number of a line.
 
-    Amounts of debts are in millionths of the currency.
+    Amounts of debts are in millionths of the currency, and where a limit counts them in countries.
     """
     assert subject.phone is not None
     return {
@@ -196,7 +210,6 @@ def _build_limit(bucket: BucketPreview) -> dict[str, Any]:
 
 def _build_debt(debt: DebtPreview) -> dict[str, Any]:
     state = debt.state
-    windows = zip(state.unverified, state.allowance, PERIODS_MS, strict=True)
     return {
         "limit": state.charge.bucket.limit,
         "refuses": debt.refuses,
@@ -212,7 +225,7 @@ def _build_debt(debt: DebtPreview) -> dict[str, Any]:
                 "allowance": allowance,
                 "period_seconds": period_ms // SECOND_MS,
             }
-            for unverified, allowance, period_ms in windows
+            for unverified, allowance, period_ms in list_windows(state)
         ],
     }
 

@@ -247,6 +247,11 @@ class OverDebt(msgspec.Struct, frozen=True):
             return "The budget of the day is spent. Wait for the seconds in Retry-After."
         if not self.debt.allowance:  # a floor is over 0
             return "An operator has closed this limit. Wait for the seconds in Retry-After."
+        if self.debt.bucket.limit.counts_countries:
+            return (
+                "Messages from this client address to too many countries were not verified. "
+                "Wait for the seconds in Retry-After."
+            )
         if not self.debt.bucket.limit.is_repaid:
             return "More messages were sent than usual. Wait for the seconds in Retry-After."
         return ""

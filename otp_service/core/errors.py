@@ -303,9 +303,9 @@ class RateLimited(OtpError):
 
 
 class DebtLimited(RateLimited):
-    """A budget of unverified messages is used up; `quota` is in messages of this price.
+    """A budget of unverified messages is used up; `quota` is in messages of this price, or in countries.
 
-    `unverified` and `allowance` are in millionths of the currency, for the event.
+    `unverified` and `allowance` are in millionths of the currency or in countries, for the event.
     """
 
     detail = "Too many messages were not verified. Wait for the seconds in Retry-After."

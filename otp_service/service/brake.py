@@ -166,7 +166,7 @@ class Brake:
         debt_price = max(1, price // 2) if send.has_passed_bot_check else price
         charges = self._build_charges(send, measure, price, settings)
         charges = tuple(
-            charge if charge.is_always_charged else replace(charge, price=debt_price)
+            replace(charge, price=debt_price) if _is_halved(charge) else charge
             for charge in charges
         )
         limits = {charge.bucket.limit for charge in charges}
@@ -236,6 +236,11 @@ def _is_of_number(charge: DebtCharge) -> bool:
     return charge.bucket.limit is DebtLimit.UNVERIFIED_RANGE
 
 
+def _is_halved(charge: DebtCharge) -> bool:
+    """Whether a bot check that has passed halves the charge: it does not halve a country."""
+    return not (charge.is_always_charged or charge.bucket.limit.counts_countries)
+
+
 def _build_number_commit(send: PlannedSend, charges: tuple[DebtCharge, ...]) -> DebtCommit | None:
     """Return the debts of the partition of the number.
 
@@ -257,13 +262,20 @@ def _repay_shared(subject: SendSubject, debts: Sequence[SendDebt]) -> tuple[Debt
         ScopeBucket(DebtLimit.UNVERIFIED_BLOCK, subject=subject.block),
         ScopeBucket(DebtLimit.UNVERIFIED_COUNTRY, subject.tenant, subject.country),
     ]
+    countries = []
     if subject.client_address is not None:
-        buckets.append(
-            ScopeBucket(DebtLimit.UNVERIFIED_ADDRESS, subject.tenant, subject.client_address)
-        )
+        address = subject.tenant, subject.client_address
+        buckets.append(ScopeBucket(DebtLimit.UNVERIFIED_ADDRESS, *address))
+        countries.append(ScopeBucket(DebtLimit.UNVERIFIED_COUNTRIES, *address))
     new = [ScopeBucket(DebtLimit.UNVERIFIED_NEW_COUNTRIES, subject.tenant)]
-    return (*_repay(buckets, debts), *_repay(new, new_countries))
+    return (
+        *_repay(buckets, debts),
+        *_repay(countries, debts, subject.country),
+        *_repay(new, new_countries),
+    )
 
 
-def _repay(buckets: Sequence[ScopeBucket], debts: Sequence[SendDebt]) -> tuple[DebtRepayment, ...]:
-    return tuple(DebtRepayment(bucket, tuple(debts)) for bucket in buckets if debts)
+def _repay(
+    buckets: Sequence[ScopeBucket], debts: Sequence[SendDebt], country: str | None = None
+) -> tuple[DebtRepayment, ...]:
+    return tuple(DebtRepayment(bucket, tuple(debts), country) for bucket in buckets if debts)

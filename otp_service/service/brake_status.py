@@ -15,6 +15,7 @@ from otp_service.core.ports import Store
 from otp_service.core.pumping.commits import DebtCommit
 from otp_service.core.pumping.decision import DebtCharge
 from otp_service.core.pumping.learned_traffic import ScopeFigures
+from otp_service.core.pumping.overrides import find_scope
 from otp_service.core.pumping.scopes import RANGE_DIGITS, BrakeMode, DebtLimit, ScopeBucket
 from otp_service.core.pumping.send_debts import (
     Measure,
@@ -118,28 +119,30 @@ class BrakeInspector:
     async def inspect_scope(
         self, bucket: ScopeBucket, tenants: Sequence[str], country: str
     ) -> list[ScopeStatus]:
-        """Return the state of a scope for each of these tenants whose brake is on.
+        """Return the state of a scope for each of these tenants whose brake is on; of an address two.
 
         Ranges and blocks count all tenants, and each tenant has its own allowance in them. `country` is
-        that of their numbers; without one only the floors are known.
+        that of their numbers; without one only the floors are known, and the countries of an address
+        are those that a message to one more would meet.
         """
         figures = {tenant: self._brake.learned.get(tenant, country) for tenant in tenants}
-        charges = {
-            tenant: charge
+        charges = [
+            (tenant, charge)
             for tenant, learned in figures.items()
             for charge in self._build_charges(
                 tenant,
                 SendSubject(tenant, country, bucket.subject, bucket.subject, bucket.subject),
                 SendFigures(learned.unverified, learned.is_strained),
             )
-            if charge.bucket == bucket
-        }
-        commits = [
-            self._build_commit(self._get_partition(bucket), [charge]) for charge in charges.values()
+            if find_scope(charge.bucket) == bucket
         ]
+        partition = self._get_partition(bucket)
+        inspections = await self._store.inspect(
+            [self._build_commit(partition, [charge]) for _, charge in charges]
+        )
         return [
             ScopeStatus(tenant, self._get_mode(tenant), *inspection.debts)
-            for tenant, inspection in zip(charges, await self._store.inspect(commits), strict=True)
+            for (tenant, _), inspection in zip(charges, inspections, strict=True)
         ]
 
     def _get_mode(self, tenant: str) -> BrakeMode:

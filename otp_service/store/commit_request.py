@@ -102,6 +102,8 @@ class DebtOperation(msgspec.Struct, frozen=True, array_like=True):
     is_always_charged: bool
     closed_until: int | None
     """0 if the scope is not closed; None if an operator has opened it."""
+    country: str | None = None
+    """The country of the message, if the scope counts countries."""
 
 
 class TrafficChange(msgspec.Struct, frozen=True, array_like=True):
@@ -139,6 +141,7 @@ class Repayment(msgspec.Struct, frozen=True, array_like=True):
 
     key_index: int
     sends: tuple[SendDebt, ...]
+    country: str | None = None
 
 
 class Settlement(msgspec.Struct, frozen=True, array_like=True):
@@ -248,7 +251,7 @@ def _join_script(shebang: str, *names: str) -> str:
     )
 
 
-_DEBT_PARTS = ("debts", "debt_records", "debt_commit")
+_DEBT_PARTS = ("debts", "debt_countries", "debt_records", "debt_commit")
 
 COMMIT_LUA = _join_script("#!lua", "log", "folding", "buckets", *_DEBT_PARTS, "refusal", "commit")
 

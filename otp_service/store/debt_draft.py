@@ -49,7 +49,7 @@ class DebtDraft:
         debt_key, partition = self._key_names.debt_key, self._partition
         return Settlement(
             [
-                Repayment(self._add_key(debt_key(partition, one.bucket)), one.debts)
+                Repayment(self._add_key(debt_key(partition, one.bucket)), one.debts, one.country)
                 for one in repayments
             ],
             self._add_known_key(settlement.known_number),
@@ -73,6 +73,7 @@ class DebtDraft:
             charge.refuses,
             charge.is_always_charged,
             None if charge.is_open else charge.closed_until,
+            charge.country,
         )
 
     def _add_known_key(self, name: KnownNumberName | None) -> int:

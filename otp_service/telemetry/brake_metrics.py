@@ -59,11 +59,9 @@ class BrakeMetrics:
         if commit.debts is None:
             return
         if isinstance(outcome, OverDebt):
-            self._count_refusal(commit, outcome.debt, outcome.price, BrakeMode.REFUSE)
+            self._count_refusal(commit, outcome.debt, BrakeMode.REFUSE)
         elif (over := outcome.debts.over) is not None:
-            charges = commit.debts.charges
-            price = next(charge.price for charge in charges if charge.bucket == over.bucket)
-            self._count_refusal(commit, over, price, BrakeMode.RECORD)
+            self._count_refusal(commit, over, BrakeMode.RECORD)
 
     def set_learned_traffic(self, learned: LearnedTraffic) -> None:
         """Publish the record that the process has read."""
@@ -120,11 +118,11 @@ class BrakeMetrics:
         create = partial(kind, name, text, labels, registry=self._registry, **options)
         return cache(create().labels) if labels else cache(create)
 
-    def _count_refusal(
-        self, commit: Commit, refusal: DebtRefusal, price: int, mode: BrakeMode
-    ) -> None:
+    def _count_refusal(self, commit: Commit, refusal: DebtRefusal, mode: BrakeMode) -> None:
+        assert commit.debts
         labels = mode.value, *self._name_scope(*_find_scope(commit))
         self._refusals(refusal.bucket.limit.value, *labels).inc()
+        price = max(charge.price for charge in commit.debts.charges)  # one may be of a country
         self._refused_money(*labels).inc(price / MICRO_UNITS)
 
     def _name_scope(self, tenant: str | None, country: str | None) -> tuple[str, str]:

@@ -22,7 +22,19 @@ from otp_service.core.pumping.scopes import DebtLimit, Floors
 from otp_service.core.timestamps import DAY_MS, HOUR_MS, MINUTE_MS
 
 
-UNLIMITED = Formula(Floors(*[(10**6, 10**6)] * 5, *[(10**13, 10**13)] * 2))
+MANY_SENDS, MUCH_MONEY = (10**6, 10**6), (10**13, 10**13)
+UNLIMITED = Formula(
+    Floors(
+        range_sends=MANY_SENDS,
+        block_sends=MANY_SENDS,
+        strained_range_sends=MANY_SENDS,
+        strained_block_sends=MANY_SENDS,
+        address_sends=MANY_SENDS,
+        country_money=MUCH_MONEY,
+        new_countries_money=MUCH_MONEY,
+        address_countries=10**6,
+    )
+)
 """Floors that nothing reaches: only the budget of the day is left."""
 
 

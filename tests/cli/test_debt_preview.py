@@ -60,6 +60,23 @@ def test_a_full_scope_has_its_figures_in_money_and_messages_and_its_end():
     assert near.endswith("  admits it")
 
 
+def test_a_scope_of_countries_has_their_number_in_a_day():
+    """It has no hour and no money, in JSON neither."""
+    bucket = ScopeBucket(DebtLimit.UNVERIFIED_COUNTRIES, "shop", "192.0.2.1")
+    charge = DebtCharge(bucket, Terms((3, 3)), 1, country="GB")
+    full = DebtPreview(build_state(charge, WAIT_MS, (0, 3), (3, 3)), NOW + WAIT_MS)
+    preview = replace(REFUSED, debts=(full,))
+
+    _, line = format_lines(preview)
+    (debt,) = build_members(1, SUBJECT, preview, "EUR")["debts"]
+
+    assert line == (
+        "  UnverifiedCountriesPerClientAddress  3 of 3 countries in 1 d  "
+        "refuses until 2026-11-30T13:30:00Z (1 h 30 min)"
+    )
+    assert [{"unverified": 3, "allowance": 3, "period_seconds": 86_400}] == debt["windows"]
+
+
 def test_a_scope_that_only_records_would_refuse():
     """The send is admitted, and a scope that is used to less than 80 % has no line."""
     recorded = replace(FULL, state=replace(FULL.state, charge=replace(RANGE, refuses=False)))

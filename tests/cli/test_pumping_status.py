@@ -51,7 +51,7 @@ def set_mode(config):
 def add_debt(config):
     """Charge an amount to a scope, whatever is left in it."""
 
-    async def charge_bucket(scope, amount):
+    async def charge_bucket(scope, amount, country):
         async with create_cli_app(read_settings(config)) as app:
             if scope.limit is DebtLimit.UNVERIFIED_RANGE:
                 partition = app.store.get_number_partition(f"{scope.subject}0000")
@@ -59,16 +59,16 @@ def add_debt(config):
                 partition = app.store.get_bucket_partition(Bucket(Limit.SENDS_OVERALL))
             has_totals = scope.limit in {DebtLimit.UNVERIFIED_COUNTRY, DebtLimit.VOLUME_COUNTRY}
             traffic = TrafficName(scope.tenant, scope.subject) if has_totals else None
-            charge = DebtCharge(scope, Terms((0, 0)), amount, is_open=True)
+            charge = DebtCharge(scope, Terms((0, 0)), amount, is_open=True, country=country)
             debts = DebtCommit(charges=(charge,), traffic=traffic)
             operation_id = secrets.token_hex(8)
             await app.store.commit(
                 Commit(partition=partition, operation_id=operation_id, debts=debts)
             )
 
-    def charge_scope(scope, amount):
+    def charge_scope(scope, amount, country=None):
         bucket = scope if isinstance(scope, ScopeBucket) else parse_scope(scope, ["shop"])
-        asyncio.run(charge_bucket(bucket, amount))
+        asyncio.run(charge_bucket(bucket, amount, country))
 
     return charge_scope
 
@@ -191,6 +191,35 @@ def test_a_range_is_shown_if_it_is_named(run_status, add_debt, store_learned):
     assert ("shop", "record", "0.12 of 0.12 (3 of 3 messages)") == (tenant, mode, hour)
     assert "0.12 of 0.16 (3 of 4 messages)" == day
     assert re.match(rf"would refuse until {INSTANT}", state)
+
+
+def test_an_address_has_its_money_and_its_countries(run_status, run_otp, config, add_debt):
+    """A message to one more country would be the fourth; one command opens both."""
+    add_debt("address:192.0.2.1@shop", 500_000)
+    countries = ScopeBucket(DebtLimit.UNVERIFIED_COUNTRIES, "shop", "192.0.2.1")
+    for country in ("GB", "FR"):
+        add_debt(countries, 1, country)
+
+    two = run_status("-", stdin="address:192.0.2.1@shop").out.splitlines()
+    add_debt(countries, 2, "DE")
+    three = run_status("-", stdin="address:192.0.2.1@shop").out.splitlines()
+    shown = json.loads(run_status("-", "--json", stdin="address:192.0.2.1@shop").out)
+    words = ("--config", config, "--for", "1h", "--reason", "INC-4711")
+    run_otp("pumping", "allow", "-", *words, stdin="address:192.0.2.1@shop")
+    opened = run_status("-", stdin="address:192.0.2.1@shop").out.splitlines()
+
+    _, _, money, counted = (re.split(" {2,}", line) for line in two)
+    assert "0.50 of 4.00 (2 of 16 messages)" == money[2]
+    assert ["shop", "record", "-", "2 of 3 countries", "admits"] == counted
+    *_, day, state = re.split(" {2,}", three[-1])
+    assert "3 of 3 countries" == day
+    assert re.match(rf"would refuse other countries until {INSTANT}", state)
+    assert ["UnverifiedPerClientAddress", "UnverifiedCountriesPerClientAddress"] == [
+        one["limit"] for one in shown["tenants"]
+    ]
+    assert {"used": 3, "allowance": 3} == shown["tenants"][1]["day"]
+    assert "hour" not in shown["tenants"][1]
+    assert all(re.search(rf"  open until {INSTANT}$", line) for line in opened[-2:])
 
 
 @pytest.mark.parametrize("scope", ["overall", "new-countries@shop"])

@@ -249,6 +249,7 @@ DEBT_OPERATION = DebtOperation(
     refuses=True,
     is_always_charged=False,
     closed_until=NOW_MS + 2,
+    country="GB",
 )
 TRAFFIC_CHANGE = TrafficChange(
     key_index=15, index_key_index=16, member="shop GB", kind="u", amount=40_000
@@ -261,7 +262,7 @@ DEBT_CHARGES = DebtCharges(
     traffic=TRAFFIC_CHANGE,
 )
 DEBT_REVERSAL = DebtReversal(operation_key_index=18, charges=DEBT_CHARGES)
-REPAYMENT = Repayment(key_index=19, sends=(SEND_DEBT,))
+REPAYMENT = Repayment(key_index=19, sends=(SEND_DEBT,), country="GB")
 SETTLEMENT = Settlement(
     repayments=[REPAYMENT],
     known_key=20,

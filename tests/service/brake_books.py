@@ -23,6 +23,7 @@ WIDE_FLOORS = Floors(
     range_sends=(1000, 1000),
     block_sends=(1000, 1000),
     address_sends=(1000, 1000),
+    address_countries=1000,
     country_money=(1000 * PRICE, 1000 * PRICE),
     new_countries_money=(1000 * PRICE, 1000 * PRICE),
 )
@@ -70,11 +71,24 @@ async def _read(installation: Installation, key: bytes, *command: str) -> Any:
 
 
 async def read_debts(installation: Installation) -> Books:
-    """Return unverified and verified money of each bucket, of its hour and its day, as they are now."""
-    books = {}
+    """Return unverified and verified money of each bucket, of its hour and its day, as they are now.
+
+    One that counts countries has unverified and verified messages of each, of its day.
+    """
+    books: Books = {}
     for key in await installation.list_keys("*:debt:*"):
         values = msgspec.msgpack.decode(await _read(installation, key, "GET"))
-        books[key.decode().split(":debt:")[1]] = [
+        name = key.decode().split(":debt:")[1]
+        if isinstance(values[1], str):
+            count = _count_slots(values[0], DAY_MS // 6, installation)
+            books[name] = {
+                values[start]: [
+                    sum(values[first : first + count]) for first in (start + 1, start + 1 + _SLOTS)
+                ]
+                for start in range(1, len(values), _VALUES)
+            }
+            continue
+        books[name] = [
             sum(values[first : first + _count_slots(values[start], slot_ms, installation)])
             for start, slot_ms in ((0, HOUR_MS // 6), (_VALUES, DAY_MS // 6))
             for first in (start + 1, start + 1 + _SLOTS)
@@ -116,8 +130,11 @@ async def read_books(installation: Installation) -> Books:
 async def sum_debts(installation: Installation) -> dict[str, tuple[int, int]]:
     """Return how many prices are unverified and verified in a day, by limit; empty ones are left out."""
     sums: dict[str, tuple[int, int]] = defaultdict(lambda: (0, 0))
-    for name, (_, _, unverified, verified) in (await read_debts(installation)).items():
+    for name, book in (await read_debts(installation)).items():
         limit = name.split(":")[0]
+        if DebtLimit(limit).counts_countries:
+            continue
+        _, _, unverified, verified = book
         before = sums[limit]
         sums[limit] = (before[0] + unverified // PRICE, before[1] + verified // PRICE)
     return dict(sums)

@@ -69,6 +69,7 @@ def test_the_range_is_charged_with_the_number_and_the_rest_with_what_all_share()
         ScopeBucket(DebtLimit.UNVERIFIED_COUNTRY, "shop", "GB"),
         ScopeBucket(DebtLimit.UNVERIFIED_NEW_COUNTRIES, "shop"),
         ScopeBucket(DebtLimit.UNVERIFIED_ADDRESS, "shop", "203.0.113.9"),
+        ScopeBucket(DebtLimit.UNVERIFIED_COUNTRIES, "shop", "203.0.113.9"),
         ScopeBucket(DebtLimit.SPEND_OVERALL),
     ] == [charge.bucket for charge in planned.shared.charges]
     assert TrafficName("shop", "GB") == planned.shared.traffic
@@ -155,8 +156,9 @@ def test_a_passed_bot_check_halves_the_debt_and_not_the_cost() -> None:
     assert {PRICE // 2} == {
         charge.price
         for charge in (*planned.number.charges, *planned.shared.charges)
-        if charge.bucket.limit is not DebtLimit.SPEND_OVERALL
+        if charge.bucket.limit not in {DebtLimit.SPEND_OVERALL, DebtLimit.UNVERIFIED_COUNTRIES}
     }
+    assert 1 == find_price(planned, DebtLimit.UNVERIFIED_COUNTRIES)  # there is no half country
     assert (PRICE, PRICE) == (planned.price, find_price(planned, DebtLimit.SPEND_OVERALL))
     assert SendDebt(NOW, PRICE // 2, is_new_country=True) == planned.build_debt(NOW)
     assert whole.number.charges[0].terms == planned.number.charges[0].terms
@@ -241,6 +243,9 @@ def test_a_verification_repays_every_scope_that_its_sends_were_charged_in(
     }
     assert {(old, debt)} == {
         one.debts for one in repaid if one.bucket.limit is not DebtLimit.UNVERIFIED_NEW_COUNTRIES
+    }
+    assert {one.bucket: one.country for one in charged if one.country} == {
+        one.bucket: one.country for one in repaid if one.country
     }
     assert [(debt,)] * is_new == [
         one.debts for one in repaid if one.bucket.limit is DebtLimit.UNVERIFIED_NEW_COUNTRIES

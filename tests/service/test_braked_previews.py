@@ -31,6 +31,7 @@ TIGHT_FLOORS = Floors(
     range_sends=(3, 4),
     block_sends=(4, 6),
     address_sends=(4, 6),
+    address_countries=1,
     country_money=(6 * PRICE, 8 * PRICE),
     new_countries_money=(7 * PRICE, 10 * PRICE),
 )

@@ -2,6 +2,7 @@
 
 import secrets
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -39,6 +40,7 @@ BUCKETS = {
     "range": ScopeBucket(DebtLimit.UNVERIFIED_RANGE, subject="+44740012"),
     "country": ScopeBucket(DebtLimit.UNVERIFIED_COUNTRY, "shop", "GB"),
     "address": ScopeBucket(DebtLimit.UNVERIFIED_ADDRESS, "shop", "192.0.2.1"),
+    "countries": ScopeBucket(DebtLimit.UNVERIFIED_COUNTRIES, "shop", "192.0.2.1"),
     "overall": ScopeBucket(DebtLimit.SPEND_OVERALL),
 }
 
@@ -77,7 +79,8 @@ class Books:
             wait = compute_wait(self.debts, applying, now)
             self.correct([c for c in applying if c.refuses], now)
             self.correct(list_read(applying, decision.refusal), now)
-            return OverDebt(decision.refusal, PRICE, wait)
+            refusing = next(c for c in applying if c.bucket == decision.refusal.bucket)
+            return OverDebt(decision.refusal, refusing.price, wait)
         self.correct(list_read(applying, decision.refusal), now)
         self.debts |= decision.debts
         if is_noted:
@@ -93,17 +96,19 @@ class Books:
             is_uncharged=commit.is_uncharged and not is_exempt,
         )
 
-    def verify(self, sends: tuple[SendDebt, ...], now: int) -> tuple[bool, bool]:
-        """Repay the sends of a challenge; return whether it raises the allowance, and pays."""
+    def verify(self, sends: tuple[tuple[SendDebt, str], ...], now: int) -> tuple[bool, bool]:
+        """Repay sends with their countries; return whether that raises the allowance, and pays."""
         raises = known_number.can_count(self.known, now)
         unpaid = self.known.unpaid_at if self.known else ()
         pays = any(instant > now - DAY_MS for instant in unpaid)
         self.known = known_number.note_verification(now)
-        for i, send in enumerate(sends, 1):
+        for i, (send, country) in enumerate(sends, 1):
             verified = send.price if raises and i == len(sends) else 0
             for bucket in BUCKETS.values():
-                if bucket.limit.is_repaid:
-                    self._repay(bucket, send.price, send.charged_at, now, verified)
+                if bucket.limit.counts_countries:
+                    self._repay(bucket, 1, send.charged_at, now, verified=1, country=country)
+                elif bucket.limit.is_repaid:
+                    self._repay(bucket, send.price, send.charged_at, now, verified=verified)
             hour = send.charged_at // HOUR_MS
             self.traffic[f"{hour}:u"] -= send.price
             self.traffic[f"{hour}:v"] += verified
@@ -114,7 +119,7 @@ class Books:
         """Take back a send that no provider took."""
         for charge in commit.charges:
             if outcome.is_charged or charge.is_always_charged:
-                self._repay(charge.bucket, charge.price, charged_at, now, 0)
+                self._repay(charge.bucket, charge.price, charged_at, now, country=charge.country)
         hour = charged_at // HOUR_MS
         if outcome.is_exempt:
             self.traffic[f"{charged_at // EVIDENCE_SLOT_MS}:e"] -= 1
@@ -129,9 +134,12 @@ class Books:
         is_left_of_it = is_assumed and not unpaid and known.verified_at == charged_at
         self.known = None if is_left_of_it else KnownNumber(known.verified_at, tuple(unpaid))
 
-    def _repay(self, bucket: ScopeBucket, amount: int, at: int, now: int, verified: int) -> None:
+    def _repay(
+        self, bucket: ScopeBucket, amount: int, at: int, now: int, **more: int | str | None
+    ) -> None:
         stored = self.debts.get(bucket, EMPTY_DEBT)
-        self.debts[bucket] = debt.repay_debt(stored, amount, at, now, verified=verified)
+        repay: Any = debt.repay_debt
+        self.debts[bucket] = repay(stored, amount, at, now, **more)
 
     def _note_country(self, full: Any, now: int) -> None:
         if full and full.bucket.limit is DebtLimit.UNVERIFIED_COUNTRY:
@@ -166,12 +174,13 @@ class Game:
         """Verify a challenge that had as many of the latest sends."""
         chosen = [one for one in self.sent if one[0] not in self.ended][-count:]
         self.ended |= {operation for operation, *_ in chosen}
-        sends = tuple(SendDebt(at, PRICE) for _, _, out, at in chosen if out.is_charged)
-        scopes = [bucket for bucket in BUCKETS.values() if bucket.limit.is_repaid]
+        sends = tuple(
+            (SendDebt(at, PRICE), find_country(commit))
+            for _, commit, out, at in chosen
+            if out.is_charged
+        )
         settlement = DebtSettlement(
-            repayments=tuple(DebtRepayment(bucket, sends) for bucket in scopes),
-            known_number=NUMBER,
-            traffic=self.traffic,
+            repayments=tuple(build_repayments(sends)), known_number=NUMBER, traffic=self.traffic
         )
         raises, pays = self.books.verify(sends, self.store.now)
         outcome = await self.store.decide(settlement=settlement)
@@ -197,6 +206,7 @@ class Game:
         keys.append(names.known_number_key(PARTITION, NUMBER))
         values = await client.read_each(keys, "GET")
         *debts, known = [value and tuple(msgspec.msgpack.decode(value)) for value in values]
+        debts = [bucket and sort_countries(bucket) for bucket in debts]
         expected = [self.books.debts.get(bucket, EMPTY_DEBT) for bucket in BUCKETS.values()]
         assert list(map(flatten, expected)) == debts
         stored = self.books.known
@@ -219,8 +229,37 @@ def list_read(charges: list[DebtCharge], full: DebtRefusal | None) -> list[DebtC
     return read
 
 
-def flatten(bucket: Debt) -> tuple[int, ...] | None:
+def find_country(commit: DebtCommit) -> str:
+    """Return the country of a send; empty without a scope that counts them."""
+    return next((c.country for c in commit.charges if c.country is not None), "")
+
+
+def build_repayments(sends: tuple[tuple[SendDebt, str], ...]) -> Iterator[DebtRepayment]:
+    """Yield what these sends, each with its country, are repaid in each scope."""
+    for bucket in BUCKETS.values():
+        if bucket.limit.counts_countries:
+            for one, country in sends:
+                yield DebtRepayment(bucket, (one,), country)
+        elif bucket.limit.is_repaid:
+            yield DebtRepayment(bucket, tuple(one for one, _ in sends))
+
+
+def sort_countries(stored: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return a stored bucket with its countries in order; another one as it is."""
+    if len(stored) < 2 or isinstance(stored[1], int):
+        return stored
+    blocks = sorted(stored[start : start + 15] for start in range(1, len(stored), 15))
+    return (stored[0], *(value for block in blocks for value in block))
+
+
+def flatten(bucket: Debt) -> tuple[int | str, ...] | None:
     """Return a bucket as it is stored; None if it has no amount."""
+    if bucket.countries:
+        counted = {c: w for c, w in bucket.countries.items() if any(w.unverified + w.verified)}
+        values: list[Any] = [
+            v for c, w in sorted(counted.items()) for v in (c, *w.unverified, *w.verified)
+        ]
+        return (bucket.windows[1].newest_slot, *values) if counted else None
     if not any(any(one.unverified + one.verified) for one in bucket.windows):
         return None
     return tuple(
@@ -234,6 +273,7 @@ def flatten(bucket: Debt) -> tuple[int, ...] | None:
 def build_commits(draw: st.DrawFn) -> DebtCommit:
     """Return sends in one partition; scopes have room for one to five."""
     charges = []
+    country = draw(st.sampled_from(["GB", "FR", "DE", "IT"]))
     for name, bucket in BUCKETS.items():
         sends = draw(st.integers(0, 3))
         figures = Figures(
@@ -245,6 +285,8 @@ def build_commits(draw: st.DrawFn) -> DebtCommit:
             (sends * PRICE, (sends + 1) * PRICE), figures, draw(st.sampled_from([0, 1.5]))
         )
         charge = DebtCharge(bucket, terms, PRICE, is_always_charged=name == "overall")
+        if bucket.limit.counts_countries:
+            charge = DebtCharge(bucket, Terms((sends, sends)), 1, country=country)
         flag = draw(st.sampled_from(["", "", "", "", "records", "records", "open", "closed"]))
         charges.append((charge, flag))
     until = draw(st.integers(1, 3 * HOUR_MS))
@@ -327,6 +369,64 @@ async def test_a_challenge_counts_once_however_often_it_was_sent(
 
     hour, _ = game.books.debts[charge.bucket].windows
     assert (0, PRICE) == (sum(hour.unverified), sum(hour.verified))
+
+
+def build_country_send(country: str) -> DebtCommit:
+    """Return a send from an address that may have three countries."""
+    money = DebtCharge(BUCKETS["range"], Terms((99 * PRICE, 99 * PRICE)), PRICE)
+    charge = DebtCharge(BUCKETS["countries"], Terms((3, 3)), 1, country=country)
+    return DebtCommit(charges=(money, charge))
+
+
+async def test_countries_age_from_now_on_after_the_clock_was_ahead(
+    one_server_client: ScriptClient,
+) -> None:
+    """Messages of two slots keep their distance, and the address is not full for longer than a day."""
+    game = Game(one_server_client)
+    for country in ("GB", "FR"):
+        await game.send(build_country_send(country))
+    game.store.now += 5 * HOUR_MS
+    await game.send(build_country_send("DE"))
+
+    game.store.now -= 26 * HOUR_MS
+    refusal = await game.send(build_country_send("IT"))
+    game.store.now += refusal.wait_ms
+
+    assert isinstance(await game.send(build_country_send("IT")), Committed)
+    assert ["DE", "IT"] == [
+        country
+        for country, window in game.books.debts[BUCKETS["countries"]].countries.items()
+        if any(window.unverified)
+    ]
+
+
+async def test_a_country_is_repaid_until_its_message_leaves_the_day(
+    one_server_client: ScriptClient,
+) -> None:
+    """In its oldest slot, and in none after that."""
+    game = Game(one_server_client)
+    for country in ("GB", "FR"):
+        await game.send(build_country_send(country))
+        game.store.now += 24 * HOUR_MS
+
+    await game.verify(1)
+    assert any(game.books.debts[BUCKETS["countries"]].countries["FR"].verified)
+    await game.verify(1)
+    assert not any(game.books.debts[BUCKETS["countries"]].countries["GB"].verified)
+
+
+async def test_a_number_that_verifies_again_within_a_day_takes_its_country_out(
+    one_server_client: ScriptClient,
+) -> None:
+    """It raises no allowance then, and is a person all the same."""
+    game = Game(one_server_client)
+    for country in ("GB", "FR"):
+        await game.send(build_country_send(country))
+        await game.verify(1)
+
+    windows = game.books.debts[BUCKETS["countries"]].countries
+    assert [1, 1] == [sum(windows[country].verified) for country in ("GB", "FR")]
+    assert PRICE == sum(game.books.debts[BUCKETS["range"]].windows[1].verified)
 
 
 async def test_a_full_country_that_only_records_leaves_the_range_uncharged(

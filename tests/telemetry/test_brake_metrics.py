@@ -78,6 +78,22 @@ def test_a_refusal_is_counted_with_its_scope_and_its_price(metrics, charge, mode
     assert money == list_samples(metrics, "otp_pumping_refused_money_total")
 
 
+@pytest.mark.parametrize("mode", ["refuse", "record"])
+def test_a_refusal_for_its_countries_has_the_price_of_the_message(metrics, mode):
+    """The charge of its scope is one message, and not money."""
+    bucket = ScopeBucket(DebtLimit.UNVERIFIED_COUNTRIES, "shop", "192.0.2.1")
+    countries = DebtCharge(bucket, Terms((3, 3)), price=1, country="GB")
+    debts = DebtCommit(charges=(COUNTRY, countries), traffic=TrafficName("shop", "GB"))
+    commit = Commit(partition=0, operation_id="1", debts=debts)
+    refusal = DebtRefusal(bucket, 3, 3, 86_400_000)
+    recorded = Committed(1, debts=DebtOutcome(over=refusal))
+
+    apply_commit(metrics, commit, OverDebt(refusal, 1, 1000) if mode == "refuse" else recorded)
+
+    ((labels, money),) = list_samples(metrics, "otp_pumping_refused_money_total")
+    assert (mode, 0.25) == (labels["mode"], money)
+
+
 @pytest.mark.parametrize(
     "outcome", [DebtOutcome(), DebtOutcome(is_exempt=True)], ids=["charged", "exempt"]
 )

@@ -578,7 +578,7 @@ export interface components {
             measure?: string;
             /** @description The limit of the brake that would have refused the message; the tenant only records. */
             over_limit?: string;
-            /** @description What was unverified in the scope of the brake's limit, in millionths of the configured currency. */
+            /** @description What was unverified in the scope of the brake's limit, in millionths of the configured currency; countries for `UnverifiedCountriesPerClientAddress`. */
             unverified?: number;
             /** @description How much may be unverified there. */
             allowance?: number;

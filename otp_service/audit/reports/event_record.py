@@ -9,6 +9,7 @@ from otp_service.audit.archive_format.event_copies import EventPlace
 from otp_service.audit.event_decoder import DecodedEvent
 from otp_service.core.printable_text import format_value
 from otp_service.core.pumping.prices import MICRO_UNITS
+from otp_service.core.pumping.scopes import DebtLimit
 from otp_service.core.pumping.send_debts import Measure
 
 
@@ -105,7 +106,7 @@ def describe_reason(event: EventRecord) -> str:
 
 
 def _describe_quota(event: EventRecord) -> str:
-    """Return how much a limit admits: messages, or money in a scope of the brake."""
+    """Return how much a limit admits: messages, or what counts in a scope of the brake."""
     if event.allowance is None:
         return f"{event.quota} in {event.period} s"
     if not event.allowance:  # a floor is over 0
@@ -114,9 +115,11 @@ def _describe_quota(event: EventRecord) -> str:
 
 
 def _format_figures(event: EventRecord) -> str:
-    """Return what counts in a scope of the brake, of its allowance."""
-    used, most = ((amount or 0) / MICRO_UNITS for amount in (event.unverified, event.allowance))
-    return f"{used:.2f} of {most:.2f}"
+    """Return what counts in a scope of the brake, of its allowance: money, or countries."""
+    used, most = event.unverified or 0, event.allowance or 0
+    if DebtLimit.UNVERIFIED_COUNTRIES in {event.limit, event.over_limit}:
+        return f"{used} of {most} countries"
+    return f"{used / MICRO_UNITS:.2f} of {most / MICRO_UNITS:.2f}"
 
 
 def describe_risk(event: EventRecord) -> str:

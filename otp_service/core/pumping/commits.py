@@ -84,6 +84,8 @@ class DebtRepayment(msgspec.Struct, frozen=True):
 
     bucket: ScopeBucket
     debts: tuple[SendDebt, ...]
+    country: str | None = None
+    """Their country, if the scope counts countries: one message of it is repaid for each."""
 
 
 class DebtSettlement(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,11 +12,16 @@ is more unverified than the bucket admits. The three other forms that a bucket c
 
 All of it is integers and fourteen sums, so one Lua rule does the same. Instants and spans are
 milliseconds, amounts are millionths of the currency of `prices.py`.
+
+A bucket that counts countries has a window of a day for each of them, with messages in place of money.
+So a message of an address is repaid exactly, like its price.
 """
 
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
 from otp_service.core.timestamps import DAY_MS, HOUR_MS
 
@@ -43,6 +48,8 @@ class Debt(msgspec.Struct, frozen=True):
     """The bucket of one scope, with a window for each of PERIODS_MS."""
 
     windows: tuple[DebtWindow, DebtWindow] = (DebtWindow(), DebtWindow())
+    countries: Mapping[str, DebtWindow] = {}
+    """Of a bucket that counts countries, which has no money: the messages to each, in a day."""
 
 
 EMPTY_DEBT: Final = Debt()
@@ -58,28 +65,61 @@ def settle_debt(debt: Debt, now: int) -> Debt:
     hour_slot, day_slot = now // _HOUR_SLOT_MS, now // _DAY_SLOT_MS
     if hour.newest_slot == hour_slot and day.newest_slot == day_slot:
         return debt
-    return Debt((_advance_window(hour, hour_slot), _advance_window(day, day_slot)))
+    countries = {
+        country: _advance_window(window, day_slot) for country, window in debt.countries.items()
+    }
+    return Debt((_advance_window(hour, hour_slot), _advance_window(day, day_slot)), countries)
 
 
-def charge_debt(debt: Debt, amount: int, now: int) -> Debt:
-    """Return the bucket with a send that has not verified."""
-    hour, day = settle_debt(debt, now).windows
+def charge_debt(debt: Debt, amount: int, now: int, country: str | None = None) -> Debt:
+    """Return the bucket with a send that has not verified; with a country, of one that counts them."""
+    debt = settle_debt(debt, now)
+    if country is not None:
+        window = _charge_window(_get_country_window(debt, country), amount)
+        return replace(debt, countries={**debt.countries, country: window})
+    hour, day = debt.windows
     return Debt((_charge_window(hour, amount), _charge_window(day, amount)))
 
 
-def repay_debt(debt: Debt, amount: int, charged_at: int, now: int, *, verified: int = 0) -> Debt:
+def repay_debt(  # noqa: PLR0913  # all that a send was charged
+    debt: Debt,
+    amount: int,
+    charged_at: int,
+    now: int,
+    *,
+    verified: int = 0,
+    country: str | None = None,
+) -> Debt:
     """Return the bucket without a send that was charged at `charged_at`.
 
     It is taken from its own slot, so the bucket is as if it had never been charged. A slot that has
     left the window had the charge, too, so nothing is taken from others. `verified` is added to what
     has verified in that slot: one price for a challenge, however often it was sent.
     """
-    hour, day = settle_debt(debt, now).windows
+    debt = settle_debt(debt, now)
+    if country is not None:
+        window = _get_country_window(debt, country)
+        window = _repay_window(window, charged_at // _DAY_SLOT_MS, amount, verified)
+        return replace(debt, countries={**debt.countries, country: window})
+    hour, day = debt.windows
     return Debt(
         (
             _repay_window(hour, charged_at // _HOUR_SLOT_MS, amount, verified),
             _repay_window(day, charged_at // _DAY_SLOT_MS, amount, verified),
         )
+    )
+
+
+def count_other_countries(debt: Debt, country: str) -> int:
+    """Return to how many countries but this one messages went, of which none has verified in the day.
+
+    0 if one to this country has verified: then this country does not count.
+    """
+    if any(_get_country_window(debt, country).verified):
+        return 0
+    return sum(
+        name != country and any(window.unverified) and not any(window.verified)
+        for name, window in debt.countries.items()
     )
 
 
@@ -90,6 +130,11 @@ def list_changes(now: int) -> list[int]:
         for slot_ms in (_HOUR_SLOT_MS, _DAY_SLOT_MS)
         for step in range(1, _SLOT_COUNT + 1)
     )
+
+
+def _get_country_window(debt: Debt, country: str) -> DebtWindow:
+    """Return the window of a country in a settled bucket."""
+    return debt.countries.get(country) or DebtWindow(debt.windows[1].newest_slot)
 
 
 def _charge_window(window: DebtWindow, amount: int) -> DebtWindow:

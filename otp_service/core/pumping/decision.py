@@ -15,6 +15,7 @@ from otp_service.core.pumping.debt import (
     PERIODS_MS,
     Debt,
     charge_debt,
+    count_other_countries,
     list_changes,
     repay_debt,
     settle_debt,
@@ -28,6 +29,7 @@ class DebtCharge(msgspec.Struct, frozen=True):
     bucket: ScopeBucket
     terms: Terms
     price: int
+    """One message, if the scope counts countries."""
     refuses: bool = True
     """False if a full scope is only recorded."""
     is_always_charged: bool = False
@@ -36,6 +38,8 @@ class DebtCharge(msgspec.Struct, frozen=True):
     """Whether an operator has opened the scope: it is charged, and never full."""
     closed_until: int = 0
     """The instant until which an operator has closed the scope: it is full; 0 for not closed."""
+    country: str | None = None
+    """The country of the message, if the scope counts countries; else None."""
 
 
 class DebtRefusal(msgspec.Struct, frozen=True):
@@ -82,7 +86,7 @@ def decide_send(
         if refusal is not None:
             charged, over = {}, refusal
         else:
-            charged[charge.bucket] = charge_debt(debt, charge.price, now)
+            charged[charge.bucket] = charge_debt(debt, charge.price, now, charge.country)
     return SendDecision(is_sent=True, debts=charged, refusal=over)
 
 
@@ -97,19 +101,35 @@ def repay_send(
     """Return the buckets after one send of a challenge that has verified.
 
     `is_counted` is true for one send of the challenge, and false if its number has verified within a
-    day: a person who verifies again and again raises the allowance of others once a day.
+    day: a person who verifies again and again raises the allowance of others once a day. A country has
+    verified in either case.
     """
     return {
-        charge.bucket: repay_debt(
-            debts.get(charge.bucket, EMPTY_DEBT),
-            charge.price,
+        charge.bucket: repay_charge(
+            debts,
+            charge,
             charged_at,
             now,
-            verified=charge.price if is_counted else 0,
+            verified=charge.price if is_counted or charge.country is not None else 0,
         )
         for charge in charges
         if charge.bucket.limit.is_repaid
     }
+
+
+def repay_charge(
+    debts: Mapping[ScopeBucket, Debt],
+    charge: DebtCharge,
+    charged_at: int,
+    now: int,
+    *,
+    verified: int = 0,
+) -> Debt:
+    """Return the bucket of a charge without it, as `repay_debt` has it."""
+    debt = debts.get(charge.bucket, EMPTY_DEBT)
+    return repay_debt(
+        debt, charge.price, charged_at, now, verified=verified, country=charge.country
+    )
 
 
 def compute_wait(debts: Mapping[ScopeBucket, Debt], charges: Sequence[DebtCharge], now: int) -> int:
@@ -136,13 +156,20 @@ def _find_refusal(debt: Debt, charge: DebtCharge, now: int) -> DebtRefusal | Non
     if charge.is_open:
         return None
     if now < charge.closed_until:
-        return DebtRefusal(charge.bucket, sum(debt.windows[0].unverified), 0, PERIODS_MS[0])
+        return DebtRefusal(charge.bucket, _sum_unverified(debt, charge, 0), 0, PERIODS_MS[0])
     price = charge.price
     for index, window in enumerate(debt.windows):
-        unverified = sum(window.unverified)
+        unverified = _sum_unverified(debt, charge, index)
         if unverified + price <= charge.terms.floors[index]:
             continue  # what is learned only adds to the floor
         allowance = compute_allowance(charge.terms, index, sum(window.verified), price)
         if unverified + price > allowance:
             return DebtRefusal(charge.bucket, unverified, allowance, PERIODS_MS[index])
     return None
+
+
+def _sum_unverified(debt: Debt, charge: DebtCharge, index: int) -> int:
+    """Return what is unverified in the window `index` of PERIODS_MS; countries have none of an hour."""
+    if charge.country is None:
+        return sum(debt.windows[index].unverified)
+    return count_other_countries(debt, charge.country) if index else 0

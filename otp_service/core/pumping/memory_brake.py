@@ -14,8 +14,14 @@ import msgspec
 from msgspec.structs import replace
 
 from otp_service.core.pumping.allowance import NO_FIGURES, Figures, Terms, is_strained
-from otp_service.core.pumping.debt import EMPTY_DEBT, Debt, repay_debt, settle_debt
-from otp_service.core.pumping.decision import DebtCharge, SendDecision, decide_send, repay_send
+from otp_service.core.pumping.debt import EMPTY_DEBT, Debt, settle_debt
+from otp_service.core.pumping.decision import (
+    DebtCharge,
+    SendDecision,
+    decide_send,
+    repay_charge,
+    repay_send,
+)
 from otp_service.core.pumping.known_number import (
     KNOWN_NUMBER_TTL_MS,
     KnownNumber,
@@ -174,8 +180,7 @@ class MemoryBrake:
     def withdraw(self, send: ChargedSend, number: str, now: int) -> None:
         """Take back a send that no provider took."""
         for charge in send.charges:
-            debt = self.debts.get(charge.bucket, EMPTY_DEBT)
-            self.debts[charge.bucket] = repay_debt(debt, charge.price, send.at, now)
+            self.debts[charge.bucket] = repay_charge(self.debts, charge, send.at, now)
         totals, known = self._current[send.scope], self.known.get(number)
         totals.unverified -= send.price * send.is_repaid
         totals.volume -= send.price * send.is_volume

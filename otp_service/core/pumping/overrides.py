@@ -31,8 +31,16 @@ MAX_REASON_CHARS: Final = 200
 _OVERRIDDEN_AS: Final[Mapping[DebtLimit, DebtLimit]] = {
     DebtLimit.VOLUME_COUNTRY: DebtLimit.UNVERIFIED_COUNTRY,
     DebtLimit.VOLUME_NEW_COUNTRIES: DebtLimit.UNVERIFIED_NEW_COUNTRIES,
+    DebtLimit.UNVERIFIED_COUNTRIES: DebtLimit.UNVERIFIED_ADDRESS,
 }
-"""The budgets of volume are those of the same scope, for messages that cannot verify."""
+"""The budgets of volume are those of the same scope, for messages that cannot verify; the countries of
+an address are of the same scope as its money."""
+
+
+def find_scope(bucket: ScopeBucket) -> ScopeBucket:
+    """Return the bucket that names the scope of a bucket, to operators and in overrides."""
+    limit = _OVERRIDDEN_AS.get(bucket.limit, bucket.limit)
+    return ScopeBucket(limit, bucket.tenant, bucket.subject)
 
 
 class TooManyOverrides(Exception):
@@ -43,7 +51,7 @@ class ScopeOverride(msgspec.Struct, frozen=True):
     """A scope that is open or closed until an instant."""
 
     limit: DebtLimit
-    """Never one of a volume: an override of the unverified scope is for its volume too."""
+    """Never one in _OVERRIDDEN_AS: an override of a scope is for all that is counted in it."""
     tenant: str
     subject: str
     action: Literal["open", "closed"]
@@ -94,9 +102,8 @@ class Overrides(msgspec.Struct, frozen=True, dict=True):
         )
 
     def find_override(self, bucket: ScopeBucket, now: int) -> ScopeOverride | None:
-        """Return what is decided of the scope of a bucket, also of one of a volume, or None."""
-        limit = _OVERRIDDEN_AS.get(bucket.limit, bucket.limit)
-        found = self._by_bucket.get(ScopeBucket(limit, bucket.tenant, bucket.subject))
+        """Return what is decided of the scope of a bucket, or None."""
+        found = self._by_bucket.get(find_scope(bucket))
         return found if found is not None and now < found.until else None
 
     def _apply_to_charge(self, charge: DebtCharge, now: int) -> DebtCharge:

@@ -28,7 +28,8 @@ SCOPE_KINDS: Final = {
     DebtLimit.UNVERIFIED_ADDRESS: "address",
     DebtLimit.SPEND_OVERALL: "overall",
 }
-"""The first word of each scope. A volume is of the same scope as what is unverified."""
+"""The first word of each scope. A volume is of the same scope as what is unverified, and the countries
+of an address are of the same scope as its money."""
 
 SCOPE_EXAMPLES: Final = {
     "range": "range:+44740012",
@@ -50,7 +51,7 @@ class InvalidScope(ValueError):
 
 
 def format_scope(bucket: ScopeBucket) -> str:
-    """Return the text of a scope, which `parse_scope` reads. Raises KeyError for a volume."""
+    """Return the text of a scope, which `parse_scope` reads. Raises KeyError for a limit without a kind."""
     subject = f":{bucket.subject}" if bucket.subject else ""
     tenant = f"@{bucket.tenant}" if bucket.tenant else ""
     return f"{SCOPE_KINDS[bucket.limit]}{subject}{tenant}"

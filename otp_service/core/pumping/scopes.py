@@ -33,6 +33,7 @@ class DebtLimit(StrEnum):
     UNVERIFIED_COUNTRY = "UnverifiedPerCountryAndTenant"  # tenant, libphonenumber region
     UNVERIFIED_NEW_COUNTRIES = "UnverifiedInNewCountriesPerTenant"  # tenant
     UNVERIFIED_ADDRESS = "UnverifiedPerClientAddress"  # tenant, address (/64)
+    UNVERIFIED_COUNTRIES = "UnverifiedCountriesPerClientAddress"  # tenant, address (/64)
     VOLUME_COUNTRY = "VolumePerCountryAndTenant"  # tenant, libphonenumber region
     VOLUME_NEW_COUNTRIES = "VolumeInNewCountriesPerTenant"  # tenant
     SPEND_OVERALL = "SpendOverall"  # none: the day's budget, of every message
@@ -41,6 +42,11 @@ class DebtLimit(StrEnum):
     def is_repaid(self) -> bool:
         """Whether a verification takes back what its sends were charged."""
         return self.value.startswith("Unverified")
+
+    @property
+    def counts_countries(self) -> bool:
+        """Whether its figures are countries, and not money."""
+        return self is DebtLimit.UNVERIFIED_COUNTRIES
 
 
 class ScopeBucket(msgspec.Struct, frozen=True):
@@ -66,6 +72,8 @@ class Floors(msgspec.Struct, frozen=True):
     country_money: tuple[int, int] = (2 * MICRO_UNITS, 10 * MICRO_UNITS)
     new_countries_money: tuple[int, int] = (10 * MICRO_UNITS, 50 * MICRO_UNITS)
     """Of all countries together from which too little has verified to learn from."""
+    address_countries: int = 3
+    """To which messages from one address went in a day, and of which none has verified."""
 
 
 DEFAULT_FLOORS: Final = Floors()

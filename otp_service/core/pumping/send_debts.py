@@ -183,12 +183,21 @@ def _build_wide_charges(
 def _build_address_charges(
     subject: SendSubject, price: int, figures: SendFigures, settings: BrakeSettings
 ) -> tuple[DebtCharge, ...]:
-    """Return the charge of the client's address, if the caller has passed one."""
+    """Return the charges of the client's address, in money and in countries, if it was passed."""
     if subject.client_address is None:
         return ()
-    bucket = ScopeBucket(DebtLimit.UNVERIFIED_ADDRESS, subject.tenant, subject.client_address)
-    terms = _build_narrow_terms(settings.floors.address_sends, price, figures, settings.deviations)
-    return (DebtCharge(bucket, terms, price),)
+    floors, named = settings.floors, (subject.tenant, subject.client_address)
+    terms = _build_narrow_terms(floors.address_sends, price, figures, settings.deviations)
+    countries = Terms((floors.address_countries, floors.address_countries))
+    return (
+        DebtCharge(ScopeBucket(DebtLimit.UNVERIFIED_ADDRESS, *named), terms, price),
+        DebtCharge(
+            ScopeBucket(DebtLimit.UNVERIFIED_COUNTRIES, *named),
+            countries,
+            price=1,
+            country=subject.country,
+        ),
+    )
 
 
 def _build_narrow_terms(

@@ -1,4 +1,4 @@
--- The commit script, part 3 of 8: the buckets of limits.
+-- The commit script, part 3 of 9: the buckets of limits.
 --
 -- Each algorithm has seven functions. `read` returns a bucket, which the others change and write.
 -- `settle` corrects a bucket that was written at an instant later than now, which shows that the clock

@@ -1,4 +1,4 @@
--- The commit script, part 8 of 8: one decision, in one step, in one partition.
+-- The commit script, part 9 of 9: one decision, in one step, in one partition.
 --
 --   1. An operation that was decided before returns its previous reply (a reply can be lost).
 --   2. The expected versions must be stored, and the deadline must be ahead.

@@ -1,4 +1,4 @@
--- The commit script, part 6 of 8: what a commit does about debts.
+-- The commit script, part 7 of 9: what a commit does about debts.
 --
 -- What a commit has decided is a plan: whether it is refused, which charges apply, and why others do
 -- not (`cause`). The reply has it, for the later commits of the call and for the refund:
@@ -52,7 +52,8 @@ function debts.decide()
   for i, operation in ipairs(plan and plan.operations or {}) do
     local applies = plan.cause == debts.CHARGED and not plan.over
     if applies or operation.is_always_charged then
-      local full = debts.find_full_window(operation, debts.read(operation.key), now)
+      local bucket = debts.read(operation.key, operation.country)
+      local full = debts.find_full_window(operation, bucket, now)
       if not full then
         plan.charged[i] = true
       else
@@ -80,17 +81,26 @@ function debts.describe_refusal(plan)
       period = debts.PERIOD_MS[window] / 1000, unverified = unverified, allowance = allowance }, wait
 end
 
+-- Charge the price of a send in one scope.
+function debts.charge_operation(operation)
+  local bucket = debts.read(operation.key, operation.country)
+  if operation.country then
+    debts.add_to_country(bucket, operation.country, 0, operation.price, 0)
+  else
+    for window in ipairs(debts.SLOT_MS) do
+      local newest = debts.locate(window, unverified_values, 0)
+      bucket[newest] = bucket[newest] + operation.price
+    end
+  end
+  debts.write(operation.key)
+end
+
 -- Charge what a plan says, and return the sum that the reply has for it.
 function debts.charge(plan)
   local charged = 0
   for i, operation in ipairs(plan.operations) do
     if plan.charged[i] then
-      local bucket = debts.read(operation.key)
-      for window in ipairs(debts.SLOT_MS) do
-        local newest = debts.locate(window, unverified_values, 0)
-        bucket[newest] = bucket[newest] + operation.price
-      end
-      debts.write(operation.key)
+      debts.charge_operation(operation)
       charged = charged + 2 ^ (i - 1)
     end
   end
@@ -105,9 +115,13 @@ function debts.charge(plan)
 end
 
 -- Take an amount from the slot in which it was charged, and add to what has verified in that slot. A
--- slot that has left its window had both.
-function debts.repay(key, charged_at, amount, verified)
-  local bucket = debts.read(key)
+-- slot that has left its window had both. With a country, they are messages of a bucket of countries.
+function debts.repay(key, charged_at, amount, verified, country)
+  local bucket = debts.read(key, country)
+  if country then
+    debts.repay_country(bucket, country, charged_at, amount, verified)
+    return debts.write(key)
+  end
   for window, slot_ms in ipairs(debts.SLOT_MS) do
     local newest = bucket[(window - 1) * debts.VALUES + 1]
     local slot = math.max(0, newest - math.floor(charged_at / slot_ms))
@@ -131,7 +145,8 @@ function debts.refund(packed, reply)
   for i, packed_operation in ipairs(packed[DEBTS_OPERATIONS]) do
     if math.floor(charged / 2 ^ (i - 1)) % 2 == 1 then
       local operation = unpack_debt_operation(packed_operation)
-      debts.repay(keys[operation.key_index], charged_at, operation.price, 0)
+      local key = keys[operation.key_index]
+      debts.repay(key, charged_at, operation.price, 0, operation.country)
     end
   end
   if cause == debts.EXEMPT then
@@ -168,6 +183,21 @@ function debts.settle_traffic(traffic, sends, raises, pays)
   end
 end
 
+-- Repay the sends of a challenge in one scope. A country has verified whether or not that raises what
+-- others may leave unverified.
+function debts.settle_scope(repayment, raises)
+  local key, country = keys[repayment[REPAYMENT_KEY_INDEX]], repayment[REPAYMENT_COUNTRY]
+  local sends = repayment[REPAYMENT_SENDS]
+  for i, send in ipairs(sends) do
+    local charged_at, price = send[SEND_CHARGED_AT], send[SEND_PRICE]
+    if country then
+      debts.repay(key, charged_at, 1, 1, country)
+    else
+      debts.repay(key, charged_at, price, raises and i == #sends and price or 0)
+    end
+  end
+end
+
 -- Repay the sends of a challenge that has verified. Returns `raises` and `pays`.
 function debts.settle_challenge(packed)
   local raises, pays = packed[SETTLEMENT_RAISES_ALLOWANCE], packed[SETTLEMENT_PAYS_EXEMPT_SENDS]
@@ -175,11 +205,7 @@ function debts.settle_challenge(packed)
     raises, pays = debts.note_verification(packed[SETTLEMENT_KNOWN_KEY])
   end
   for _, repayment in ipairs(packed[SETTLEMENT_REPAYMENTS]) do
-    local sends, key = repayment[REPAYMENT_SENDS], keys[repayment[REPAYMENT_KEY_INDEX]]
-    for i, send in ipairs(sends) do
-      local verified = raises and i == #sends and send[SEND_PRICE] or 0
-      debts.repay(key, send[SEND_CHARGED_AT], send[SEND_PRICE], verified)
-    end
+    debts.settle_scope(repayment, raises)
   end
   if packed[SETTLEMENT_TRAFFIC] then
     debts.settle_traffic(packed[SETTLEMENT_TRAFFIC], packed[SETTLEMENT_TRAFFIC_SENDS], raises, pays)

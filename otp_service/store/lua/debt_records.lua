@@ -1,4 +1,4 @@
--- The commit script, part 5 of 8: what the brake on SMS pumping keeps apart from debts.
+-- The commit script, part 6 of 9: what the brake on SMS pumping keeps apart from debts.
 --
 -- The record of a known number is a list: the id of the limit key that names it, the instant of the
 -- verification, and those of the exempt sends since then, which are unpaid.

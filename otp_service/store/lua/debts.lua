@@ -1,9 +1,10 @@
--- The commit script, part 4 of 8: the debts of the brake on SMS pumping. core/pumping/ has the same
+-- The commit script, part 4 of 9: the debts of the brake on SMS pumping. core/pumping/ has the same
 -- arithmetic, by the same doubles, and tests/store/test_debts_model.py compares the two.
 --
 -- A bucket has two windows, an hour and a day. It is a flat list: of each window the number of its
 -- newest slot, its unverified amounts from the newest slot on, then what has verified in the same
--- slots. In memory it is always settled: its newest slot is that of now.
+-- slots. In memory it is always settled: its newest slot is that of now. One that counts countries has
+-- another form (debt_countries.lua).
 
 local debts = {
   SLOT_MS = { 600000, 14400000 }, -- of the windows
@@ -25,18 +26,46 @@ function debts.locate(window, first, slot)
   return (window - 1) * debts.VALUES + first + slot
 end
 
--- Return the sum of the amounts of a window.
-function debts.sum(bucket, window, first)
-  local total, start = 0, debts.locate(window, first, 0)
+-- Return the sum of the slots from an index on.
+function debts.sum_slots(bucket, start)
+  local total = 0
   for i = start, start + debts.SLOTS - 1 do
     total = total + bucket[i]
   end
   return total
 end
 
+-- Return what is unverified in a window of the scope of a charge: money, or countries.
+function debts.sum_unverified(operation, bucket, window)
+  if operation.country then
+    return window == 2 and debts.count_other_countries(bucket, operation.country) or 0
+  end
+  return debts.sum_slots(bucket, debts.locate(window, unverified_values, 0))
+end
+
+-- Return what has verified in such a window. Nothing is learned of countries.
+function debts.sum_verified(operation, bucket, window)
+  if operation.country then
+    return 0
+  end
+  return debts.sum_slots(bucket, debts.locate(window, verified_values, 0))
+end
+
+-- Write the slots after the index `start` as they are after some more slots.
+function debts.shift_slots(bucket, settled, start, passed)
+  for i = 1, debts.SLOTS do
+    local j, at = i - passed, start + i
+    settled[at] = j > 0 and bucket[start + j] or 0
+    settled[at + debts.SLOTS] = j > 0 and bucket[start + debts.SLOTS + j] or 0
+  end
+end
+
 -- Return the bucket without the slots that have left its windows at an instant. If the clock was set
 -- back since it was written, its slots count from that instant on; returns whether it was.
 function debts.settle(bucket, instant)
+  if debts.counts_countries(bucket) then
+    return debts.settle_countries(bucket, instant)
+  end
   if math.floor(instant / debts.SLOT_MS[1]) == bucket[1]
     and math.floor(instant / debts.SLOT_MS[2]) == bucket[debts.VALUES + 1] then
     return bucket, false
@@ -47,29 +76,27 @@ function debts.settle(bucket, instant)
     local newest = math.floor(instant / slot_ms)
     local passed = newest - bucket[start]
     is_set_back = is_set_back or passed < 0
-    passed = math.max(0, passed)
     settled[start] = newest
-    for i = 1, debts.SLOTS do
-      local j, at = i - passed, start + i
-      settled[at] = j > 0 and bucket[start + j] or 0
-      settled[at + debts.SLOTS] = j > 0 and bucket[start + debts.SLOTS + j] or 0
-    end
+    debts.shift_slots(bucket, settled, start, math.max(0, passed))
   end
   return settled, is_set_back
 end
 
--- Return the settled bucket of a key. Each is read once in a commit.
-function debts.read(key)
+-- Return an empty bucket.
+function debts.create_bucket(counts_countries)
+  local bucket = { 0 }
+  for i = 2, counts_countries and 1 or debts.VALUES * 2 do
+    bucket[i] = 0
+  end
+  return bucket
+end
+
+-- Return the settled bucket of a key; with a country, of one that counts them. Each is read once in a
+-- commit.
+function debts.read(key, country)
   if not debts.buckets[key] then
-    local stored, bucket = redis.call('GET', key), nil
-    if stored then
-      bucket = cmsgpack.unpack(stored)
-    else
-      bucket = {}
-      for i = 1, debts.VALUES * 2 do
-        bucket[i] = 0
-      end
-    end
+    local stored = redis.call('GET', key)
+    local bucket = stored and cmsgpack.unpack(stored) or debts.create_bucket(country ~= nil)
     local settled, is_set_back = debts.settle(bucket, now)
     debts.buckets[key] = settled
     debts.corrected[key] = is_set_back or nil
@@ -79,6 +106,9 @@ end
 
 -- Whether the bucket has no amount.
 function debts.is_empty(bucket)
+  if debts.counts_countries(bucket) then
+    return #bucket == 1
+  end
   for i, value in ipairs(bucket) do
     if value ~= 0 and i % debts.VALUES ~= 1 then
       return false
@@ -90,6 +120,9 @@ end
 -- Write a bucket, or delete an empty one.
 function debts.write(key)
   local bucket = debts.buckets[key]
+  if debts.counts_countries(bucket) then
+    bucket = debts.drop_empty_countries(bucket)
+  end
   if debts.is_empty(bucket) then
     redis.call('DEL', key)
   else
@@ -122,13 +155,13 @@ function debts.find_full_window(operation, bucket, instant)
     return nil -- an operator has opened it
   end
   if instant < operation.closed_until then
-    return { 1, debts.sum(bucket, 1, unverified_values), 0 }
+    return { 1, debts.sum_unverified(operation, bucket, 1), 0 }
   end
   for window in ipairs(debts.SLOT_MS) do
-    local unverified = debts.sum(bucket, window, unverified_values)
+    local unverified = debts.sum_unverified(operation, bucket, window)
     -- What is learned only adds to the floor.
     if unverified + operation.price > operation.floors[window] then
-      local verified = debts.sum(bucket, window, verified_values)
+      local verified = debts.sum_verified(operation, bucket, window)
       local allowance = debts.compute_allowance(operation, window, verified)
       if unverified + operation.price > allowance then
         return { window, unverified, allowance }
@@ -159,7 +192,7 @@ function debts.compute_wait(operations)
   for _, instant in ipairs(debts.list_changes(operations)) do
     local is_full = false
     for _, operation in ipairs(operations) do
-      local bucket = debts.settle(debts.read(operation.key), instant)
+      local bucket = debts.settle(debts.read(operation.key, operation.country), instant)
       is_full = is_full or debts.find_full_window(operation, bucket, instant) ~= nil
     end
     if not is_full then

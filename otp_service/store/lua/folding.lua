@@ -1,4 +1,4 @@
--- The commit script, part 2 of 8: folding of refusals, and of other events that cost the caller
+-- The commit script, part 2 of 9: folding of refusals, and of other events that cost the caller
 -- nothing (core/events/event.py).
 --
 -- The first ten in a minute with one name are appended unchanged. The rest become one event with

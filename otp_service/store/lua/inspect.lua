@@ -21,12 +21,12 @@ end
 
 -- Return a charge of debts as the reply has it.
 local function describe_debt(operation)
-  local bucket = debts.read(operation.key)
+  local bucket = debts.read(operation.key, operation.country)
   local is_full = debts.find_full_window(operation, bucket, now) ~= nil
   local reply = { is_full and 1 or 0, is_full and debts.compute_wait({ operation }) or 0 }
   for window in ipairs(debts.SLOT_MS) do
-    reply[#reply + 1] = debts.sum(bucket, window, unverified_values)
-    local verified = debts.sum(bucket, window, verified_values)
+    reply[#reply + 1] = debts.sum_unverified(operation, bucket, window)
+    local verified = debts.sum_verified(operation, bucket, window)
     reply[#reply + 1] = debts.compute_allowance(operation, window, verified)
   end
   return reply

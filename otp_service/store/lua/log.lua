@@ -1,4 +1,4 @@
--- The commit script, part 1 of 8: what all parts share, and the event log.
+-- The commit script, part 1 of 9: what all parts share, and the event log.
 --
 -- commit_request.py joins the parts. It generates a function for a struct that it packs, which
 -- returns the fields by name (`unpack_request`). In the smaller structs it replaces the names of

@@ -1,4 +1,4 @@
--- The commit script, part 7 of 8: which commit is decided, and what refuses it. It only
+-- The commit script, part 8 of 9: which commit is decided, and what refuses it. It only
 -- reads, and inspect.lua has it too.
 
 -- Return the time of Redis in milliseconds, moved by the request.

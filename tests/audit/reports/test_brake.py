@@ -228,6 +228,9 @@ def test_a_timeline_and_a_row_say_what_the_brake_found(kind):
     over = build_send("a", kind, over_limit=limit, unverified=640_000, allowance=650_000)
 
     assert "over UnverifiedPerRange (0.64 of 0.65 unverified)" in describe_event(over)
+    countries = "UnverifiedCountriesPerClientAddress"
+    over = build_send("a", kind, over_limit=countries, unverified=3, allowance=3)
+    assert f"over {countries} (3 of 3 countries unverified)" in describe_event(over)
     assert "to a known number" in describe_event(build_send("a", kind, measure="exempt"))
     assert "unverified" not in describe_event(build_send("a", kind))
     assert [f"over {limit}"] == list_details({"over_limit": limit, "measure": "unverified"})

@@ -27,8 +27,9 @@ def send(brake, now, subject=SUBJECT, number="", **options):
 
 
 def list_amounts(brake, now):
-    """Return what is unverified and verified in each bucket."""
-    windows = (w for debt in brake.debts.values() for w in settle_debt(debt, now).windows)
+    """Return what is unverified and verified in each bucket of money."""
+    debts = [settle_debt(debt, now) for debt in brake.debts.values() if not debt.countries]
+    windows = [window for debt in debts for window in debt.windows]
     return {(sum(window.unverified), sum(window.verified)) for window in windows}
 
 

@@ -5,13 +5,13 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
-from redis.exceptions import ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import NoScriptError, ReadOnlyError, RedisError, ResponseError
 
 from otp_service.core.errors import NotReplicated, StoreUnavailable
 from otp_service.store.archive_source import RedisArchiveSource
 from otp_service.store.client import ScriptClient
 from otp_service.store.connect import create_redis_lines
-from otp_service.store.health import find_issues, is_ready
+from otp_service.store.health import READY_SCRIPT, find_issues, is_ready
 from otp_service.store.key_names import KeyNames
 from otp_service.store.server_checks import list_online_replicas
 from tests.installation import generate_keys
@@ -20,6 +20,7 @@ from tests.simulation.kernel.network import SimulatedNetwork
 from tests.simulation.kernel.runner import run_simulated
 from tests.simulation.redis_model.redis_site import FormerMaster, RedisSite
 from tests.simulation.redis_model.server_state import TOO_FEW_REPLICAS
+from tests.simulation.twin_lines import ModelEnd
 
 
 START_MS = 1_763_814_000_000
@@ -67,6 +68,13 @@ async def write(client: ScriptClient, value: str = "1") -> Any:
 async def read(client: ScriptClient) -> Any:
     (value,) = await client.read_each([KEY], "GET")
     return value
+
+
+async def has_scripts(client: ScriptClient) -> bool:
+    """Return whether the server knows a script that was run before by its digest."""
+    command = ("EVALSHA", READY_SCRIPT.sha, 1, KEY, "token")
+    (reply,) = await client.run_pipeline(KEY, [command])
+    return not isinstance(reply, NoScriptError)
 
 
 async def acquire_lease(client: ScriptClient, *, durable: bool = False) -> Any:
@@ -124,6 +132,38 @@ def test_wait_ends_at_its_timeout_without_enough_replicas(stalled: int):
             assert 0.1 <= loop.time() - began_at <= 0.12
 
     run_in_setting(test, replicas=3, longest_lag_seconds=0.001)
+
+
+def test_a_replica_that_is_stalled_has_nothing_of_what_comes_later():
+    """A failover to it loses that, and what was still on its way."""
+
+    async def test(setting: Setting) -> None:
+        async with setting.create_client() as client:
+            await write_one_by_one(client, 20)
+            now = asyncio.get_running_loop().time()
+            (replica,) = setting.site.server.replication.replicas
+            offset = replica.find_offset(now)
+            setting.site.stall_replicas(1)
+            await write_one_by_one(client, 5)
+            await asyncio.sleep(1)
+            assert offset < 20
+            assert 25 - offset == setting.site.fail_over(FormerMaster.GONE)
+
+    run_in_setting(test, replicas=1, longest_lag_seconds=0.02)
+
+
+def test_a_wait_holds_back_what_follows_on_its_connection():
+    """Its reply comes first."""
+
+    async def test(setting: Setting) -> None:
+        end = ModelEnd(setting.site.server)
+        assert end.run(("WAIT", 1, 100)) is False
+        assert end.run(("ECHO", "one")) is False
+        assert end.run(("ECHO", "two")) is False
+        await asyncio.sleep(0.2)
+        assert [0, b"one", b"two", False] == [end.read() for _ in range(4)]
+
+    run_in_setting(test)
 
 
 def test_a_replica_that_comes_back_ends_the_wait():
@@ -192,13 +232,14 @@ def test_a_new_master_has_another_identity_and_no_scripts():
 
     async def test(setting: Setting) -> None:
         async with setting.create_client() as client:
-            assert 1 == await acquire_lease(client)
+            assert await is_ready(client)
+            assert await has_scripts(client)
             old = setting.site.server
             await asyncio.sleep(1)
             setting.site.fail_over(FormerMaster.GONE)
-            with pytest.raises(RedisError):
-                await acquire_lease(client)
-            assert 1 == await acquire_lease(client)
+            await asyncio.sleep(0.1)
+            assert not await has_scripts(client)
+            assert await is_ready(client)
             new = setting.site.server
             assert old.run_id != new.run_id
             assert old.replication_id != new.replication_id
@@ -248,6 +289,8 @@ def test_writes_to_a_master_that_knows_of_no_other_are_lost():
             assert 0 == setting.site.fail_over(FormerMaster.UNAWARE)
             await write(client, "2")
             assert b"2" == await read(client)
+            (info,) = await client.run_pipeline("", [("INFO", "replication")])
+            assert b"connected_slaves:0" in info
             with pytest.raises(NotReplicated):
                 await acquire_lease(client, durable=True)
             setting.site.demote_former()
@@ -288,13 +331,13 @@ def test_a_restart_loses_its_last_writes_and_all_scripts():
 
     async def test(setting: Setting) -> None:
         async with setting.create_client() as client:
+            assert await is_ready(client)
             await write_one_by_one(client, 5)
-            assert 1 == await acquire_lease(client)
             run_id = setting.site.server.run_id
-            setting.site.restart(lost_writes=3)
+            setting.site.restart(lost_writes=2)
             await asyncio.sleep(0.1)
             assert b"3" == await read(client)
-            assert 1 == await acquire_lease(client)
+            assert not await has_scripts(client)
             assert run_id != setting.site.server.run_id
 
     run_in_setting(test)

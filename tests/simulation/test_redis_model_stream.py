@@ -136,6 +136,26 @@ def test_a_stream_has_the_entries_of_a_real_one(
         assert pair.count_nodes() == len(pair.model.nodes)
 
 
+def test_a_node_is_full_at_the_size_of_a_real_one(client: redis.Redis) -> None:
+    """At each size around the limit."""
+    for size in range(4000, 4090):
+        pair = Pair(client)
+        pair.append(1, 1, (b"f",), b"x")
+        pair.run(("append", 2, 1, (b"f",), b"x" * (size - 40)))
+        pair.append(3, 1, (b"f",), b"xyzuvw")
+        assert pair.count_nodes() == len(pair.model.nodes), size
+
+
+def test_a_node_counts_the_entries_that_were_deleted(client: redis.Redis) -> None:
+    """It takes a hundred, whatever is left of them."""
+    pair = Pair(client)
+    pair.append(100, 1, (b"f",), b"x")
+    pair.run(("delete", [0, 1, 2]))
+    pair.append(1, 1, (b"f",), b"x")
+
+    assert 2 == pair.count_nodes() == len(pair.model.nodes)
+
+
 @settings(max_examples=EXAMPLES, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     first=st.one_of(st.integers(0, 30), st.just("-")),

@@ -6,6 +6,7 @@ from typing import Any
 from tests.simulation.kernel.chance import Chance
 from tests.simulation.redis_model.commands import DATA_COMMANDS
 from tests.simulation.redis_model.commit_script import ServerInfo
+from tests.simulation.redis_model.keyless_commands import KEYLESS_COMMANDS
 from tests.simulation.redis_model.keyspace import Keyspace
 from tests.simulation.redis_model.replication import Replication
 from tests.simulation.redis_model.replies import OK, ErrorReply, UnknownCommand
@@ -16,6 +17,7 @@ from tests.simulation.redis_model.server_state import (
     LOGIN_REQUIRED,
     NO_SCRIPT,
     OUT_OF_MEMORY,
+    PASSWORD_WITHOUT_NEED,
     READ_ONLY,
     UNBLOCKED,
     WAIT_ON_REPLICA,
@@ -59,13 +61,10 @@ class SimulatedServer:
         self._script_table = load_script_table()
         self._loaded_scripts: set[bytes] = set()
         self._commands: dict[bytes, Callable[[list[bytes]], Any]] = {
-            b"CLIENT": self._run_client,
-            b"CONFIG": self._run_config,
-            b"ECHO": self._run_echo,
+            **KEYLESS_COMMANDS,
             b"EVAL": self._run_eval,
             b"EVALSHA": self._run_evalsha,
             b"INFO": self._run_info,
-            b"SELECT": self._run_select,
         }
         self._session_commands = {b"AUTH": self._run_auth, b"WAIT": self._run_wait}
         self._begin_identity()
@@ -118,11 +117,14 @@ class SimulatedServer:
             if session.is_blocked:
                 session.resume(ErrorReply(UNBLOCKED))
 
-    def _begin_identity(self) -> None:
-        self.run_id = self._chance.draw_bytes(20).hex()
-        self.replication_id = self._chance.draw_bytes(20).hex()
-        self._replication_id = self.replication_id.encode()
+    def set_identity(self, run_id: str, replication_id: str) -> None:
+        """Be another process: with other ids, and without scripts."""
+        self.run_id, self.replication_id = run_id, replication_id
+        self._replication_id = replication_id.encode()
         self._loaded_scripts.clear()
+
+    def _begin_identity(self) -> None:
+        self.set_identity(self._chance.draw_bytes(20).hex(), self._chance.draw_bytes(20).hex())
 
     # ---- commands
 
@@ -208,40 +210,19 @@ class SimulatedServer:
         try:
             result = script.run(self.keyspace, info, keys, arguments)
         except ErrorReply as error:
-            raise ErrorReply(f"{error} script: {script.sha.decode()}") from error
+            raise ErrorReply(_format_script_error(str(error), script)) from error
         return [arguments[-1], result]
 
     # ---- commands about connections and the server
 
     def _run_auth(self, session: Session, command: list[bytes]) -> str:
-        if self.password is None:
-            raise ErrorReply(
-                "ERR AUTH <password> called without any password configured for the default user."
-                " Are you sure your configuration is correct?"
-            )
-        if command[1:] not in ([self.password], [b"default", self.password]):
+        *users, password = command[1:]
+        if self.password is None and not users:
+            raise ErrorReply(PASSWORD_WITHOUT_NEED)
+        if users not in ([], [b"default"]) or self.password not in {None, password}:
             raise ErrorReply(WRONG_PASSWORD)
         session.is_logged_in = True
         return OK
-
-    def _run_client(self, command: list[bytes]) -> str:
-        if len(command) != 3 or command[1] != b"SETNAME":
-            raise UnknownCommand("ERR the model has CLIENT SETNAME alone")
-        return OK
-
-    def _run_select(self, command: list[bytes]) -> str:
-        if command[1:] != [b"0"]:
-            raise UnknownCommand("ERR DB index is out of range")
-        return OK
-
-    def _run_echo(self, command: list[bytes]) -> bytes:
-        (message,) = command[1:]
-        return message
-
-    def _run_config(self, command: list[bytes]) -> list[bytes]:
-        if command[1:] != [b"GET", b"appendfsync"]:
-            raise UnknownCommand("ERR the model has CONFIG GET appendfsync alone")
-        return [b"appendfsync", b"everysec"]
 
     def _run_info(self, command: list[bytes]) -> bytes:
         (section,) = command[1:]
@@ -266,3 +247,10 @@ class SimulatedServer:
             session.write_offset, count, timeout_ms / 1000, session.resume
         )
         return BLOCKED if acknowledged is None else acknowledged
+
+
+def _format_script_error(text: str, script: KnownScript) -> str:
+    """Return the reply for an error of Redis in a script, which has a code, or for one of Lua."""
+    code = text.partition(" ")[0]
+    named = text if code.isupper() else f"ERR user_script:1: {text}"
+    return f"{named} script: {script.sha.decode()}"

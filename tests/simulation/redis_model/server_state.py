@@ -13,10 +13,14 @@ WRONG_PASSWORD = "WRONGPASS invalid username-password pair or user is disabled."
 UNBLOCKED = (
     "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)"
 )
+PASSWORD_WITHOUT_NEED = (
+    "ERR AUTH <password> called without any password configured for the default user."
+    " Are you sure your configuration is correct?"
+)
 NO_SCRIPT = "NOSCRIPT No matching script."
 WAIT_ON_REPLICA = (
-    "ERR WAIT cannot be used with replica instances."
-    " Please also note that writes to replicas are just local and are not propagated."
+    "ERR WAIT cannot be used with replica instances. Please also note that if a replica is configured to be"
+    " writable (which is not the default) writes to replicas are just local and are not propagated."
 )
 
 

@@ -1,0 +1,237 @@
+"""Lines that run each command on a real server and on the model, and compare the replies."""
+
+import asyncio
+import re
+import socket
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import msgspec
+from hiredis import Reader, pack_command
+
+from otp_service.store.client import ScriptClient
+from otp_service.store.embedded import EmbeddedServer
+from otp_service.store.line import Command, Request, _remove_echo
+from otp_service.store.reply_errors import parse_error_reply
+from otp_service.store.server_checks import parse_info
+from tests.simulation.commit_twins.dump import DUMP_LUA, decode_dump, dump_keyspace
+from tests.simulation.kernel.chance import Chance
+from tests.simulation.redis_model.keyspace import Keyspace
+from tests.simulation.redis_model.replication import Replication
+from tests.simulation.redis_model.replies import ErrorReply
+from tests.simulation.redis_model.server import SimulatedServer
+
+
+COMPARED_INFO: Final = (
+    "aof_enabled",
+    "aof_last_write_status",
+    "connected_slaves",
+    "loading",
+    "master_replid",
+    "maxmemory_policy",
+    "role",
+    "run_id",
+)
+"""Fields of INFO that the service reads, but for the version."""
+
+
+class RealEnd:
+    """A blocking connection to a real server."""
+
+    def __init__(self, server: EmbeddedServer) -> None:
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.settimeout(10)
+        self._socket.connect(str(server.socket_path))
+        self._reader = Reader(replyError=ErrorReply)
+
+    def run(self, *commands: Sequence[Any]) -> list[Any]:
+        """Return the replies to commands that are sent together."""
+        self._socket.sendall(b"".join(pack_command(tuple(command)) for command in commands))
+        return [self._read_reply() for _ in commands]
+
+    def run_timed(self, command: Sequence[Any]) -> tuple[int, Any]:
+        """Return the time by which the server has run a command, in milliseconds, and its reply."""
+        # One transaction has one clock.
+        *queued, results = self.run(("MULTI",), ("TIME",), command, ("EXEC",))
+        if isinstance(results, ErrorReply):
+            return 0, queued[-1]
+        (seconds, microseconds), reply = results
+        return int(seconds) * 1000 + int(microseconds) // 1000, reply
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def _read_reply(self) -> Any:
+        while (reply := self._reader.gets()) is False:
+            data = self._socket.recv(1 << 16)
+            assert data, "the server has closed the connection"
+            self._reader.feed(data)
+        return reply
+
+
+class ModelEnd:
+    """A connection to a simulated server without a network. The client's and the server's end."""
+
+    def __init__(self, server: SimulatedServer) -> None:
+        self.on_data: Callable[[bytes], None] = lambda _: None
+        self.on_close: Callable[[], None] = lambda: None
+        self._reader = Reader(replyError=ErrorReply)
+        server.accept(self)
+
+    def write(self, data: bytes) -> None:
+        self._reader.feed(data)
+
+    def reset(self) -> None:
+        self.on_close()
+
+    def run(self, command: Sequence[Any]) -> Any:
+        """Return the reply to a command; False if it waits."""
+        self.on_data(pack_command(tuple(command)))
+        return self.read()
+
+    def read(self) -> Any:
+        """Return the next reply; False if there is none yet."""
+        return self._reader.gets()
+
+
+class TwinLines:
+    """Runs each command on both at the same time, one after another. Implements what ScriptClient uses.
+
+    `compared` counts commands by their name; the name of a script is its digest.
+    """
+
+    timeout = 5.0
+    sentinel = None
+
+    def __init__(self, server: EmbeddedServer) -> None:
+        self._server = server
+        self._real = RealEnd(server)
+        self._real.run(("FLUSHALL",), ("SCRIPT", "FLUSH"))
+        self._now = 0
+        replication = Replication(asyncio.get_running_loop())
+        self.model = SimulatedServer("twin", Keyspace(lambda: self._now), Chance(0), replication)
+        self._model_end = ModelEnd(self.model)
+        self.compared: dict[str, int] = {}
+        self._copy_identity()
+
+    async def run(
+        self, _: str, requests: Sequence[Request], wait: Command | None = None
+    ) -> list[Any]:
+        """Return the replies of the real server."""
+        await asyncio.sleep(0)
+        replies = [self._run_request(request) for request in requests]
+        if wait:
+            replies.append(self._run_request(Request(wait)))
+        await asyncio.sleep(0)
+        return replies
+
+    async def aclose(self) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection to the real server."""
+        self._real.close()
+
+    def _run_request(self, request: Request) -> Any:
+        command, token = request
+        reply = self.run_both(command)
+        if isinstance(reply, ErrorReply):
+            return parse_error_reply(str(reply))
+        return reply if token is None else _remove_echo(reply, token)
+
+    def run_both(self, command: Sequence[Any]) -> Any:
+        """Return the reply of the real server, which must be that of the model."""
+        now, found = self._real.run_timed(command)
+        self._now = now or self._now
+        # In a transaction nothing waits.
+        is_wait = command[0] == "WAIT"
+        expected = self._model_end.run(("WAIT", 0, 1) if is_wait else command)
+        name = str(command[1]) if command[0] == "EVALSHA" else str(command[0])
+        self.compared[name] = self.compared.get(name, 0) + 1
+        assert self.model.findings == []
+        if command[0] == "SCAN" and found[0] != b"0":
+            assert set(found[1]) <= set(expected[1])  # a part; the model replies with all of it
+            return found
+        assert normalize_reply(command, expected) == normalize_reply(command, found), command[:3]
+        return found
+
+    def run_real(self, *command: Any) -> Any:
+        """Return the reply of the real server to a command that the model does not have."""
+        now, reply = self._real.run_timed(command)
+        assert not isinstance(reply, ErrorReply), reply
+        self._now = now
+        return reply
+
+    def run_alone(self, *command: Any) -> Any:
+        """Return the reply of the real server to a command that is in no transaction."""
+        (reply,) = self._real.run(command)
+        return reply
+
+    def compare_alone(self, command: Sequence[Any]) -> Any:
+        """Return the reply of the real server to a command that is in no transaction, after a comparison."""
+        found, expected = self.run_alone(*command), self._model_end.run(command)
+        assert normalize_reply(command, expected) == normalize_reply(command, found)
+        return found
+
+    def reconnect(self) -> None:
+        """Open another connection to each server."""
+        self._real.close()
+        self._real, self._model_end = RealEnd(self._server), ModelEnd(self.model)
+
+    def empty(self) -> None:
+        """Delete all that is stored."""
+        self.run_real("FLUSHALL")
+        self.model.keyspace.clear()
+
+    def compare_data(self) -> None:
+        """Compare all that is stored."""
+        (reply,) = self._real.run(("EVAL", DUMP_LUA, 0))
+        self._now, found = decode_dump(reply)
+        expected = dump_keyspace(self.model.keyspace)
+        assert expected.keys() == found.keys()
+        for key, content in found.items():
+            assert expected[key] == content, key
+
+    def _copy_identity(self) -> None:
+        """Give the model the ids of the real server, which are drawn."""
+        (info,) = self._real.run(("INFO", "everything"))
+        fields = parse_info(info)
+        self.model.set_identity(fields["run_id"], fields["master_replid"])
+
+
+def normalize_reply(command: Sequence[Any], reply: Any) -> Any:
+    """Return a reply without what may differ: the order of members, and where a script failed."""
+    if isinstance(reply, ErrorReply):
+        return _describe_error(command, str(reply))
+    if command[0] == "DBSIZE":
+        return None  # expired keys count until Redis deletes them
+    match command[0]:
+        case "INFO":
+            fields = parse_info(reply)
+            return {name: fields[name] for name in COMPARED_INFO if name in fields}
+        case "SMEMBERS" | "SCAN":
+            return sorted(reply if command[0] == "SMEMBERS" else reply[1])
+        case "HGETALL":
+            return dict(zip(reply[::2], reply[1::2], strict=True))
+        case _:
+            return _decode_stamps(reply)
+
+
+def _describe_error(command: Sequence[Any], text: str) -> tuple[str, str]:
+    is_of_script = command[0] in {"EVAL", "EVALSHA"} and "script" in text
+    return "error", text.partition(" ")[0] if is_of_script else text
+
+
+def _decode_stamps(reply: Any) -> Any:
+    """Return a reply with the members of each JSON object in any order, as Lua writes them."""
+    if isinstance(reply, list):
+        return [_decode_stamps(item) for item in reply]
+    if isinstance(reply, bytes) and re.match(rb'\{"', reply):
+        return msgspec.json.decode(reply)
+    return reply
+
+
+def create_twin_client(server: EmbeddedServer, **options: Any) -> tuple[ScriptClient, TwinLines]:
+    """Return a client of both, and its lines."""
+    lines = TwinLines(server)
+    return ScriptClient(lines, **options), lines  # type: ignore[arg-type]

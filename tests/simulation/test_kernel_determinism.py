@@ -9,6 +9,7 @@ import time
 
 from tests.simulation.kernel.forbidden_calls import watch_forbidden_calls
 from tests.simulation.kernel_scenario import run_scenario
+from tests.simulation.run import run_seed
 
 
 def start_scenario(seed: int, hash_seed: int) -> subprocess.Popen[str]:
@@ -48,6 +49,17 @@ def test_nothing_reads_a_real_clock_or_starts_a_thread():
     """The store's client included: its intervals are by the clock of the loop."""
     with watch_forbidden_calls() as found:
         run_scenario(5)
+
+    assert [] == found
+
+
+def test_a_whole_run_reads_no_real_clock_and_no_other_randomness():
+    """The service, the model of Redis, the world and the actors."""
+    run_seed(0)  # settings and keys are made once in a process, with real randomness
+
+    with watch_forbidden_calls() as found:
+        for seed in range(1, 4):
+            run_seed(seed)
 
     assert [] == found
 

@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import socket
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -221,3 +222,12 @@ def test_what_an_end_starts_has_its_host():
         "server → backup:1": 2,
         "host-1 → store:1": 1,
     }
+
+
+def test_the_example_of_the_documentation_runs(capsys: pytest.CaptureFixture[str]):
+    """docs/simulation.md."""
+    _, example = Path("docs/simulation.md").read_text().split("```python\n")
+
+    exec(example.split("```")[0], {})  # noqa: S102  # it is ours
+
+    assert "b'hello'\n" == capsys.readouterr().out

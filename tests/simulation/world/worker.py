@@ -58,7 +58,12 @@ class Worker:
             threads=HASH_THREADS,
         )
         self.lines = ServerLines(HostConnector(host.name, site))
-        self.client = ScriptClient(self.lines, replicas=site.replicas, wait_ms=site.wait_ms)
+        self.client = ScriptClient(
+            self.lines,
+            replicas=site.replicas,
+            wait_ms=site.wait_ms,
+            draw_bytes=self.random.token_bytes,
+        )
         self.store = self._create_store()
         self.health = LocalProviderHealth()
         self.prepared_codes = PreparedCodes(

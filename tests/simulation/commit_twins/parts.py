@@ -70,9 +70,9 @@ def _draw_charge(random: Random) -> Charge:
         return Charge(
             bucket,
             (Window(random.choice((12, 100)), 90 * 86_400),),
-            random.choice((0, 1, 1, 1, 8)),
+            random.choice((0, 0, 1, 1, 9)),
             is_forced,
-            random.choice((0, 0, 0, 4)),
+            random.choice((0, 0, 4, 9)),
             random.random() < 0.3,
         )
     cost = random.choice((0, 1, 1, 1, 2, 3))

@@ -65,7 +65,6 @@ class EventLog:
         self.ms = max(self.context.now, self.last_ms + 1)
         self.epoch, self.seq = self.ms, 0
         self.append_event(EVENTS, event)
-        self.first_seq = self.seq
 
     def append_event(
         self, stream_index: int, event: SignedEvent, stamp: dict[str, Any] | None = None

@@ -48,8 +48,7 @@ def remove_exempt_send(
     known = read_record(context, key_index)
     if known is None or noted_at not in known[2:]:
         return
-    last = max(i for i in range(2, len(known)) if known[i] == noted_at)
-    del known[last]
+    del known[known.index(noted_at, 2)]
     key = context.get_key(key_index)
     if is_assumed and len(known) == 2 and known[1] == noted_at:  # no unpaid send
         context.keyspace.delete(key)

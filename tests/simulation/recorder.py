@@ -148,9 +148,14 @@ class Recorder:
         )
         return len(self._faults) - 1
 
-    def end_fault(self, index: int) -> None:
-        """Record that a fault ends; one without a duration ends at once."""
-        self._faults[index] = replace(self._faults[index], until=self._read_ms())
+    def end_fault(self, index: int, *, lost_writes: int = 0) -> None:
+        """Record that a fault ends, with so many further lost writes.
+
+        One without a duration ends at once.
+        """
+        fault = self._faults[index]
+        lost_writes += fault.lost_writes
+        self._faults[index] = replace(fault, until=self._read_ms(), lost_writes=lost_writes)
 
     def record_calm(self) -> None:
         """Record that no fault follows."""

@@ -99,7 +99,8 @@ class Disturbance:
         `is_durable` is whether the promise is about an attempt charge, an issue or a success.
         """
         losses = self._durable_losses if is_durable else self._losses
-        return sum(count for at, count in losses if start <= at <= end) if losses else 0
+        found = (count for at, until, count in losses if at <= end and until >= start)
+        return sum(found) if losses else 0
 
     def has_lost_writes(self, start: float, end: float, *, is_durable: bool = True) -> bool:
         """Return whether what was written before a loss in this span may be gone."""
@@ -170,14 +171,17 @@ class Disturbance:
         return at + min(offsets), at + max(offsets)
 
 
-def _measure_loss(fault: FaultRecord, *, is_replicated: bool) -> tuple[int, float] | None:
-    """Return the instant and the number of writes that a fault may lose; None for no writes."""
+def _measure_loss(fault: FaultRecord, *, is_replicated: bool) -> tuple[float, float, float] | None:
+    """Return when a fault may lose writes, from and until, and how many; None for no writes.
+
+    A failover lasts as long as the former master takes writes, which are lost as well.
+    """
     if fault.kind == FaultKind.STORE_REPLACED:
-        return fault.at, math.inf
+        return fault.at, fault.at, math.inf
     if fault.kind == FaultKind.STORE_FAILOVER and is_replicated:
         return None
     if fault.kind in EPOCH_KINDS and fault.lost_writes:
-        return fault.at, fault.lost_writes
+        return *_find_span(fault), fault.lost_writes
     return None
 
 

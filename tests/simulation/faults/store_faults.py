@@ -62,14 +62,16 @@ def fail_over(faults: FaultInjector) -> None:
 
     It may not know of it until then, and takes writes that are lost.
     """
-    redis = faults.redis
+    redis, recorder = faults.redis, faults.world.recorder
     former, old = faults.chance.pick([*FormerMaster]), redis.server
     if not old.replication.replicas:
         return
     faults.end_on("store")
     lost = redis.fail_over(former)
-    faults.record_instant(FaultKind.STORE_FAILOVER, redis.server.name, lost_writes=lost)
-    rejoin = partial(_rejoin, faults, old, len(old.write_boundaries))
+    faults.end_on("replicas")
+    index = recorder.start_fault(FaultKind.STORE_FAILOVER, redis.server.name, lost_writes=lost)
+    recorder.end_fault(index)
+    rejoin = partial(_rejoin, faults, old, len(old.write_boundaries), index)
     faults.begin(FaultKind.REPLICA_DOWN, old.name, lambda: None, rejoin, longest_ms=MAX_STALL_MS)
 
 
@@ -109,10 +111,10 @@ def _set_state(faults: FaultInjector, kind: FaultKind, name: str) -> None:
     faults.begin(kind, "store", start, end, longest_ms=MAX_OUTAGE_MS)
 
 
-def _rejoin(faults: FaultInjector, old: SimulatedServer, known: int) -> None:
-    """Make the former master a replica, and record how many writes it has taken in vain."""
+def _rejoin(faults: FaultInjector, old: SimulatedServer, known: int, index: int) -> None:
+    """Make the former master a replica. If it took writes in vain, the failover has lasted until now."""
     lost = len(old.write_boundaries) - known
     faults.redis.demote_former()
     faults.redis.add_replica(old.name)
     if lost:
-        faults.record_instant(FaultKind.STORE_FAILOVER, old.name, lost_writes=lost)
+        faults.world.recorder.end_fault(index, lost_writes=lost)

@@ -69,7 +69,7 @@ class KernelScenario:
             await client.aclose()
 
     async def _draw_faults(self) -> None:
-        chance = self._chance.derive("faults")
+        loop, chance = asyncio.get_running_loop(), self._chance.derive("faults")
         while True:
             await asyncio.sleep(chance.draw_ms(10, 200) / 1000)
             link = chance.pick(self._network.list_links())
@@ -78,12 +78,13 @@ class KernelScenario:
             if name == "cut":
                 link.cut()
             elif name == "freeze":
-                link.freeze(chance.draw_ms(1, 400) / 1000)
+                link.freeze()
+                loop.call_later(chance.draw_ms(1, 400) / 1000, link.thaw)
             elif name == "lag":
                 self._replica_count = chance.draw_below(2)
             else:
                 link.slow(0.02)
-                asyncio.get_running_loop().call_later(0.2, link.hasten, 0.02)
+                loop.call_later(0.2, link.hasten, 0.02)
 
     def _respond(self, command: list[bytes]) -> bytes:
         return b":%d\r\n" % self._replica_count if command[0] == b"WAIT" else answer(command)

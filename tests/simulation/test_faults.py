@@ -22,6 +22,7 @@ KINDS = {
     process_faults.jump_host_clock: FaultKind.HOST_CLOCK,
     link_faults.cut_link: FaultKind.LINK_CUT,
     link_faults.freeze_link: FaultKind.LINK_FROZEN,
+    link_faults.freeze_replies: FaultKind.LINK_FROZEN,
     link_faults.slow_link: FaultKind.LINK_SLOW,
     link_faults.cut_off_host: FaultKind.PARTITION,
     store_faults.end_process: FaultKind.STORE_DOWN,

@@ -103,13 +103,17 @@ def test_a_break_loses_a_drawn_end_of_what_is_in_flight(
 
 
 def test_a_frozen_link_loses_nothing():
-    """What was sent meanwhile arrives after it."""
+    """What was sent meanwhile arrives after it, and after the last one of two."""
 
     async def main(network: SimulatedNetwork):
         client, server = await connect(network)
         client.transport.write(b"before ")
         await asyncio.sleep(1)
-        network.list_links()[0].freeze(10)
+        [link] = network.list_links()
+        link.freeze()
+        link.freeze()
+        asyncio.get_running_loop().call_later(5, link.thaw)
+        asyncio.get_running_loop().call_later(10, link.thaw)
         client.transport.write(b"meanwhile")
         await asyncio.sleep(9.99)
         frozen = server.data
@@ -141,6 +145,28 @@ def test_a_link_is_frozen_until_it_is_thawed():
     assert ((b"", False, False), (b"on its way", True, True)) == run_simulated(main)
 
 
+def test_replies_alone_can_be_frozen():
+    """So that what is sent has its effect, and the client does not know it."""
+
+    async def main(network: SimulatedNetwork):
+        loop = asyncio.get_running_loop()
+        client, server = await connect(network)
+        [link] = network.list_links()
+        link.freeze_replies()
+        link.freeze()
+        link.thaw()  # that of the replies goes on
+        opening = asyncio.create_task(loop.create_connection(Client, "server", 80))
+        client.transport.write(b"command")
+        await asyncio.sleep(5)
+        meanwhile = server.data, client.data, opening.done()
+        link.thaw_replies()
+        await opening
+        await asyncio.sleep(1)
+        return meanwhile, client.data
+
+    assert ((b"command", b"", False), b"command") == run_simulated(main)
+
+
 def test_a_partition_parts_two_hosts_alone():
     """Another host reaches the server meanwhile; a connect waits, until its caller gives up."""
 
@@ -154,6 +180,7 @@ def test_a_partition_parts_two_hosts_alone():
     async def main(network: SimulatedNetwork):
         Server(network)
         network.partition("server", "host-1")
+        asyncio.get_running_loop().call_later(9, network.partition, "host-1", "server")  # again
         attempts = [open_one("host-1", 1), open_one("host-1", 100), open_one("host-2", 1)]
         asyncio.get_running_loop().call_later(50, network.heal, "host-1", "server")
         results: list[Any] = await asyncio.gather(*attempts, return_exceptions=True)
@@ -214,6 +241,9 @@ def test_a_client_that_does_not_read_gets_its_bytes_later():
         client, _ = await connect(network)
         client.transport.pause_reading()
         client.transport.write(b"echo")
+        await asyncio.sleep(5)
+        network.list_links()[0].freeze()
+        network.list_links()[0].thaw()
         await asyncio.sleep(5)
         before, was_reading = client.data, client.transport.is_reading()
         client.transport.resume_reading()

@@ -27,6 +27,18 @@ def freeze_link(faults: FaultInjector) -> None:
         )
 
 
+def freeze_replies(faults: FaultInjector) -> None:
+    """Let commands have their effect for a while without a reply."""
+    if link := _pick_link(faults):
+        faults.begin(
+            FaultKind.LINK_FROZEN,
+            f"replies of {link}",
+            link.freeze_replies,
+            link.thaw_replies,
+            longest_ms=MAX_FREEZE_MS,
+        )
+
+
 def slow_link(faults: FaultInjector) -> None:
     """Let everything arrive later for a while."""
     if link := _pick_link(faults):

@@ -25,6 +25,7 @@ FAULTS: Final[Sequence[tuple[int, Fault]]] = (
     (1, process_faults.jump_host_clock),
     (3, link_faults.cut_link),
     (2, link_faults.freeze_link),
+    (2, link_faults.freeze_replies),
     (1, link_faults.slow_link),
     (1, link_faults.cut_off_host),
     (2, store_faults.end_process),

@@ -17,8 +17,8 @@ class Connection:
         self.link = link
         self.server = server = ServerConnection(self)
         self.transport = client = ClientTransport(self, protocol)
-        self.to_server = Pipe(link, server.receive, server.end, server_context)
-        self.to_client = Pipe(link, client.receive, client.end, copy_context())
+        self.to_server = Pipe(link, link.to_server, server.receive, server.end, server_context)
+        self.to_client = Pipe(link, link.to_client, client.receive, client.end, copy_context())
         link.connections.append(self)
 
     def cut(self) -> None:
@@ -29,8 +29,8 @@ class Connection:
 
     def resume(self) -> None:
         """Go on after the link was frozen."""
-        self.to_server.resume()
-        self.to_client.resume()
+        self.to_server.check_arrivals()
+        self.to_client.check_arrivals()
 
     def release(self) -> None:
         """Remove it from its link once nothing can arrive any more."""

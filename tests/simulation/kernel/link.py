@@ -1,7 +1,6 @@
 """The way between a client host and one port of a server: what is slow, frozen or cut is a link."""
 
 import asyncio
-import math
 from typing import TYPE_CHECKING
 
 from tests.simulation.kernel.chance import Chance
@@ -11,6 +10,14 @@ from tests.simulation.kernel.loop import SimulatedLoop
 
 if TYPE_CHECKING:
     from tests.simulation.kernel.connection import Connection
+
+
+class Way:
+    """One direction of a link."""
+
+    def __init__(self) -> None:
+        self.freeze_count = 0
+        """Freezes that have not ended; nothing arrives while there is one."""
 
 
 class Link:
@@ -31,7 +38,7 @@ class Link:
         """The open ones, in the order of their opening."""
         self.draw_fraction = chance.draw_fraction
         self.odd_share = conditions.odd_share
-        self.frozen_until = 0.0
+        self.to_server, self.to_client = Way(), Way()
         self._shortest_delay = conditions.shortest_delay
         self._delay_span = conditions.longest_delay - conditions.shortest_delay
         self._thaws: list[asyncio.Future[None]] = []
@@ -59,13 +66,27 @@ class Link:
         for connection in list(self.connections):
             connection.cut()
 
-    def freeze(self, seconds: float = math.inf) -> None:
-        """Let nothing arrive for a time, or until `thaw`. Nothing is lost, and nobody is told."""
-        self.frozen_until = max(self.frozen_until, self.loop.time() + seconds)
+    def freeze(self) -> None:
+        """Let nothing arrive until `thaw`. Nothing is lost, and neither end is informed.
+
+        Freezes add up: it ends with the last of them.
+        """
+        self.to_server.freeze_count += 1
+        self.to_client.freeze_count += 1
 
     def thaw(self) -> None:
         """End a freeze."""
-        self.frozen_until = 0.0
+        self.to_server.freeze_count -= 1
+        self.thaw_replies()
+
+    def freeze_replies(self) -> None:
+        """Let nothing arrive at the client until `thaw_replies`. What it sends is run meanwhile."""
+        self.to_client.freeze_count += 1
+
+    def thaw_replies(self) -> None:
+        """End a freeze of replies."""
+        self.to_client.freeze_count -= 1
+        assert min(self.to_server.freeze_count, self.to_client.freeze_count) >= 0
         for connection in list(self.connections):
             connection.resume()
         thaws, self._thaws = self._thaws, []
@@ -84,9 +105,6 @@ class Link:
     async def cross(self) -> None:
         """Wait as a packet does that opens a connection."""
         await asyncio.sleep(2 * self.draw_delay())
-        while (seconds := self.frozen_until - self.loop.time()) > 0:
-            if seconds < math.inf:
-                await asyncio.sleep(seconds)
-            else:
-                self._thaws.append(self.loop.create_future())
-                await self._thaws[-1]
+        while self.to_server.freeze_count or self.to_client.freeze_count:
+            self._thaws.append(self.loop.create_future())
+            await self._thaws[-1]

@@ -59,15 +59,17 @@ class SimulatedNetwork:
 
     def partition(self, one: str, other: str) -> None:
         """Let nothing pass between two hosts, in silence, until `heal`."""
-        self._partitions.add(frozenset((one, other)))
-        for link in self._list_links_between(one, other):
-            link.freeze()
+        if (hosts := frozenset((one, other))) not in self._partitions:
+            self._partitions.add(hosts)
+            for link in self._list_links_between(one, other):
+                link.freeze()
 
     def heal(self, one: str, other: str) -> None:
         """End a partition. What was sent meanwhile arrives, as TCP repeats it."""
-        self._partitions.discard(frozenset((one, other)))
-        for link in self._list_links_between(one, other):
-            link.thaw()
+        if (hosts := frozenset((one, other))) in self._partitions:
+            self._partitions.remove(hosts)
+            for link in self._list_links_between(one, other):
+                link.thaw()
 
     async def connect(
         self, factory: Callable[[], ProtocolT], host: str, port: int

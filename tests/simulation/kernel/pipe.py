@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextvars import Context
 from itertools import islice, pairwise
 
-from tests.simulation.kernel.link import Link
+from tests.simulation.kernel.link import Link, Way
 
 
 MAX_PIECES = 4
@@ -24,6 +24,7 @@ class Pipe:
     def __init__(
         self,
         link: Link,
+        way: Way,
         receive: Callable[[bytes], None],
         end: Callable[[Exception | None], None],
         context: Context,
@@ -37,6 +38,7 @@ class Pipe:
         self.is_held = False
         """Whether the receiver does not read."""
         self._link = link
+        self._way = way
         self._loop = link.loop
         self._receive = receive
         self._end = end
@@ -66,7 +68,7 @@ class Pipe:
             self._is_finished = True
             self._ending = error
             self._ends_at = self._loop.time() + self._link.draw_delay()
-            self._set_timer()
+            self.check_arrivals()
 
     def cut(self, error: Exception | None) -> None:
         """Lose a drawn part of what is in flight, from its end on, and finish."""
@@ -89,9 +91,16 @@ class Pipe:
         self.is_held = True
 
     def resume(self) -> None:
-        """Go on after `hold`, or after the link was frozen."""
+        """Go on after `hold`."""
         self.is_held = False
-        self._set_timer()
+        self.check_arrivals()
+
+    def check_arrivals(self) -> None:
+        """Set the timer of the next arrival, if there is one: also after a freeze has ended."""
+        due_at = self._find_due_time()
+        if due_at < math.inf and not self._timer_is_set:
+            self._timer_is_set = True
+            self._loop.call_at(due_at, self._arrive, context=self._context)
 
     def _draw_kept_bytes(self) -> int:
         """Return how much of what is in flight arrives: nothing, all, some writes, or some bytes.
@@ -118,37 +127,26 @@ class Pipe:
     def _add_piece(self, data: bytes, delay: float) -> None:
         self._pieces.append((self._loop.time() + delay, data))
         if not self._timer_is_set:
-            self._set_timer()
-
-    def _set_timer(self) -> None:
-        """Set the timer of the next arrival, if there is one."""
-        due_at = self._find_due_time()
-        if due_at < math.inf and not self._timer_is_set:
-            self._timer_is_set = True
-            self._loop.call_at(due_at, self._arrive, context=self._context)
+            self.check_arrivals()
 
     def _find_due_time(self) -> float:
         """Return when the next bytes or the end arrive; infinity if nothing does."""
-        if self.is_over or self.is_held:
+        if self.is_over or self.is_held or self._way.freeze_count:
             return math.inf
         if self._pieces:
-            due_at = self._pieces[0][0]
-        elif self._is_finished:
-            due_at = self._ends_at
-        else:
-            return math.inf
-        return max(due_at, self._link.frozen_until)
+            return self._pieces[0][0]
+        return self._ends_at if self._is_finished else math.inf
 
     def _arrive(self) -> None:
         """Hand over what has arrived, or its end. It is not due if the link was cut or frozen."""
         self._timer_is_set = False
         now = self._loop.time()
         if self._find_due_time() > now:
-            self._set_timer()
+            self.check_arrivals()
         elif self._pieces:
             self._hand_over(now)
             if self._pieces or self._is_finished:
-                self._set_timer()
+                self.check_arrivals()
         else:
             self.is_over = True
             self._end(self._ending)

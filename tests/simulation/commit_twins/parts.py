@@ -83,7 +83,20 @@ def draw_scopes(random: Random, now: int) -> tuple[DebtCharge, ...]:
     """Return charges of some scopes of the brake, each with room for few sends."""
     price = random.choice(PRICES)
     limits = [limit for limit in DebtLimit if random.random() < 0.45]
-    return tuple(_draw_scope(random, limit, price, now) for limit in limits)
+    return tuple(
+        _draw_countries(random, limit, now)
+        if limit.counts_countries
+        else _draw_scope(random, limit, price, now)
+        for limit in limits
+    )
+
+
+def _draw_countries(random: Random, limit: DebtLimit, now: int) -> DebtCharge:
+    """Return the charge of a country of an address, which may have few."""
+    floor = random.randint(1, 3)
+    charge = _draw_scope(random, limit, 1, now)
+    country = random.choice(("GB", "FR", "DE", "IT"))
+    return replace(charge, terms=Terms((floor, floor)), country=country)
 
 
 def _draw_scope(random: Random, limit: DebtLimit, price: int, now: int) -> DebtCharge:
@@ -131,11 +144,11 @@ def draw_debts(random: Random, now: int) -> DebtCommit:
 def draw_settlement(random: Random, debts: DebtCommit, charged_at: int) -> DebtSettlement:
     """Return what a challenge with one or two sends repays, one of them at an instant."""
     instants = (charged_at, charged_at + random.choice((1, HOUR_MS, -HOUR_MS)))
-    price = debts.charges[0].price if debts.charges else PRICES[0]
+    price = max((one.price for one in debts.charges), default=PRICES[0])
     sends = tuple(SendDebt(at, price) for at in instants[: random.randint(0, 2)])
-    buckets = [one.bucket for one in debts.charges if one.bucket.limit.is_repaid]
+    repaid = [one for one in debts.charges if one.bucket.limit.is_repaid]
     return DebtSettlement(
-        repayments=tuple(DebtRepayment(bucket, sends) for bucket in buckets),
+        repayments=tuple(DebtRepayment(one.bucket, sends, one.country) for one in repaid),
         known_number=draw_known_number(random),
         raises_allowance=random.random() < 0.5,
         pays_exempt_sends=random.random() < 0.5,

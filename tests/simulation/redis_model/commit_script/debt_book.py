@@ -1,6 +1,7 @@
 """The buckets of the brake on SMS pumping, as they are stored."""
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import msgspec
 
@@ -21,7 +22,7 @@ DEBT_TTL_MS = 28 * HOUR_MS
 """Until each slot has left the longer window."""
 
 _encode_values = msgspec.msgpack.Encoder().encode
-_decode_values = msgspec.msgpack.Decoder(tuple[int, ...]).decode
+_decode_values = msgspec.msgpack.Decoder(tuple[int | str, ...]).decode
 
 
 def name_scope(key: bytes, limit: str = DebtLimit.SPEND_OVERALL) -> ScopeBucket:
@@ -61,7 +62,11 @@ class DebtBook(Mapping[ScopeBucket, Debt]):
     def write(self, key: bytes, debt: Debt) -> None:
         """Store a bucket, or delete an empty one."""
         self._settled[key] = debt
-        if any(any(window.unverified) or any(window.verified) for window in debt.windows):
+        countries = {name: one for name, one in debt.countries.items() if _has_amount(one)}
+        if countries:
+            packed = _pack_countries(debt.windows[1].newest_slot, countries)
+            self._context.call.put_for(key, packed, DEBT_TTL_MS)
+        elif any(map(_has_amount, debt.windows)):
             self._context.call.put_for(key, _pack_debt(debt), DEBT_TTL_MS)
         else:
             self._context.keyspace.delete(key)
@@ -71,16 +76,43 @@ class DebtBook(Mapping[ScopeBucket, Debt]):
         for key in self._corrected:
             self.write(key, self._settled[key])
 
-    def repay(self, key: bytes, amount: int, charged_at: int, verified: int = 0) -> None:
-        """Take an amount from the slot in which it was charged, and add what has verified there."""
-        now = self._context.now
-        self.write(key, repay_debt(self.read(key), amount, charged_at, now, verified=verified))
+    def repay(
+        self,
+        key: bytes,
+        amount: int,
+        charged_at: int,
+        verified: int = 0,
+        country: str | None = None,
+    ) -> None:
+        """Take an amount from the slot in which it was charged, and add what has verified there.
+
+        With a country they are messages of a bucket that counts countries.
+        """
+        debt, now = self.read(key), self._context.now
+        repaid = repay_debt(debt, amount, charged_at, now, verified=verified, country=country)
+        self.write(key, repaid)
+
+
+def _has_amount(window: DebtWindow) -> bool:
+    return any(window.unverified) or any(window.verified)
 
 
 def _unpack_debt(packed: bytes) -> Debt:
-    values = _decode_values(packed)
+    values: Any = _decode_values(packed)
+    if isinstance(values[1], str):
+        return _unpack_countries(values)
     hour = DebtWindow(values[0], values[1:8], values[8:15])
     return Debt((hour, DebtWindow(values[15], values[16:23], values[23:30])))
+
+
+def _unpack_countries(values: Any) -> Debt:
+    """Return a bucket that counts countries: one number of a slot, then each country with its slots."""
+    newest_slot, *_ = values
+    countries = {
+        values[i]: DebtWindow(newest_slot, values[i + 1 : i + 8], values[i + 8 : i + 15])
+        for i in range(1, len(values), 15)
+    }
+    return Debt((DebtWindow(), DebtWindow(newest_slot)), countries)
 
 
 def _pack_debt(debt: Debt) -> bytes:
@@ -91,3 +123,10 @@ def _pack_debt(debt: Debt) -> bytes:
             day.newest_slot, *day.unverified, *day.verified,
         )
     )  # fmt: skip
+
+
+def _pack_countries(newest_slot: int, countries: Mapping[str, DebtWindow]) -> bytes:
+    values: list[int | str] = [newest_slot]
+    for name, window in countries.items():
+        values += [name, *window.unverified, *window.verified]
+    return _encode_values(values)

@@ -5,7 +5,7 @@ from typing import Any
 from otp_service.core.pumping.known_number import can_count
 from otp_service.core.pumping.scopes import DebtLimit
 from otp_service.core.timestamps import DAY_MS
-from otp_service.store.commit_request import DebtCharges, Settlement, TrafficChange
+from otp_service.store.commit_request import DebtCharges, Repayment, Settlement, TrafficChange
 from otp_service.store.debt_draft import EXEMPT_CAUSE, OVER_CAUSE
 from tests.simulation.redis_model.commit_script.debt_plan import CHARGED_CAUSE, DebtPlan
 from tests.simulation.redis_model.commit_script.known_records import (
@@ -77,7 +77,7 @@ def _refund(context: CommitContext, charges: DebtCharges, reply: list[Any]) -> N
     for i, operation in enumerate(charges.operations):
         if charged >> i & 1:
             key = context.get_key(operation.key_index)
-            context.debts.repay(key, operation.price, charged_at)
+            context.debts.repay(key, operation.price, charged_at, country=operation.country)
     if cause == EXEMPT_CAUSE:
         remove_exempt_send(
             context, charges.known_key, charged_at, is_assumed=charges.is_assumed_known
@@ -108,13 +108,21 @@ def _settle_challenge(context: CommitContext, settlement: Settlement) -> tuple[b
     if settlement.known_key:
         raises, pays = _note_verification(context, settlement.known_key)
     for repayment in settlement.repayments:
-        key = context.get_key(repayment.key_index)
-        for i, send in enumerate(repayment.sends, 1):
-            verified = send.price if raises and i == len(repayment.sends) else 0
-            context.debts.repay(key, send.price, send.charged_at, verified)
+        _settle_scope(context, repayment, raises=raises)
     if settlement.traffic:
         _settle_traffic(context, settlement.traffic, settlement, raises=raises, pays=pays)
     return raises, pays
+
+
+def _settle_scope(context: CommitContext, repayment: Repayment, *, raises: bool) -> None:
+    """Repay the sends in one scope. A country has verified whether or not that raises the allowance."""
+    key, country = context.get_key(repayment.key_index), repayment.country
+    for i, send in enumerate(repayment.sends, 1):
+        if country is not None:
+            context.debts.repay(key, 1, send.charged_at, 1, country)
+        else:
+            verified = send.price if raises and i == len(repayment.sends) else 0
+            context.debts.repay(key, send.price, send.charged_at, verified)
 
 
 def _note_verification(context: CommitContext, key_index: int) -> tuple[bool, bool]:

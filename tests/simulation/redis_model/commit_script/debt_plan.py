@@ -107,6 +107,7 @@ def build_charge(context: CommitContext, operation: DebtOperation) -> DebtCharge
         operation.is_always_charged,
         operation.closed_until is None,
         operation.closed_until or 0,
+        operation.country,
     )
 
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from otp_service.core.pumping.allowance import compute_allowance
+from otp_service.core.pumping.debt import count_other_countries
 from otp_service.core.pumping.decision import DebtCharge, decide_send
 from otp_service.store.commit_request import BucketOperation
 from otp_service.store.debt_draft import EXEMPT_CAUSE
@@ -46,8 +47,11 @@ def _describe_debt(context: CommitContext, charge: DebtCharge) -> list[int]:
     decision = decide_send(context.debts, [charge], context.now)
     is_full = decision.refusal is not None
     reply = [int(is_full), compute_scope_wait(context, charge) if is_full else 0]
-    for index, window in enumerate(context.debts[charge.bucket].windows):
-        verified = sum(window.verified)
+    debt = context.debts[charge.bucket]
+    for index, window in enumerate(debt.windows):
+        unverified, verified = sum(window.unverified), sum(window.verified)
+        if charge.country is not None and index:
+            unverified = count_other_countries(debt, charge.country)
         allowance = compute_allowance(charge.terms, index, verified, charge.price)
-        reply += [sum(window.unverified), allowance]
+        reply += [unverified, allowance]
     return reply

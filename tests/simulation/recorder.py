@@ -120,7 +120,7 @@ class Recorder:
         self._submissions[index] = replace(self._submissions[index], answer=answer, fault=fault)
 
     def record_comparison(
-        self, worker: str, code: str, *, salt: bytes = b"", is_right: bool | None = None
+        self, worker: str, code: str, salt: bytes = b"", *, is_right: bool | None = None
     ) -> None:
         """Record that the hasher hashes an entered code, for the call that runs in this context."""
         number = CURRENT_CALL.get()

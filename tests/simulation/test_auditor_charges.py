@@ -241,6 +241,15 @@ def test_a_503_with_too_few_replicas_is_refunded_at_once():
     assert [UNFOUNDED] == history.list_rules()
 
 
+def test_a_loss_may_take_a_refund_back(history):
+    refuse_issue(history, "SendsPerNumber")
+    history.wait(5_000)
+    history.add_fault(FaultKind.STORE_FAILOVER, lost_writes=5)
+    refuse_issue(history, "CooldownPerNumber")
+
+    assert "CooldownPerNumber" not in str(history.list_rules())
+
+
 @pytest.mark.parametrize("trouble", ["crash", "long outage"])
 def test_a_refund_may_be_lost_with_its_worker_or_in_a_long_outage(history, trouble):
     history.add_fault(FaultKind.STORE_DOWN, ms=300_000 if trouble == "long outage" else 2_000)

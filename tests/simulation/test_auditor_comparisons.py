@@ -158,3 +158,13 @@ def test_two_challenges_under_one_salt_are_found():
         history.compare(call, challenge, WRONG_CODE, salt="5a17")
 
     assert ["two challenges were compared under one salt"] == history.list_rules()
+
+
+def test_the_tokens_of_one_recovery_set_share_a_salt():
+    history = HistoryBuilder()
+    codes = history.create_recovery_set()
+    for token, code, left in (("r1.new", codes[0], 9), ("r1.next", codes[1], 8)):
+        call = history.use_recovery_code(token, code, left=left)
+        history.compare(call, token, code, salt="5a17")
+
+    assert [] == history.list_rules()

@@ -105,6 +105,20 @@ def test_a_step_is_that_of_the_clock_of_the_store(history):
     assert [] == list_factor_rules(history)
 
 
+@pytest.mark.parametrize(
+    ("jump_ms", "rules"),
+    [(-30_000, []), (0, ["an older time step was accepted after a newer one"])],
+)
+def test_a_clock_that_was_set_back_shows_older_steps_again(history, jump_ms, rules):
+    token = history.confirm()
+    history.wait(30_000)
+    history.verify_app(token, step=1)
+    history.add_fault(FaultKind.STORE_CLOCK, jump_ms=jump_ms)
+    history.verify_app(token, step=0 if jump_ms == 0 else -1)
+
+    assert rules == list_factor_rules(history)
+
+
 def test_a_code_of_no_near_step_that_was_accepted_is_found(history):
     token = history.confirm()
     history.verify_app(token, step=3)

@@ -62,6 +62,18 @@ def test_a_send_with_two_codes_is_found(history):
     assert ["one send had two codes"] == history.list_rules()
 
 
+@pytest.mark.parametrize(("is_replicated", "is_lawful"), [(False, True), (True, False)])
+def test_a_resend_that_a_failover_lost_is_made_again(is_replicated, is_lawful):
+    history = HistoryBuilder(is_replicated=is_replicated)
+    challenge = history.issue()
+    for code in (SECOND_CODE, "4711000003"):
+        history.wait(31_000)
+        history.add_fault(FaultKind.STORE_FAILOVER, lost_writes=5)
+        history.resend(challenge, code, 2)
+
+    assert is_lawful == (list_send_rules(history) == [])
+
+
 def test_a_code_for_another_number_is_found(history):
     challenge = history.issue()
     history.wait(31_000)

@@ -155,6 +155,15 @@ def test_a_commit_after_the_deadline_is_found(history):
     assert (call.number,) == violation.calls
 
 
+def test_an_entry_keeps_the_instant_of_the_one_before_when_a_clock_was_set_back(history):
+    history.add_fault(FaultKind.STORE_CLOCK, jump_ms=400_000, ms=1_000)
+    history.wait(2_000)
+    history.verify(history.issue())
+    history.edit_event(-1, at=history.now + 400_000)
+
+    assert [] == list_success_rules(history)
+
+
 def test_a_clock_that_was_set_back_gives_a_challenge_more_time(history):
     challenge = history.issue()
     history.add_fault(FaultKind.STORE_CLOCK, jump_ms=-60_000)

@@ -4,7 +4,8 @@ The contract: design "Requests" (RFC 6238 with SHA-1, 6 digits and 30 s; the cur
 either side; a step is accepted once, the confirming one included, and never an earlier one after a
 later one; an unconfirmed token is valid for 30 minutes and for confirm alone); docs/authenticators.md;
 docs/security.md ("a code of an app … accepted once", also after Redis was emptied: so no loss is an
-excuse). docs/limits.md: by the clock of the store.
+excuse). By the clock of the store: once it was set back, no step of before is promised to be remembered
+(docs/limits.md, `CodesAfterDataLoss`).
 """
 
 import base64
@@ -68,7 +69,7 @@ def check_authenticators(index: HistoryIndex) -> Iterator[Violation]:
                 yield from _check_call(index.disturbance, call, known)
                 _add_acceptance(index.disturbance, call, known, tokens, acceptances)
     for identity, groups in acceptances.items():
-        yield from _check_order(identity[1], list(groups.values()))
+        yield from _check_order(index.disturbance, identity[1], list(groups.values()))
 
 
 def _add_acceptance(
@@ -146,8 +147,13 @@ def _is_right(disturbance: Disturbance, call: CallRecord, known: KnownToken) -> 
     return any(last - 1 <= step <= first + 1 for step in steps)
 
 
-def _check_order(account: str, acceptances: list[Acceptance]) -> Iterator[Violation]:
+def _check_order(
+    disturbance: Disturbance, account: str, acceptances: list[Acceptance]
+) -> Iterator[Violation]:
     """Check the accepted steps of one secret: each once, and growing in the order of the calls."""
+    first, last = acceptances[0].start, max(acceptance.end for acceptance in acceptances)
+    if disturbance.is_clock_set_back(first, last):
+        return
     by_step: dict[int, Acceptance] = {}
     for acceptance in acceptances:
         if len(acceptance.steps) == 1:

@@ -27,8 +27,9 @@ def check_comparisons(index: HistoryIndex) -> Iterator[Violation]:
             yield from _check_attempts(index, facts)
     for comparison in index.history.comparisons:
         yield from _check_doubt(index, comparison)
-        subject = salts.setdefault(comparison.salt, comparison.subject)
-        if comparison.salt and subject != comparison.subject:
+        is_challenge = comparison.subject in index.challenges  # a recovery set has many tokens
+        subject = salts.setdefault(comparison.salt, comparison.subject) if is_challenge else ""
+        if is_challenge and comparison.salt and subject != comparison.subject:
             yield build(
                 "two challenges were compared under one salt",
                 _list_calls(index, [comparison]),

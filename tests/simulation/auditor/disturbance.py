@@ -126,7 +126,10 @@ class Disturbance:
         return index > 0 and self._troubles[index - 1][1] >= start
 
     def find_release(self, call: CallRecord) -> float:
-        """Return the instant from which a call that was refused or 503 has no charge any more."""
+        """Return the instant from which a call that was refused or 503 has no charge any more.
+
+        A refund is a write like others, so a loss at any later time may bring the charge back.
+        """
         if call.ended_at is None:
             return math.inf
         release: float = call.ended_at + RETRY_AFTER_503_MS
@@ -134,7 +137,7 @@ class Disturbance:
             if start <= release and end >= call.started_at:
                 release = max(release, end + RECOVERY_MS)
         is_late = release - call.ended_at > MAX_REFUND_WAIT_MS + RECOVERY_MS
-        if is_late or self.has_lost_writes(call.started_at, release, is_durable=False):
+        if is_late or self.has_lost_writes(call.started_at, math.inf, is_durable=False):
             return math.inf
         crashes = self._crashes.get(call.worker, ())
         return math.inf if any(call.started_at <= at <= release for at in crashes) else release
@@ -142,6 +145,10 @@ class Disturbance:
     def has_clock_step(self, start: float, end: float) -> bool:
         """Return whether the clock of the store was set in this span."""
         return any(start <= at <= end for at, _target, _step in self._clock_steps)
+
+    def is_clock_set_back(self, start: float, end: float) -> bool:
+        """Return whether the clock of the store was set back in this span."""
+        return any(start <= at <= end and step < 0 for at, _target, step in self._clock_steps)
 
     def stretch(self, at: int) -> int:
         """Return the instant plus how far the clock of the store was set until then, either way.

@@ -59,15 +59,23 @@ def _check_challenge(index: HistoryIndex, facts: ChallengeFacts) -> Iterator[Vio
     if any(s.number != facts.number or s.tenant != facts.tenant for s in submissions):
         rule = "a code was sent to another number or for another tenant than its challenge's"
         yield build(rule, [*calls, creation] if creation else calls, subject=facts.id)
+    if not index.disturbance.has_lost_writes(submissions[0].at, submissions[-1].at):
+        yield from _check_counts(index, facts, calls)
+    yield from _check_ends(index, facts)
+
+
+def _check_counts(
+    index: HistoryIndex, facts: ChallengeFacts, calls: list[CallRecord]
+) -> Iterator[Violation]:
+    """Check the numbers of sends and submissions, which begin again where a resend was lost."""
+    submissions = facts.submissions
+    sends = {submission.send for submission in submissions}
     if len({(s.send, s.ordinal) for s in submissions}) < len(submissions):
         yield build("one submission was made twice", calls, subject=facts.id)
-    if len({s.send for s in submissions}) > index.settings.max_sends:
-        start, end = submissions[0].at, submissions[-1].at
-        if not index.disturbance.has_lost_writes(start, end):
-            yield build("a challenge was sent more often than it may", calls, subject=facts.id)
-    if len({(s.send, s.code) for s in submissions}) > len({s.send for s in submissions}):
+    if len(sends) > index.settings.max_sends:
+        yield build("a challenge was sent more often than it may", calls, subject=facts.id)
+    if len({(s.send, s.code) for s in submissions}) > len(sends):
         yield build("one send had two codes", calls, subject=facts.id)
-    yield from _check_ends(index, facts)
 
 
 def _check_ends(index: HistoryIndex, facts: ChallengeFacts) -> Iterator[Violation]:

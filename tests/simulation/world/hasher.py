@@ -13,8 +13,8 @@ from tests.simulation.world.ports import Chance
 HASH_MS = 20.0
 """What one hash takes; a drawn one takes from half of it to three times as long."""
 
-ComparisonCallback = Callable[[str], None]
-"""Called with the entered code once it is hashed."""
+ComparisonCallback = Callable[[str, bytes], None]
+"""Called with the entered code and its salt once it is hashed."""
 
 
 class SimulatedHasher:
@@ -55,7 +55,7 @@ class SimulatedHasher:
         finally:
             self._needed_by -= is_needed
         if priority == HashPriority.VERIFY:
-            self._on_comparison(code)
+            self._on_comparison(code, salt)
         return compute_hash(code, salt, profile or self.profile)
 
     async def _start(self, priority: HashPriority) -> None:

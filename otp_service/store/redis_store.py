@@ -51,6 +51,10 @@ from otp_service.store.version_guard import VersionFloors, VersionGuard, parse_v
 
 IDEMPOTENCY_TTL_MS = DAY_MS
 
+COMMIT_SCRIPT = LuaScript(commit_request.COMMIT_LUA)
+FETCH_SCRIPT = LuaScript(commit_request.read_lua("fetch"))
+INSPECT_SCRIPT = LuaScript(commit_request.INSPECT_LUA)
+
 _decode_idempotency_record = msgspec.msgpack.Decoder(ports.IdempotencyRecord).decode
 
 
@@ -86,9 +90,9 @@ class RedisStore:
         self._version_guard = VersionGuard()
         self._account_records = AccountRecords(key_names, cipher)
         self._decoder = OutcomeDecoder(key_names, cipher, self._account_records)
-        self._commit_script = LuaScript(commit_request.COMMIT_LUA)
-        self._fetch_script = LuaScript(commit_request.read_lua("fetch"))
-        self._inspect_script = LuaScript(commit_request.INSPECT_LUA)
+        self._commit_script = COMMIT_SCRIPT
+        self._fetch_script = FETCH_SCRIPT
+        self._inspect_script = INSPECT_SCRIPT
 
     def get_number_partition(self, number: str) -> int:
         return self.key_names.compute_number_partition(number)

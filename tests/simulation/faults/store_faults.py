@@ -1,5 +1,6 @@
 """Faults of the store: it is down, full, read-only, loading, replaced, or fails over."""
 
+import asyncio
 from functools import partial
 from typing import Final
 
@@ -11,6 +12,9 @@ from tests.simulation.redis_model.server import SimulatedServer
 
 MAX_OUTAGE_MS: Final = 8_000
 MAX_STALL_MS: Final = 4_000
+KILL_SECONDS: Final = 0.005
+"""After which a demoted master breaks its connections: Sentinel sends CLIENT KILL with REPLICAOF."""
+
 MAX_LOST_WRITES: Final = 4
 """Of a restart: what was acknowledged within the last second, with `appendfsync everysec`."""
 
@@ -71,6 +75,8 @@ def fail_over(faults: FaultInjector) -> None:
     faults.end_on("replicas")
     index = recorder.start_fault(FaultKind.STORE_FAILOVER, redis.server.name, lost_writes=lost)
     recorder.end_fault(index)
+    if former is FormerMaster.DEMOTED:
+        asyncio.get_running_loop().call_later(KILL_SECONDS, old.reset_connections)
     rejoin = partial(_rejoin, faults, old, len(old.write_boundaries), index)
     faults.begin(FaultKind.REPLICA_DOWN, old.name, lambda: None, rejoin, longest_ms=MAX_STALL_MS)
 
@@ -115,6 +121,7 @@ def _rejoin(faults: FaultInjector, old: SimulatedServer, known: int, index: int)
     """Make the former master a replica. If it took writes in vain, the failover has lasted until now."""
     lost = len(old.write_boundaries) - known
     faults.redis.demote_former()
+    old.reset_connections()
     faults.redis.add_replica(old.name)
     if lost:
         faults.world.recorder.end_fault(index, lost_writes=lost)

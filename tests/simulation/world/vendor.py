@@ -57,6 +57,9 @@ FINAL_STATUSES: Final[tuple[ReceiptStatus, ...]] = (
     "permanent-failure",
     "technical-failure",
 )
+RECEIPT_SHARE: Final = 0.5
+"""Of the messages that are reported. Each receipt costs a run as much as a call."""
+
 MAX_SILENCE_SECONDS: Final = 60.0
 """Longer than any deadline: a caller that waits for so long has none."""
 
@@ -163,7 +166,7 @@ class Vendor:
             status = self._chance.pick(FINAL_STATUSES)
         if status == "delivered":
             self._deliver(message)
-        if not self._chance.has_luck(0.7):
+        if not self._chance.has_luck(RECEIPT_SHARE):
             return
         task = asyncio.get_running_loop().create_task(self._send_reports(message, status))
         self._reports.add(task)

@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+from tests.simulation.kernel.runner import suspend_gc
+
 
 FORBIDDEN_CALLS = frozenset(
     getattr(module, name)
@@ -33,7 +35,10 @@ FORBIDDEN_CALLS = frozenset(
 
 @contextmanager
 def watch_forbidden_calls() -> Iterator[list[str]]:
-    """Collect the forbidden calls of this thread: the function, and the line that called it."""
+    """Collect the forbidden calls of this thread: the function, and the line that called it.
+
+    The garbage collector rests meanwhile: programs that are no part of a run watch it, and read clocks.
+    """
     found: list[str] = []
 
     def inspect_call(frame: FrameType, event: str, function: Any) -> None:
@@ -45,11 +50,12 @@ def watch_forbidden_calls() -> Iterator[list[str]]:
             found.append(f"{function.__name__} in {frame.f_code.co_filename}:{frame.f_lineno}")
 
     former = sys.getprofile()
-    sys.setprofile(inspect_call)
-    try:
-        yield found
-    finally:
-        sys.setprofile(former)
+    with suspend_gc():
+        sys.setprofile(inspect_call)
+        try:
+            yield found
+        finally:
+            sys.setprofile(former)
 
 
 def _is_forbidden(function: Any) -> bool:

@@ -40,7 +40,7 @@ def lines(server: EmbeddedServer) -> Iterator[TwinLines]:
     """Both servers, with the scripts loaded."""
 
     async def create() -> TwinLines:
-        return TwinLines(server)
+        return TwinLines(server.socket_path)
 
     lines = asyncio.run(create())
     for script in (READY_SCRIPT, FETCH):

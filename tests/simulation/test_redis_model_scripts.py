@@ -33,7 +33,7 @@ class Player:
     """Runs scripts, and the writes of other programs, on both servers."""
 
     def __init__(self, server: EmbeddedServer) -> None:
-        self.lines = TwinLines(server)
+        self.lines = TwinLines(server.socket_path)
         self.keyspace: Keyspace = self.lines.model.keyspace
 
     def run(self, name: str, keys: Sequence[str], *arguments: object) -> Any:

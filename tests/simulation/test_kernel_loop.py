@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.simulation.current_host import CURRENT_HOST
 from tests.simulation.kernel.errors import DeadlockError, LivelockError, UnhandledError
 from tests.simulation.kernel.loop import SimulatedLoop
 from tests.simulation.kernel.runner import run_simulated
@@ -284,6 +285,53 @@ def test_a_stalled_process_runs_its_timers_late():
     run(main)
 
     assert [("a", 5.0), ("b", 5.0), ("c", 9.0)] == seen
+
+
+def test_a_paused_host_does_nothing_while_others_go_on():
+    """Then it does what has become due meanwhile, in its order."""
+    seen: list[tuple[str, float]] = []
+
+    async def tick(host: str):
+        CURRENT_HOST.set(host)
+        loop = asyncio.get_running_loop()
+        loop.call_later(3.5, lambda: seen.append((f"{host} timer", loop.time())))
+        for _ in range(4):
+            await asyncio.sleep(1)
+            seen.append((host, loop.time()))
+
+    async def main():
+        loop: Any = asyncio.get_running_loop()
+        ticks = [asyncio.create_task(tick(host)) for host in "ab"]
+        await asyncio.sleep(1.5)
+        loop.pause_host("a")
+        loop.call_later(8.5, loop.resume_host, "a")
+        await asyncio.gather(*ticks)
+
+    run(main)
+
+    assert [(host, 1.0) for host in "ab"] == seen[:2]
+    assert [("b", 2.0), ("b", 3.0), ("b timer", 3.5), ("b", 4.0)] == seen[2:6]
+    assert [("a timer", 10.0), ("a", 10.0), ("a", 11.0), ("a", 12.0)] == seen[6:]
+
+
+def test_a_run_that_fails_ends_the_tasks_of_a_paused_host():
+    """They could not be canceled otherwise."""
+    tasks: list[asyncio.Task[None]] = []
+
+    async def wait():
+        CURRENT_HOST.set("a")
+        await asyncio.sleep(1000)
+
+    async def main():
+        loop: Any = asyncio.get_running_loop()
+        tasks.append(asyncio.create_task(wait()))
+        await asyncio.sleep(1)
+        loop.pause_host("a")
+        raise ValueError("of the run")
+
+    with pytest.raises(ValueError, match="of the run"):
+        run(main)
+    assert tasks[0].cancelled()
 
 
 def test_a_livelock_is_found():

@@ -13,6 +13,7 @@ from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context
 from typing import Any, NoReturn, TypeVar, TypeVarTuple
 
+from tests.simulation.current_host import CURRENT_HOST
 from tests.simulation.kernel.errors import DeadlockError, LivelockError, UnhandledError
 from tests.simulation.kernel.task import SimulatedTask
 
@@ -57,6 +58,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self._marks: list[tuple[int, int, asyncio.Handle]] = []
         self._next_mark = max_steps
         self._reported_count = 0
+        self._paused_callbacks: dict[str, list[asyncio.Handle]] = {}
         self.connect: Callable[..., Any] = _refuse_to_connect
         """How the network opens a connection, once there is one (`network.py`)."""
 
@@ -70,6 +72,21 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         The timers that become due meanwhile run late, in the order of their instants.
         """
         self._now += seconds
+
+    def pause_host(self, host: str) -> None:
+        """Run nothing of a host until `resume_host`, as if its processes were stopped.
+
+        Its callbacks are those in whose context CURRENT_HOST has this name. The others go on.
+        """
+        self._paused_callbacks.setdefault(host, [])
+
+    def resume_host(self, host: str) -> None:
+        """Run what has become due meanwhile, in its order. Does nothing if it was not paused."""
+        self._ready.extend(self._paused_callbacks.pop(host, ()))
+
+    def resume_all_hosts(self) -> None:
+        for host in list(self._paused_callbacks):
+            self.resume_host(host)
 
     def call_soon(
         self,
@@ -135,6 +152,8 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     def _run_once(self) -> None:
         """Run the callbacks that are ready, without those that they add."""
         self._add_due_timers()
+        if self._paused_callbacks:
+            self._put_paused_aside()
         ready = self._ready
         for _ in range(len(ready)):
             if self.steps >= self._next_mark:
@@ -160,6 +179,15 @@ class SimulatedLoop(asyncio.BaseEventLoop):
             heapq.heappop(timers)
         if not ready and not self._stopping:
             raise DeadlockError(asyncio.all_tasks(self))
+
+    def _put_paused_aside(self) -> None:
+        """Remove the callbacks of paused hosts from those that are ready."""
+        ready = self._ready
+        for _ in range(len(ready)):
+            handle = ready.popleft()
+            context: Context = handle._context  # type: ignore[attr-defined]  # no stub has it
+            host = context.get(CURRENT_HOST, "")
+            self._paused_callbacks.get(host, ready).append(handle)
 
     def _jump(self, when: float) -> None:
         limit = self._max_seconds

@@ -31,7 +31,10 @@ def run_simulated(
     network = SimulatedNetwork(loop, Chance(seed).derive("network"), conditions)
 
     async def run_main() -> T:
-        return await main(network)
+        try:
+            return await main(network)
+        finally:
+            loop.resume_all_hosts()  # their tasks have to end as well
 
     with suspend_gc(), asyncio.Runner(loop_factory=lambda: loop) as runner:
         return runner.run(run_main())

@@ -7,11 +7,12 @@ from tests.simulation.kernel.errors import SimulationError, UnhandledError
 from tests.simulation.kernel.network import SimulatedNetwork
 from tests.simulation.kernel.runner import run_simulated
 from tests.simulation.log_capture import LogCapture
+from tests.simulation.prefix import WHOLE, Prefix
 from tests.simulation.simulation import Simulation
 
 
-def run_seed(seed: int, *, max_calls: int = 100) -> History:
-    """Return what was observed in the run of a seed. It follows from the seed and `max_calls` alone.
+def run_seed(seed: int, prefix: Prefix = WHOLE) -> History:
+    """Return what was observed in the run of a seed. It follows from the seed and the prefix alone.
 
     A run that cannot go on ends early, with the reason among its unhandled errors.
     """
@@ -23,7 +24,7 @@ def run_seed(seed: int, *, max_calls: int = 100) -> History:
         simulation = Simulation(chance, network)
         simulations.append(simulation)
         log.read_seconds = lambda: simulation.read_true_ms() / 1000
-        await simulation.run(max_calls)
+        await simulation.run(prefix)
 
     conditions = Conditions.draw(chance.derive("conditions"))
     with LogCapture() as log:

@@ -6,11 +6,12 @@ from typing import Final, cast
 from tests.simulation.actors.cast import draw_actors, run_actors
 from tests.simulation.actors.probes import draw_probes, probe_logins
 from tests.simulation.faults.injector import FaultInjector
-from tests.simulation.faults.plan import plan_faults
+from tests.simulation.faults.plan import draw_plan, start_plan
 from tests.simulation.history import History, StoredBytes
 from tests.simulation.kernel.chance import Chance
 from tests.simulation.kernel.loop import SimulatedLoop
 from tests.simulation.kernel.network import SimulatedNetwork
+from tests.simulation.prefix import MAX_CALLS, Prefix
 from tests.simulation.redis_model.redis_site import RedisSite
 from tests.simulation.stored_values import (
     collect_stored_bytes,
@@ -71,12 +72,13 @@ class Simulation:
         """Return the true time in milliseconds since 1970."""
         return START_MS + int(self.loop.time() * 1000)
 
-    async def run(self, max_calls: int) -> None:
+    async def run(self, prefix: Prefix) -> None:
         """Let the actors act, come to rest, and let everybody log in."""
         draws = self.chance.derive("cast")
-        calls = draw_call_count(draws, max_calls)
-        plan_faults(self.faults, self.loop, calls)
-        await run_actors(self.world, draw_actors(draws, calls), calls)
+        calls = draw_call_count(draws)
+        plan = draw_plan(self.chance.derive("faults"), calls)
+        start_plan(self.faults, self.loop, plan, prefix)
+        await run_actors(self.world, draw_actors(draws, calls), min(calls, prefix.calls))
         self.faults.end_all()
         await settle(self.world)
         await probe_logins(self.world, self.probe_names)
@@ -96,9 +98,9 @@ class Simulation:
         )
 
 
-def draw_call_count(chance: Chance, max_calls: int) -> int:
-    """Return from 1 to `max_calls` calls; most runs have few, so that their failures are short."""
+def draw_call_count(chance: Chance) -> int:
+    """Return from 1 to MAX_CALLS calls; most runs have few, so that their failures are short."""
     count = 1
-    while count < max_calls and not chance.has_luck(1 / MEAN_CALLS):
+    while count < MAX_CALLS and not chance.has_luck(1 / MEAN_CALLS):
         count += 1
     return count

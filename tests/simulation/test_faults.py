@@ -6,7 +6,7 @@ from tests.simulation.actors.person import NUMBERS, Person
 from tests.simulation.actors.probes import log_in_by_message
 from tests.simulation.actors.scene import CallBudget, Scene
 from tests.simulation.faults import link_faults, process_faults, store_faults
-from tests.simulation.faults.plan import FAULTS, plan_faults
+from tests.simulation.faults.plan import FAULTS, draw_plan
 from tests.simulation.history import FaultKind
 from tests.simulation.kernel.chance import Chance
 from tests.simulation.kernel.runner import run_simulated
@@ -16,11 +16,16 @@ from tests.simulation.world.settlement import settle
 
 PERSON = Person("shop", NUMBERS[0], "u-1", None)
 
+STEPS_IN_CALL = 20
+"""After so many an issue is in progress."""
+
 KINDS = {
     process_faults.crash_worker: FaultKind.WORKER_CRASH,
+    process_faults.cancel_call: FaultKind.CANCELLATION,
     process_faults.slow_hasher: FaultKind.HASHER_SLOW,
     process_faults.jump_host_clock: FaultKind.HOST_CLOCK,
     link_faults.cut_link: FaultKind.LINK_CUT,
+    link_faults.cut_busy_link: FaultKind.LINK_CUT,
     link_faults.freeze_link: FaultKind.LINK_FROZEN,
     link_faults.freeze_replies: FaultKind.LINK_FROZEN,
     link_faults.slow_link: FaultKind.LINK_SLOW,
@@ -29,6 +34,7 @@ KINDS = {
     store_faults.freeze_process: FaultKind.STORE_DOWN,
     store_faults.fill_memory: FaultKind.STORE_FULL,
     store_faults.fill_disk: FaultKind.STORE_READ_ONLY,
+    store_faults.fill_event_log: FaultKind.ARCHIVE_FULL,
     store_faults.load_data: FaultKind.STORE_LOADING,
     store_faults.replace_by_empty: FaultKind.STORE_REPLACED,
     store_faults.fail_over: FaultKind.STORE_FAILOVER,
@@ -70,7 +76,9 @@ def test_a_fault_is_recorded_and_a_login_succeeds_after_its_end(fault):
 
     async def act(simulation, scene):
         await scene.call("issue", "shop", phone_number=NUMBERS[1])
-        simulation.faults.strike(fault)
+        simulation.loop.call_at_step(
+            simulation.loop.steps + STEPS_IN_CALL, simulation.faults.strike, fault
+        )
         await scene.call("issue", "shop", phone_number=NUMBERS[2])
         simulation.faults.end_all()
         results.append(await log_in_by_message(scene, PERSON))
@@ -106,15 +114,11 @@ def test_no_fault_happens_after_the_end_of_all():
 
 
 def test_the_faults_of_a_run_follow_from_its_seed():
-    def list_steps(seed):
-        async def run_main(network):
-            simulation = Simulation(Chance(seed), network)
-            plan_faults(simulation.faults, simulation.loop, 10)
-            return [(step, handle._args[0].__name__) for step, _, handle in simulation.loop._marks]
+    def list_faults(seed):
+        return [(fault.step, fault.strike) for fault in draw_plan(Chance(seed), 10)]
 
-        return run_simulated(run_main)
+    plans = [list_faults(seed) for seed in range(40)]
 
-    plans = [list_steps(seed) for seed in range(40)]
-
-    assert plans == [list_steps(seed) for seed in range(40)]
+    assert plans == [list_faults(seed) for seed in range(40)]
     assert 5 < sum(not plan for plan in plans) < 25
+    assert all(plan == sorted(plan, key=lambda fault: fault[0]) for plan in plans)

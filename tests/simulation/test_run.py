@@ -10,6 +10,7 @@ import pytest
 
 from tests.simulation.actors.probes import PROBE_NAMES
 from tests.simulation.history import Failed
+from tests.simulation.prefix import Prefix
 from tests.simulation.run import run_seed
 
 
@@ -66,5 +67,5 @@ def test_runs_make_up_to_the_calls_that_they_may_make():
         others = {*PROBE_NAMES, "alpha", "beta", "gamma"}
         return sum(call.actor not in others for call in history.calls)
 
-    assert {1} == {count_calls(run_seed(seed, max_calls=1)) for seed in SEEDS[:5]}
-    assert 3 == max(count_calls(run_seed(seed, max_calls=3)) for seed in SEEDS[:10])
+    assert {1} == {count_calls(run_seed(seed, Prefix(calls=1))) for seed in SEEDS[:5]}
+    assert 3 == max(count_calls(run_seed(seed, Prefix(calls=3))) for seed in SEEDS[:10])

@@ -25,9 +25,12 @@ class FaultInjector:
         """By what is at fault: the index of the record, and what ends it."""
         self._is_over = False
 
-    def strike(self, fault: Callable[["FaultInjector"], None]) -> None:
-        """Let a fault happen, unless the run has come to its calm end."""
+    def strike(
+        self, fault: Callable[["FaultInjector"], None], chance: Chance | None = None
+    ) -> None:
+        """Let a fault happen with draws of its own, unless the run has come to its calm end."""
         if not self._is_over:
+            self.chance = chance or self.chance
             fault(self)
 
     def record_instant(

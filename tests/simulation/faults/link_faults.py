@@ -8,6 +8,9 @@ from tests.simulation.history import FaultKind
 from tests.simulation.kernel.link import Link
 
 
+MAX_GATHER_MS: Final = 400
+"""Less than the time-out of a command, so that those that wait are in flight when the link breaks."""
+
 MAX_FREEZE_MS: Final = 3_000
 MAX_SLOW_MS: Final = 10_000
 
@@ -17,6 +20,18 @@ def cut_link(faults: FaultInjector) -> None:
     if link := _pick_link(faults):
         link.cut()
         faults.record_instant(FaultKind.LINK_CUT, str(link))
+
+
+def cut_busy_link(faults: FaultInjector) -> None:
+    """Let commands and replies gather on their way for a moment, and lose a part of them."""
+    if link := _pick_link(faults):
+
+        def end() -> None:
+            link.cut()
+            link.thaw()
+            faults.record_instant(FaultKind.LINK_CUT, str(link))
+
+        faults.begin(FaultKind.LINK_FROZEN, str(link), link.freeze, end, longest_ms=MAX_GATHER_MS)
 
 
 def freeze_link(faults: FaultInjector) -> None:

@@ -1,11 +1,13 @@
 """Which faults a run has, and before which of its steps they begin."""
 
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from tests.simulation.faults import link_faults, process_faults, store_faults
 from tests.simulation.faults.injector import FaultInjector
+from tests.simulation.kernel.chance import Chance
 from tests.simulation.kernel.loop import SimulatedLoop
+from tests.simulation.prefix import WHOLE, Prefix
 
 
 CALM_SHARE: Final = 0.4
@@ -21,9 +23,11 @@ Fault = Callable[[FaultInjector], None]
 
 FAULTS: Final[Sequence[tuple[int, Fault]]] = (
     (4, process_faults.crash_worker),
+    (2, process_faults.cancel_call),
     (1, process_faults.slow_hasher),
     (1, process_faults.jump_host_clock),
-    (3, link_faults.cut_link),
+    (2, link_faults.cut_link),
+    (2, link_faults.cut_busy_link),
     (2, link_faults.freeze_link),
     (2, link_faults.freeze_replies),
     (1, link_faults.slow_link),
@@ -32,6 +36,7 @@ FAULTS: Final[Sequence[tuple[int, Fault]]] = (
     (1, store_faults.freeze_process),
     (1, store_faults.fill_memory),
     (1, store_faults.fill_disk),
+    (1, store_faults.fill_event_log),
     (1, store_faults.load_data),
     (1, store_faults.replace_by_empty),
     (3, store_faults.fail_over),
@@ -41,23 +46,46 @@ FAULTS: Final[Sequence[tuple[int, Fault]]] = (
 """The faults, and how often each is drawn."""
 
 
-def plan_faults(faults: FaultInjector, loop: SimulatedLoop, calls: int) -> None:
-    """Let the faults of a run with so many calls begin at drawn steps of the loop.
+class PlannedFault(NamedTuple):
+    """A fault that begins before a step of the loop, with draws of its own."""
+
+    step: int
+    strike: Fault
+    chance: Chance
+
+
+def draw_plan(chance: Chance, calls: int) -> list[PlannedFault]:
+    """Return the faults of a run with so many calls, in the order of time.
 
     Steps are only taken while something happens, so a fault mostly meets a call.
     """
-    chance = faults.chance
     deck = [fault for weight, fault in FAULTS for _ in range(weight)]
     if chance.has_luck(CALM_SHARE):
-        return
-    for _ in range(draw_fault_count(faults)):
-        step = loop.steps + chance.draw_below(STEPS_PER_CALL * (calls + 1))
-        loop.call_at_step(step, faults.strike, chance.pick(deck))
+        return []
+    plan = [
+        PlannedFault(
+            chance.draw_below(STEPS_PER_CALL * (calls + 1)),
+            chance.pick(deck),
+            chance.derive(f"fault {number}"),
+        )
+        for number in range(draw_fault_count(chance))
+    ]
+    return sorted(plan, key=lambda fault: fault.step)
 
 
-def draw_fault_count(faults: FaultInjector) -> int:
+def start_plan(
+    faults: FaultInjector, loop: SimulatedLoop, plan: Sequence[PlannedFault], prefix: Prefix = WHOLE
+) -> None:
+    """Let those faults of a plan that the prefix has begin, counted from the present step."""
+    for number, fault in enumerate(plan):
+        if prefix.has_fault(number):
+            step = loop.steps + fault.step
+            loop.call_at_step(step, faults.strike, fault.strike, fault.chance)
+
+
+def draw_fault_count(chance: Chance) -> int:
     """Return from 1 to MAX_FAULTS, mostly a small number."""
     count = 1
-    while count < MAX_FAULTS and faults.chance.has_luck(MORE_FAULTS_SHARE):
+    while count < MAX_FAULTS and chance.has_luck(MORE_FAULTS_SHARE):
         count += 1
     return count

@@ -26,6 +26,20 @@ def crash_worker(faults: FaultInjector) -> None:
     )
 
 
+def cancel_call(faults: FaultInjector) -> None:
+    """Cancel a call inside of the service at the await where it is, as the end of a drain does."""
+    workers = faults.world.installation.workers.values()
+    running = [
+        (worker.name, task)
+        for worker in workers
+        for task in sorted(worker.background_calls._tasks, key=hash)  # by their numbers
+    ]
+    if running:
+        name, task = faults.chance.pick(running)
+        task.cancel()
+        faults.record_instant(FaultKind.CANCELLATION, name)
+
+
 def slow_hasher(faults: FaultInjector) -> None:
     """Let every hash of a worker take long, as on a machine without CPU."""
     workers = faults.world.installation.workers

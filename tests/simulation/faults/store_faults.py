@@ -1,9 +1,11 @@
 """Faults of the store: it is down, full, read-only, loading, replaced, or fails over."""
 
 import asyncio
+from collections.abc import Iterable
 from functools import partial
 from typing import Final
 
+from otp_service.store.commit_request import LogLimits
 from tests.simulation.faults.injector import FaultInjector
 from tests.simulation.history import FaultKind
 from tests.simulation.redis_model.redis_site import FormerMaster
@@ -24,10 +26,10 @@ CLOCK_STEPS_MS: Final = (-3_600_000, -31_000, -1_500, 700, 5_000, 61_000, 400_00
 def end_process(faults: FaultInjector) -> None:
     """End the process; after a while it is started again, maybe without its last writes."""
     redis = faults.redis
+    tail = faults.chance.pick((0, 0, faults.chance.draw_below(MAX_LOST_WRITES + 1)))
 
     def restart() -> None:
-        lost = faults.chance.pick((0, 0, faults.chance.draw_below(MAX_LOST_WRITES + 1)))
-        lost = min(lost, len(redis.server.write_boundaries))
+        lost = min(tail, len(redis.server.write_boundaries))
         redis.restart(lost)
         faults.record_instant(FaultKind.STORE_RESTART, redis.server.name, lost_writes=lost)
 
@@ -48,6 +50,20 @@ def fill_memory(faults: FaultInjector) -> None:
 
 def fill_disk(faults: FaultInjector) -> None:
     _set_state(faults, FaultKind.STORE_READ_ONLY, "is_disk_full")
+
+
+def fill_event_log(faults: FaultInjector) -> None:
+    """Let no entry of the event log be archived, and the log have no capacity."""
+    stores = [worker.store for worker in faults.world.installation.workers.values()]
+    limits = [store._log_limits for store in stores]
+
+    def set_limits(limits: Iterable[LogLimits]) -> None:
+        for store, each in zip(stores, limits, strict=True):
+            store._log_limits = each
+
+    full = [LogLimits(each.retention_ms, 0, has_archive=True) for each in limits]
+    start, end = partial(set_limits, full), partial(set_limits, limits)
+    faults.begin(FaultKind.ARCHIVE_FULL, "log", start, end, longest_ms=MAX_OUTAGE_MS)
 
 
 def load_data(faults: FaultInjector) -> None:

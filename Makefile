@@ -28,10 +28,10 @@ IMAGE ?= otp-service
 PYTHON_IMAGE ?= python:3.14-slim
 ARGON2_CFLAGS ?=
 
-.PHONY: help setup run example test check lock bench image sbom clean
+.PHONY: help setup run example test check lock bench simulate image sbom clean
 
 help:  ## list the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 
 setup: $(VENV)/run.stamp $(NATIVE_STAMP)  ## install the dependencies of the service, pinned by hash
 
@@ -55,6 +55,13 @@ check: $(VENV)/test.stamp  ## format, lint, types, imports, names and prose, spe
 
 bench: $(VENV)/test.stamp  ## run the benchmarks of bench/README.md
 	@$(BIN)/python -m bench $(ARGS)
+
+# The seeds of `make simulate`. It goes on where it stopped: .simulation/ has how far it came.
+SEEDS ?= 10000
+FROM ?= 0
+
+simulate: $(VENV)/test.stamp  ## run the service under SEEDS=10000 simulated seeds, FROM=0
+	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) --from $(FROM) $(ARGS)
 
 image:  ## build the container image, with docker or podman
 	@[ -n "$(ENGINE)" ] || { \
@@ -90,7 +97,7 @@ lock:  ## write the lock files, with the newest versions
 
 clean:  ## remove what these commands created, except the data of `make run`
 	rm -rf .venv .venv-* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis \
-		.coverage dist
+		.coverage .simulation dist
 	find otp_service tests bench clients examples -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
 # A stamp is newer than its lock file once everything is installed. The test lock contains the other

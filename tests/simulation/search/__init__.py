@@ -1,0 +1,1 @@
+"""Runs many seeds on all cores, and finds of each that fails the shortest prefix that still does."""

@@ -5,12 +5,20 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from otp_service.core.commit import (
-    Refund,
-)
+from otp_service.core.commit import Refund
 from otp_service.core.limits import Bucket, Charge, Limit, Window
-from otp_service.core.pumping.commits import DebtCommit, DebtRefund, DebtSettlement, KnownNumberName
-from otp_service.core.timestamps import DAY_MS, MINUTE_MS, SECOND_MS
+from otp_service.core.pumping.allowance import Terms
+from otp_service.core.pumping.commits import (
+    DebtCommit,
+    DebtRefund,
+    DebtRepayment,
+    DebtSettlement,
+    KnownNumberName,
+    SendDebt,
+)
+from otp_service.core.pumping.decision import DebtCharge
+from otp_service.core.pumping.scopes import DebtLimit, ScopeBucket
+from otp_service.core.timestamps import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
 from tests.simulation.commit_twins import parts
 from tests.simulation.commit_twins.player import Player
 
@@ -104,6 +112,25 @@ async def send_exempt(player: Player, random: Random) -> None:
     if undone.debts:
         refunds = (DebtRefund(undone.debts, undone.operation_id),)
         await player.commit(player.build_commit(random, partition=7, debt_refunds=refunds))
+
+
+async def send_to_countries(player: Player, random: Random) -> None:
+    """Send from one address to several countries; take back some of it, and verify some."""
+    bucket = ScopeBucket(DebtLimit.UNVERIFIED_COUNTRIES, "shop", "192.0.2.1")
+    for _ in range(6):
+        country = random.choice(("GB", "FR", "DE", "IT"))
+        charge = DebtCharge(bucket, Terms((2, 2)), 1, country=country)
+        debts = DebtCommit(charges=(charge,))
+        sent = player.build_commit(random, partition=7, debts=debts)
+        await player.commit(sent)
+        if random.random() < 0.3:
+            refunds = (DebtRefund(debts, sent.operation_id),)
+            await player.commit(player.build_commit(random, partition=7, debt_refunds=refunds))
+        elif random.random() < 0.4:
+            repaid = DebtRepayment(bucket, (SendDebt(player.now, 1),), country)
+            settlement = DebtSettlement(repayments=(repaid,))
+            await player.commit(player.build_commit(random, partition=7, settlement=settlement))
+        player.pass_time(random.choice((0, HOUR_MS, 5 * HOUR_MS)))
 
 
 async def refund_before_charge(player: Player, random: Random) -> None:

@@ -175,6 +175,7 @@ class FaultKind(StrEnum):
     REPLICA_SLOW = "replica slow"  # replica
     STORE_CLOCK = "store clock"  # server
     HOST_CLOCK = "host clock"  # host
+    HOST_PAUSED = "host paused"  # host: nothing of it runs
     ARCHIVE_FULL = "archive full"
     ARCHIVE_DOWN = "archive down"
     PROVIDER = "provider"  # provider: it fails, lies, is slow, or sends receipts in disorder

@@ -23,6 +23,7 @@ KINDS = {
     process_faults.crash_worker: FaultKind.WORKER_CRASH,
     process_faults.cancel_call: FaultKind.CANCELLATION,
     process_faults.slow_hasher: FaultKind.HASHER_SLOW,
+    process_faults.pause_host: FaultKind.HOST_PAUSED,
     process_faults.jump_host_clock: FaultKind.HOST_CLOCK,
     link_faults.cut_link: FaultKind.LINK_CUT,
     link_faults.cut_busy_link: FaultKind.LINK_CUT,

@@ -43,6 +43,7 @@ TROUBLE_KINDS = CLOSED_STORE_KINDS | {
     FaultKind.LINK_FROZEN,
     FaultKind.LINK_SLOW,
     FaultKind.PARTITION,
+    FaultKind.HOST_PAUSED,
     FaultKind.STORE_RESTART,
     FaultKind.STORE_REPLACED,
     FaultKind.STORE_FAILOVER,

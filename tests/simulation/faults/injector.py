@@ -1,6 +1,5 @@
 """Begins faults and ends them, and records both."""
 
-import asyncio
 from collections.abc import Callable
 
 from tests.simulation.history import FaultKind
@@ -20,7 +19,7 @@ class FaultInjector:
         self.network = network
         self.redis = redis
         self.world = world
-        self._loop = asyncio.get_running_loop()
+        self.loop = network.loop
         self._active: dict[str, tuple[int, Callable[[], None]]] = {}
         """By what is at fault: the index of the record, and what ends it."""
         self._is_over = False
@@ -59,7 +58,7 @@ class FaultInjector:
         self._active[name] = (index, end)
         start()
         seconds = self.chance.draw_ms(1, longest_ms) / 1000
-        self._loop.call_later(seconds, self._end, name, index)
+        self.loop.call_later(seconds, self._end, name, index)
 
     def end_on(self, target: str) -> None:
         """End every fault of a target, before one that does not go together with them."""

@@ -25,6 +25,7 @@ FAULTS: Final[Sequence[tuple[int, Fault]]] = (
     (4, process_faults.crash_worker),
     (2, process_faults.cancel_call),
     (1, process_faults.slow_hasher),
+    (2, process_faults.pause_host),
     (1, process_faults.jump_host_clock),
     (2, link_faults.cut_link),
     (2, link_faults.cut_busy_link),

@@ -9,6 +9,7 @@ from tests.simulation.world.installation import WORKER_HOSTS
 
 
 MAX_ABSENCE_MS: Final = 5_000
+MAX_PAUSE_MS: Final = 20_000
 CLOCK_STEPS_MS: Final = (-86_400_000, -60_000, -2_000, 2_000, 60_000, 86_400_000)
 
 
@@ -50,6 +51,13 @@ def slow_hasher(faults: FaultInjector) -> None:
     start = partial(setattr, hasher, "slowness", faults.chance.pick((5.0, 40.0)))
     end = partial(setattr, hasher, "slowness", 1.0)
     faults.begin(FaultKind.HASHER_SLOW, name, start, end, longest_ms=20_000)
+
+
+def pause_host(faults: FaultInjector) -> None:
+    """Stop a host, as a virtual machine is stopped: what it has decided happens seconds later."""
+    host = faults.chance.pick([*faults.world.installation.hosts])
+    start, end = partial(faults.loop.pause_host, host), partial(faults.loop.resume_host, host)
+    faults.begin(FaultKind.HOST_PAUSED, host, start, end, longest_ms=MAX_PAUSE_MS)
 
 
 def jump_host_clock(faults: FaultInjector) -> None:

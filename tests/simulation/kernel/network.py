@@ -32,7 +32,7 @@ class SimulatedNetwork:
         self, loop: SimulatedLoop, chance: Chance, conditions: Conditions | None = None
     ) -> None:
         self.conditions = conditions or Conditions()
-        self._loop = loop
+        self.loop = loop
         self._chance = chance
         self._listeners: dict[tuple[str, int], _Listener] = {}
         self._hosts: set[str] = set()
@@ -81,9 +81,9 @@ class SimulatedNetwork:
         protocol = factory()
         connection = Connection(link, protocol, listener.context)
         listener.context.run(listener.accept, connection.server)
-        is_open = self._loop.create_future()
-        self._loop.call_soon(protocol.connection_made, connection.transport)
-        self._loop.call_soon(_set_unless_done, is_open)
+        is_open = self.loop.create_future()
+        self.loop.call_soon(protocol.connection_made, connection.transport)
+        self.loop.call_soon(_set_unless_done, is_open)
         try:
             await is_open
         except BaseException:
@@ -106,7 +106,7 @@ class SimulatedNetwork:
         link = self._links.get(name)
         if link is None:
             chance = self._chance.derive(f"{client} {server} {port}")
-            link = self._links[name] = Link(self._loop, chance, self.conditions, name)
+            link = self._links[name] = Link(self.loop, chance, self.conditions, name)
             if frozenset((client, server)) in self._partitions:
                 link.freeze()
         return link

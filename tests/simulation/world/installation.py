@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from contextvars import copy_context
 from typing import Final
 
 from otp_service.core.delivery import Receipt
@@ -142,10 +143,14 @@ class Installation:
         await self._has_worker.wait()
         name = self._chance.pick([one for one in WORKER_HOSTS if one not in self._closed_names])
         if name not in self.workers:
-            CURRENT_HOST.set(WORKER_HOSTS[name])
-            host = self.hosts[WORKER_HOSTS[name]]
-            self.workers[name] = Worker(name, host, self.configurations[name], self.site)
+            self.workers[name] = copy_context().run(self._build_worker, name)
         return self.workers[name]
+
+    def _build_worker(self, name: str) -> Worker:
+        """Build a worker in a context of its own: its jobs inherit the host, and its caller does not."""
+        CURRENT_HOST.set(WORKER_HOSTS[name])
+        host = self.hosts[WORKER_HOSTS[name]]
+        return Worker(name, host, self.configurations[name], self.site)
 
     async def _serve(
         self, worker: Worker, actor: str, kind: str, arguments: Arguments, tenant: str

@@ -16,7 +16,7 @@ from tests.simulation.commit_twins.twins import TwinClient
 from tests.store import redis_servers
 
 
-EXAMPLES = int(os.environ.get("OTP_MODEL_EXAMPLES", "80"))
+EXAMPLES = int(os.environ.get("OTP_MODEL_EXAMPLES", "60"))
 
 log_options = st.builds(
     LogOptions,

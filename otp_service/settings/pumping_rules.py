@@ -27,6 +27,10 @@ SMALL_BUDGET_REMEDY = (
     "is {}, below the {} that the floors of new countries let pass in a day: an attack within them would "
     "use it up, and nothing is sent for the rest of the day. Raise it, or lower pumping.new_countries_floor"
 )
+WIDE_RANGE_REMEDY = (
+    "is {}, above the {} of pumping.block_floor: a block has ten ranges, and refuses before this one does. "
+    "Lower it, or raise pumping.block_floor"
+)
 RATE_REMEDY = (
     "is missing: what one US dollar costs in {}, like 0.92. The default prices are in US dollars"
 )
@@ -55,9 +59,12 @@ def find_errors(settings: Settings) -> Iterator[ConfigIssue]:
 
 
 def find_warnings(settings: Settings) -> Iterator[ConfigIssue]:
-    """Yield a budget that floors use up, prices in cents, and modes that do not suit their tenant."""
+    """Yield a budget that floors use up, a floor without effect, prices in cents, and modes that do not
+    suit their tenant.
+    """
     if not find_floor_errors(settings.pumping):
         yield from _find_small_budget(settings)
+        yield from _find_wide_range(settings.pumping)
     highest = settings.pumping.convert_usd(MAX_PLAUSIBLE_USD)
     for path, prices in _list_price_tables(settings):
         for country, price in prices.items():
@@ -101,6 +108,14 @@ def _find_small_budget(settings: Settings) -> Iterator[ConfigIssue]:
     if budget is not None and budget.micro_units < passing:
         remedy = SMALL_BUDGET_REMEDY.format(budget, Money(passing))
         yield ConfigIssue("pumping.day_budget", remedy)
+
+
+def _find_wide_range(pumping: PumpingSettings) -> Iterator[ConfigIssue]:
+    floors = pumping.build_floors()
+    pairs = zip(floors.range_sends, floors.block_sends, strict=True)
+    if any(of_range > of_block for of_range, of_block in pairs):
+        texts = (f"{hour}, {day}" for hour, day in (floors.range_sends, floors.block_sends))
+        yield ConfigIssue("pumping.range_floor", WIDE_RANGE_REMEDY.format(*texts))
 
 
 def _list_braked_tenants(settings: Settings) -> list[str]:

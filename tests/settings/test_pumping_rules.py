@@ -100,6 +100,8 @@ def test_a_country_in_the_name_of_a_variable_is_in_capital_letters(load_config):
             "day_budget = 25\nnew_countries_floor = [5, 26]",
             "pumping.day_budget: is 25, below the 26",
         ),
+        ("", "range_floor = [33, 40]", "pumping.range_floor: is 33, 40, above the 32, 80 of"),
+        ("", "block_floor = [20, 31]", "pumping.range_floor: is 16, 32, above the 20, 31 of"),
         ("", "prices = { DE = 7.5 }", "pumping.prices.DE: is 7.5 USD for one message"),
         (
             "",
@@ -128,6 +130,7 @@ def test_what_deserves_a_second_look_is_a_warning(load_config, now_ms, tenant, p
     [
         ("", "day_budget = 50"),
         ("", "day_budget = 25\nnew_countries_floor = [25, 25]"),
+        ("", "day_budget = 50\nrange_floor = [32, 80]"),
         ("", "day_budget = 50\nprices = { DE = 2 }"),
         (write_tenant('pumping = "refuse"'), "day_budget = 50"),
         (write_tenant('pumping = "refuse"', '"deliver", "challenges"'), "day_budget = 50"),

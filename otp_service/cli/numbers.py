@@ -175,9 +175,10 @@ async def _unblock_number(app: Application, phone: PhoneNumber) -> str:
 async def _forget_number(app: Application, phone: PhoneNumber) -> str:
     """Delete everything that Redis holds about numbers.
 
-    This deletes their challenges, limits and consecutive failures. The do-not-send
-    list keeps them: 'unblock' takes them off it. Events are kept until their
-    retention ends; they hold a pseudonym.
+    This deletes their challenges, limits and consecutive failures, and the records
+    that they have verified, by which the brake on SMS pumping knows them. The
+    do-not-send list keeps them: 'unblock' takes them off it. Events are kept until
+    their retention ends; they hold a pseudonym.
     """
     erased = await app.service.numbers.forget_number(CLI_CALLER, phone, common.show_progress)
     return f"is forgotten: {erased.challenges} challenges, {erased.buckets} limits"

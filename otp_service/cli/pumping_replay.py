@@ -90,9 +90,10 @@ def run_replay(args: argparse.Namespace) -> int:
     The names of a formula: day_budget, deviations, strained_parts, strained_deviations,
     floors.range_sends, floors.block_sends, floors.strained_range_sends,
     floors.strained_block_sends, floors.address_sends, floors.country_money,
-    floors.new_countries_money, learning.min_margin, learning.max_margin,
-    learning.margin_deviations. Floors and strained_parts have two values, for an hour
-    and for a day. Money is in units of the currency.
+    floors.new_countries_money, floors.address_countries, learning.min_margin,
+    learning.max_margin, learning.margin_deviations. Floors and strained_parts have two
+    values, for an hour and for a day, and the countries of an address one. Money is in
+    units of the currency.
 
     examples:
       otp-service pumping replay /var/lib/otp/archive
@@ -118,13 +119,15 @@ def run_replay(args: argparse.Namespace) -> int:
     log = PumpingLog(replay.event_types)
     learned_since = max(extent.start, period.start - HISTORY_DAYS * DAY_MS)
     paths = list_segments_since(args.folder, learned_since)
-    progress = _Progress(paths)
+    progress, tenants = _Progress(paths), set[str]()
     try:
         for event in log.iterate_events(progress.read_lines(), learned_since, period.end):
+            tenants.add(event.tenant)
             replay.add_event(event)
         replay.finish()
     finally:
         progress.clear_line()
+    _check_tenant(args.tenant, tenants - {""})
     report = ReplayReport(
         currency=prices.currency,
         archive=extent,
@@ -186,6 +189,15 @@ def _build_prices(args: argparse.Namespace) -> PriceTable:
     if unknown := describe_unknown_countries(countries):
         raise CommandError(f"--country and --price need ISO 3166 codes: {unknown}.")
     return PriceTable(currency=args.currency, usd_rate=rate, by_country=by_country)
+
+
+def _check_tenant(name: str | None, tenants: set[str]) -> None:
+    """Raise CommandError for a tenant without an event: all counts would be 0, as after a quiet time."""
+    if name is not None and name not in tenants:
+        raise CommandError(
+            f"--tenant: no send of the archive is of this tenant. It has those of "
+            f"{', '.join(sorted(tenants)) or 'none'}."
+        )
 
 
 def _find_extent(args: argparse.Namespace) -> LogExtent:

@@ -83,9 +83,16 @@ def test_the_first_half_of_a_short_archive_is_learned_from(replay):
 
 def test_only_the_chosen_sends_are_counted(replay):
     assert 0 == replay("--country", "FR", "--json")["log"]["sends"]
-    assert 0 == replay("--tenant", "bank", "--json")["log"]["sends"]
     whole = replay("--json")
     assert whole == replay("--tenant", "shop", "--country", "US", "--json")
+
+
+def test_a_tenant_without_a_send_is_an_error_that_names_those_with_one(replay):
+    """A misspelled name would look like a brake that refuses nothing."""
+    ended = replay("--tenant", "shpo")
+
+    assert (1, "") == (ended.exit_code, ended.out)
+    assert "no send of the archive is of this tenant. It has those of shop." in ended.err
 
 
 def test_an_archive_is_verified_before_it_is_replayed(replay, archive, tmp_path):

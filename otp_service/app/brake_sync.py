@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from otp_service.app.traffic_learner import TrafficLearner
-from otp_service.core.events import BrakeMoved, Event
+from otp_service.core.events import BrakeMoved, Event, Tampered
 from otp_service.core.pumping.learned_traffic import (
     LearnedTraffic,
     ScopeFigures,
@@ -60,7 +60,7 @@ class BrakeSync:
 
     async def sync(self) -> None:
         """Read both records, and compute what was learned if that is due. Raises StoreUnavailable."""
-        await self.read()
+        await self._read_and_record()
         age_ms = self._snapshot.now - self._snapshot.learned.computed_at
         # Of an instant in the future the clock was set back.
         if not 0 <= age_ms < LEARN_INTERVAL_MS + self._delay_ms:
@@ -71,7 +71,7 @@ class BrakeSync:
 
         Raises StoreUnavailable.
         """
-        await self.read()
+        await self._read_and_record()
         if self._snapshot.learned.hour != self._snapshot.now // HOUR_MS:
             await self._learn()
 
@@ -81,6 +81,16 @@ class BrakeSync:
         self._brake.follow_clock(self._snapshot.now)
         self._brake.learned = self._snapshot.learned
         self._brake.overrides = self._snapshot.overrides
+
+    async def _read_and_record(self) -> None:
+        """Read both records, and record those that were tampered with."""
+        await self.read()
+        for key in self._snapshot.tampered_keys:
+            operation_id = self._random.generate_operation_id()
+            event = Tampered(
+                id=self._random.generate_operation_id(), versions=self._versions, record=key
+            )
+            await self._records.record_tampering(event, operation_id)
 
     async def _learn(self) -> None:
         read = self._snapshot

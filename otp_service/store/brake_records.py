@@ -5,8 +5,8 @@ from typing import Any, Final
 
 import msgspec
 
-from otp_service.core.errors import StoreUnavailable
-from otp_service.core.events import Event
+from otp_service.core.errors import StoreTampered, StoreUnavailable
+from otp_service.core.events import Event, Tampered
 from otp_service.core.pumping.learned_traffic import LearnedTraffic
 from otp_service.core.pumping.overrides import Overrides
 from otp_service.core.timestamps import DAY_MS
@@ -32,6 +32,9 @@ class BrakeSnapshot(msgspec.Struct, frozen=True):
     overrides: Overrides = Overrides()
     sealed_learned: bytes | None = None
     sealed_overrides: bytes | None = None
+    tampered_keys: tuple[str, ...] = ()
+    """Of the records that this read has found with a wrong MAC; a later read that finds the same bytes
+    has none."""
 
     @property
     def learned_version(self) -> int:
@@ -57,19 +60,35 @@ class BrakeRecords:
         """
         keys = (self._learned_key, self._overrides_key)
         now, learned, overrides = await self._store.read_values(keys)
+        tampered: list[str] = []
+
+        def open_record(key: str, sealed: bytes | None, decoder: Any, known: Any) -> Any:
+            try:
+                return self._open(key, sealed, decoder, known)
+            except StoreTampered:
+                tampered.append(key)
+                return known
+
         return BrakeSnapshot(
             now,
             last.learned
             if learned == last.sealed_learned
-            else self._open(self._learned_key, learned, self._learned_decoder, last.learned),
+            else open_record(self._learned_key, learned, self._learned_decoder, last.learned),
             last.overrides
             if overrides == last.sealed_overrides
-            else self._open(
+            else open_record(
                 self._overrides_key, overrides, self._overrides_decoder, last.overrides
             ),
             learned,
             overrides,
+            tuple(tampered),
         )
+
+    async def record_tampering(self, event: Tampered, operation_id: str) -> None:
+        """Append the event of a record with a wrong MAC. Raises StoreUnavailable."""
+        draft = self._store.start_commit(self._partition, operation_id)
+        draft.append_foldable(event)
+        await self._store.run_commit(draft)
 
     async def replace_learned(
         self,
@@ -95,11 +114,13 @@ class BrakeRecords:
         return bool(reply[0] == b"done")
 
     def _open(self, key: str, sealed: bytes | None, decoder: Any, known: Any) -> Any:
-        """Return the content of a record, an empty one if it is missing."""
+        """Return the content of a record, an empty one if it is missing. Raises StoreTampered."""
         if sealed is None:
             return decoder.type()
         try:
             return decoder.decode(self._store.cipher.open_record(key, sealed)[1])
-        except (StoreUnavailable, msgspec.MsgspecError):
+        except (StoreUnavailable, msgspec.MsgspecError) as error:
             logger.warning("the record %s cannot be opened; what was read before it is used", key)
+            if isinstance(error, StoreTampered):
+                raise
             return known

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import secrets
+from typing import Any, Literal
 
 import msgspec
 import pytest
@@ -90,15 +91,22 @@ async def test_one_of_many_processes_writes_and_all_know_the_same(store: SharedS
     assert ["over"] == await list_states(store)
 
 
-async def list_states(store: SharedStore) -> list[str]:
-    """Return the states of the events of the brake, the oldest first."""
-    _, streams, *_ = store.key_names.event_log_keys(0)
-    (entries,) = await store.client.repeat_commands(streams, [("XRANGE", streams, "-", "+")])
+async def list_events(store: SharedStore, kind: str) -> list[dict[str, Any]]:
+    """Return the events of the shared records of one type, the oldest first."""
+    names = store.key_names.event_log_keys(0)[1:3]
+    found = [
+        await store.client.repeat_commands(name, [("XRANGE", name, "-", "+")]) for name in names
+    ]
     events = [
         msgspec.json.decode(dict(zip(fields[::2], fields[1::2], strict=True))[b"event"])
+        for (entries,) in found
         for _, fields in entries
     ]
-    return [event["state"] for event in events if event["type"] == "brake.moved"]
+    return [event for event in events if event["type"] == kind]
+
+
+async def list_states(store: SharedStore) -> list[str]:
+    return [event["state"] for event in await list_events(store, "brake.moved")]
 
 
 async def test_a_country_that_has_room_again_is_an_event_too(store: SharedStore) -> None:
@@ -268,6 +276,25 @@ async def test_a_forged_record_changes_nothing_and_is_replaced(
 
     assert store.now == process.brake.learned.computed_at
     assert next_version == await store.read_version()
+
+
+@pytest.mark.parametrize("name", ["brake", "brake-overrides"])
+@pytest.mark.parametrize("is_running", [True, False])
+async def test_a_process_that_reads_a_forged_record_records_it_once(
+    store: SharedStore, name: Literal["brake", "brake-overrides"], *, is_running: bool
+) -> None:
+    """Also one that starts with it: only the event says that scopes are no longer open or closed."""
+    process = BrakeProcess(store)
+    if is_running:
+        await process.sync.load()
+    _, key = store.key_names.locate_shared_record(name)
+    await store.client.repeat_commands(key, [("SET", key, b"00000009forged")])
+
+    await process.sync.load()
+    for _ in range(3):
+        await process.sync.sync()
+
+    assert [key] == [event["record"] for event in await list_events(store, "store.tampered")]
 
 
 async def test_a_record_that_is_gone_is_computed_at_once(store: SharedStore) -> None:

@@ -27,12 +27,17 @@ Window = Literal["hour", "day"]
 WINDOW_NAMES: Final[tuple[Window, ...]] = get_args(Window)
 """In the order of `debt.PERIODS_MS`."""
 
+CLOSED_MODE: Final = "closed"
+"""The label of what an operator has closed, in each mode: it is no reason to page a person."""
+
 
 class BrakeMetrics:
     """What commits of debts have counted and refused, and the record of what was learned."""
 
     def __init__(self, registry: CollectorRegistry, tenants: Collection[str]) -> None:
         self._registry, self._tenants = registry, frozenset(tenants)
+        self._published: set[tuple[str, str]] = set()
+        """The labels of each scope that the gauges of this process have."""
         send_labels, refusal_labels = (
             ("measure", "tenant", "country"),
             ("mode", "tenant", "country"),
@@ -66,6 +71,10 @@ class BrakeMetrics:
     def set_learned_traffic(self, learned: LearnedTraffic) -> None:
         """Publish the record that the process has read."""
         self._learned_at().set(learned.computed_at / SECOND_MS)
+        scopes = {self._name_scope(parse_tenant(n), parse_country(n)) for n in learned.scopes}
+        for labels in self._published - scopes:
+            self._clear_scope(labels)
+        self._published = scopes
         for name, figures in learned.scopes.items():
             state = "strained" if figures.is_strained else "normal"
             state = "over" if figures.has_refusals else state
@@ -83,6 +92,13 @@ class BrakeMetrics:
         labels = *self._name_scope(tenant, country), window
         self._unverified_money(*labels).set(unverified / MICRO_UNITS)
         self._allowance_money(*labels).set(allowance / MICRO_UNITS)
+
+    def _clear_scope(self, labels: tuple[str, str]) -> None:
+        """Set the gauges of a scope that is no longer learned to 0: files of processes keep each series."""
+        self._country_states(*labels).set(COUNTRY_STATES["normal"])
+        for window in WINDOW_NAMES:
+            self._unverified_money(*labels, window).set(0)
+            self._allowance_money(*labels, window).set(0)
 
     def set_day_spend(self, spend: int, budget: int) -> None:
         """Publish the price of all messages of the last day, and its budget, in millionths."""
@@ -120,7 +136,8 @@ class BrakeMetrics:
 
     def _count_refusal(self, commit: Commit, refusal: DebtRefusal, mode: BrakeMode) -> None:
         assert commit.debts
-        labels = mode.value, *self._name_scope(*_find_scope(commit))
+        is_closed = not refusal.allowance  # a floor is over 0
+        labels = CLOSED_MODE if is_closed else mode.value, *self._name_scope(*_find_scope(commit))
         self._refusals(refusal.bucket.limit.value, *labels).inc()
         price = max(charge.price for charge in commit.debts.charges)  # one may be of a country
         self._refused_money(*labels).inc(price / MICRO_UNITS)

@@ -78,6 +78,16 @@ def test_a_refusal_is_counted_with_its_scope_and_its_price(metrics, charge, mode
     assert money == list_samples(metrics, "otp_pumping_refused_money_total")
 
 
+def test_what_an_operator_has_closed_is_counted_as_closed(metrics):
+    """It pages no person: OtpCountryRefused is about what the brake has refused."""
+    refusal = DebtRefusal(COUNTRY.bucket, 40_000, 0, 3_600_000)
+
+    apply_commit(metrics, build_commit(COUNTRY), OverDebt(refusal, COUNTRY.price, 1000))
+
+    ((labels, _),) = list_samples(metrics, "otp_pumping_refusals_total")
+    assert "closed" == labels["mode"]
+
+
 @pytest.mark.parametrize("mode", ["refuse", "record"])
 def test_a_refusal_for_its_countries_has_the_price_of_the_message(metrics, mode):
     """The charge of its scope is one message, and not money."""
@@ -140,6 +150,20 @@ def test_a_country_is_over_strained_or_normal(metrics):
     assert (
         b'otp_pumping_country_state{country="DE",tenant="shop"} 0.0' in metrics.render_metrics()[0]
     )
+
+
+def test_a_country_that_is_no_longer_learned_has_zeros(metrics):
+    """Otherwise the alert of a country that is over would last until a restart."""
+    over = ScopeFigures(has_refusals=True, debt=(1, 2), allowance=(3, 4))
+    scopes = {name_scope("shop", country): over for country in ("GB", "FR")}
+    metrics.brake.set_learned_traffic(LearnedTraffic(90_000, 0, scopes))
+    del scopes[name_scope("shop", "FR")]
+
+    metrics.brake.set_learned_traffic(LearnedTraffic(90_000, 0, scopes))
+
+    for name in ("country_state", "unverified_money", "allowance_money"):
+        samples = list_samples(metrics, f"otp_pumping_{name}")
+        assert {"GB"} == {labels["country"] for labels, _ in samples}
 
 
 def test_a_process_that_learns_nothing_shows_no_time_at_which_it_did(metrics):

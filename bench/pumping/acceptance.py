@@ -9,7 +9,6 @@ from bench.pumping.attacks import ATTACKS
 from bench.pumping.brake import Parameters
 from bench.pumping.people import NEVER, Surge
 from bench.pumping.scenarios import (
-    COUNTRY,
     QUIET_DAYS,
     build_attack,
     build_quiet,
@@ -95,7 +94,8 @@ def build_parameters(scenario: Scenario, formula: Formula) -> Parameters:
         * people.weekly_growth ** (scenario.days / 7)
         for people in scenario.people.values()
     )
-    budget = max(1000, logins * growth) * BUDGET_FACTOR * DEFAULT_PRICE_TABLE.find_price(COUNTRY)
+    price = max(DEFAULT_PRICE_TABLE.find_price(country) for _, country in scenario.people)
+    budget = max(1000, logins * growth) * BUDGET_FACTOR * price
     settings = BrakeSettings(
         int(budget),
         floors=formula.floors,

@@ -43,6 +43,8 @@ class Attack(msgspec.Struct, frozen=True):
     """Of the requests, how many are for own SIMs: the first of a day verifies."""
     number: str = ""
     """Not empty: all requests are for this number."""
+    has_people: bool = False
+    """Whether its countries have honest people too, so that something is learned of them."""
 
 
 def _last(hours: float, start: int = ATTACK_START) -> Period:
@@ -81,6 +83,25 @@ ATTACKS: dict[str, Attack] = {
             _last(24),
             COUNTRY_RANGES,
             ROTATION,
+        ),
+        Attack(
+            "F5",
+            "the same, 5 addresses",
+            1000 / 60,
+            _last(24),
+            COUNTRY_RANGES,
+            ROTATION,
+            addresses=5,
+        ),
+        Attack(
+            "F300",
+            "8 countries with people in turn, 2,300 a day for 48 h, 300 addresses",
+            2300 / 1440,
+            _last(48),
+            COUNTRY_RANGES,
+            ROTATION[:8],
+            addresses=300,
+            has_people=True,
         ),
         Attack(
             "G5",

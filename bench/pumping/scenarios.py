@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from bench.pumping.attacks import ATTACKS
+from bench.pumping.attacks import ATTACKS, ROTATION
 from bench.pumping.people import People, Period, Surge
 from bench.pumping.simulation import ATTACKED_TENANT, Scenario
 from otp_service.core.timestamps import DAY_MS, HOUR_MS
@@ -13,6 +13,9 @@ SCOPE = (ATTACKED_TENANT, COUNTRY)
 CONVERSION = 0.72
 TENANTS = 10
 LOWEST_CONVERSION, HIGHEST_CONVERSION = 0.55, 0.95
+
+MIXED_COUNTRIES = 20
+"""Of people who share an address: an airport, or a company with one proxy."""
 
 QUIET_DAYS = {20: 90, 1_000: 90, 10_000: 9, 50_000: 1}
 """Simulated days by the logins of a day: a seed simulates about as many logins of each volume."""
@@ -34,7 +37,10 @@ def build_attack(name: str, volume: int, known_share: float) -> Scenario:
     people = People(volume, CONVERSION, known_share)
     tenants = TENANTS if name == "I" else 1
     days = -(-(attack.period.end + DAY_MS) // DAY_MS)
-    scopes = {(f"shop-{index}", COUNTRY): people for index in range(tenants)}
+    countries = attack.countries if attack.has_people else (COUNTRY,)
+    scopes = {
+        (f"shop-{index}", country): people for index in range(tenants) for country in countries
+    }
     return Scenario(days, scopes, attack)
 
 
@@ -51,3 +57,6 @@ def list_odd_days(volume: int) -> Iterator[tuple[str, Scenario]]:
         ("messages late by 20 min, for 1 h", 3, People(volume, CONVERSION, delay=hour)),
     ):
         yield name, Scenario(days, {SCOPE: people})
+    mixed = People(volume / MIXED_COUNTRIES, CONVERSION, shared_addresses=1)
+    scopes = {(ATTACKED_TENANT, country): mixed for country in ROTATION[:MIXED_COUNTRIES]}
+    yield f"{MIXED_COUNTRIES} countries, all behind one address", Scenario(3, scopes)

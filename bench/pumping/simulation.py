@@ -36,6 +36,8 @@ DETECTION_MS = 5 * MINUTE_MS
 PAUSE_MS = 20 * DAY_MS
 """Before the simulated time, a known person verified last."""
 NARROW_LIMITS = {DebtLimit.UNVERIFIED_RANGE, DebtLimit.UNVERIFIED_BLOCK}
+ADDRESS_LIMITS = {DebtLimit.UNVERIFIED_ADDRESS, DebtLimit.UNVERIFIED_COUNTRIES}
+"""Which refuse one address of an attack, so that its other attempts are decided."""
 
 
 class Scenario(msgspec.Struct, frozen=True):
@@ -218,7 +220,7 @@ class Simulation:
             self._closed.add((attempt.country, -1))
         elif limit in NARROW_LIMITS:
             self._closed.add((attempt.country, attempt.range))
-        elif limit is not DebtLimit.UNVERIFIED_ADDRESS:
+        elif limit not in ADDRESS_LIMITS:
             self._closed.add(("", -1))
 
     def _detect_outage(self, minute: int) -> None:

@@ -125,6 +125,20 @@ def test_countries_in_turn_share_one_budget():
     assert 0 == result.compute_share("unknown")
 
 
+def test_an_address_that_takes_countries_in_turn_is_stopped_at_three():
+    """Five of them: what they spend stays the same, in at most fifteen countries instead of forty."""
+    scenario = build_attack("F5", 100, 0.0)
+    without = Formula(Floors(address_countries=10**6))
+
+    free, braked = (
+        len({country for country, _ in run(scenario, formula).passed})
+        for formula in (without, Formula())
+    )
+
+    assert free > 30
+    assert braked <= 5 * 3
+
+
 @pytest.mark.parametrize("name", ["outage of a provider, 1 h", "messages late by 20 min, for 1 h"])
 def test_an_outage_refuses_few_because_it_is_known(name):
     scenario = dict(list_odd_days(5000))[name]

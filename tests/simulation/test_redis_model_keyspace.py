@@ -1,7 +1,7 @@
 """The keyspace of the model: expiry by its clock, and writes that can be undone."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.simulation.redis_model.keyspace import Hash, Keyspace, SortedSet, Value
@@ -174,6 +174,7 @@ def dump(keyspace: Keyspace) -> dict[bytes, tuple[Value, int]]:
     return {key: (value, keyspace._expiries.get(key, 0)) for key, value in keyspace._values.items()}
 
 
+@settings(max_examples=50)
 @given(writes=st.lists(WRITES, max_size=20), data=st.data())
 def test_a_roll_back_restores_what_was_there(
     writes: list[tuple[str, str, int]], data: st.DataObject

@@ -2,9 +2,9 @@
 
     python -m pytest -n 2 -p tests.simulation.twin_plugin tests/service tests/store
 
-It takes some minutes, and is for a change of a script or of the model. Tests of one server are run. A
-test that sends another script than those of the service, or writes in a way that the model does not
-have, is compared until then. `OTP_TWIN_REPORT` names a file that gets the counts of compared commands.
+It takes some minutes, and is for a change of a script or of the model. Tests of one server are run, also
+those that stop the clock of the scripts. A test that sends another script, or writes in a way that the
+model does not have, is compared until then. `OTP_TWIN_REPORT` names a file that gets the counts of compared commands.
 """
 
 import json
@@ -15,12 +15,28 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
+import msgspec
 import pytest
 
+from otp_service.store.commit_request import (
+    COMMIT_LUA,
+    INSPECT_LUA,
+    CommitRequest,
+    pack_request,
+)
 from tests import conftest
+from tests.service.frozen_workers import FETCH_SCRIPT
+from tests.simulation.redis_model.commit_script import (
+    ServerInfo,
+    run_commit_script,
+    run_inspect_script,
+)
 from tests.simulation.redis_model.keyspace import Keyspace
+from tests.simulation.redis_model.script_table import ModeledScript, load_script_table
+from tests.simulation.redis_model.scripts import run_fetch_script
 from tests.simulation.redis_model.typed_values import read_value, set_fields
 from tests.simulation.twin_lines import TwinLines
+from tests.store.frozen_store import freeze_clock
 
 
 READING_COMMANDS: Final = frozenset(
@@ -44,6 +60,8 @@ READING_COMMANDS: Final = frozenset(
 
 OTHER_TESTS: Final = frozenset({"test_operators_see_who_we_are"})
 """Tests of the connection itself, which is another one here."""
+
+_decode_request = msgspec.msgpack.Decoder(CommitRequest).decode
 
 compared_commands: Counter[str] = Counter()
 
@@ -109,14 +127,44 @@ _WRITES: Mapping[str, Callable[[Keyspace, list[bytes]], None]] = {
 """What only tests send, and changes the data of both."""
 
 
+def _stop_clock(run: ModeledScript) -> ModeledScript:
+    """Return the model of a script by `freeze_clock`: what requests add to the clock is the time."""
+
+    def run_by_request(
+        keyspace: Keyspace, info: ServerInfo, keys: Sequence[bytes], arguments: Sequence[bytes]
+    ) -> Any:
+        changed, index = list(arguments), 0
+        while index < len(arguments) - 1:
+            request = _decode_request(arguments[index])
+            shift_ms = request.clock_shift_ms - info.time_ms
+            changed[index] = pack_request(msgspec.structs.replace(request, clock_shift_ms=shift_ms))
+            index += request.argument_count
+        return run(keyspace, info, keys, changed)
+
+    return run_by_request
+
+
+def _run_stopped_fetch(
+    keyspace: Keyspace, _: ServerInfo, keys: Sequence[bytes], arguments: Sequence[bytes]
+) -> Any:
+    _, *values = run_fetch_script(keyspace, keys, arguments)
+    return [int(arguments[0]), *values]
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep the tests whose client is one of one server."""
-    items[:] = [item for item in items if _is_kept(item.name)]
+    items[:] = [item for item in items if _is_kept(item)]
     vars(conftest)["create_redis_lines"] = SuiteLines
+    table = load_script_table()
+    table.add(freeze_clock(COMMIT_LUA), _stop_clock(run_commit_script))
+    table.add(freeze_clock(INSPECT_LUA), _stop_clock(run_inspect_script))
+    table.add(FETCH_SCRIPT, _run_stopped_fetch)
 
 
-def _is_kept(name: str) -> bool:
-    test, _, parameters = name.rstrip("]").partition("[")
+def _is_kept(item: pytest.Item) -> bool:
+    test, _, parameters = item.name.rstrip("]").partition("[")
+    if "one_server_client" in getattr(item, "fixturenames", ()):
+        return True
     return parameters.split("-")[0] == "server" and test not in OTHER_TESTS
 
 

@@ -17,11 +17,15 @@ from tests.simulation.redis_model.keyspace import Keyspace
 from tests.simulation.redis_model.scripts import SMALL_SCRIPTS, Script, run_ready_script
 
 
+ModeledScript = Callable[[Keyspace, ServerInfo, Sequence[bytes], Sequence[bytes]], Any]
+"""A script by its keyspace, what it asks of the server, KEYS and ARGV."""
+
+
 class KnownScript(NamedTuple):
     """A script that the model has."""
 
     sha: bytes
-    run: Callable[[Keyspace, ServerInfo, Sequence[bytes], Sequence[bytes]], Any]
+    run: ModeledScript
     is_write: bool
     """Whether it may write: it has no flag `no-writes`."""
 
@@ -32,17 +36,18 @@ class ScriptTable:
     def __init__(self) -> None:
         self.by_sha: dict[bytes, KnownScript] = {}
         self._by_source: dict[bytes, KnownScript] = {}
-        self._add(LuaScript(COMMIT_LUA), run_commit_script)
-        self._add(LuaScript(INSPECT_LUA), run_inspect_script)
-        self._add(READY_SCRIPT, _ignore_info(run_ready_script))
+        self.add(LuaScript(COMMIT_LUA), run_commit_script)
+        self.add(LuaScript(INSPECT_LUA), run_inspect_script)
+        self.add(READY_SCRIPT, _ignore_info(run_ready_script))
         for name, run in SMALL_SCRIPTS.items():
-            self._add(LuaScript(read_lua(name)), _ignore_info(run))
+            self.add(LuaScript(read_lua(name)), _ignore_info(run))
 
     def find_source(self, source: bytes) -> KnownScript | None:
         """Return the script with this source, or None for another one."""
         return self._by_source.get(source)
 
-    def _add(self, script: LuaScript, run: Callable[..., Any]) -> None:
+    def add(self, script: LuaScript, run: ModeledScript) -> None:
+        """Let the servers of this process know one more script."""
         source = script.source.encode()
         is_write = re.match(rb"#![^\n]*no-writes", source) is None
         known = KnownScript(script.sha.encode(), run, is_write)
@@ -55,7 +60,7 @@ def load_script_table() -> ScriptTable:
     return ScriptTable()
 
 
-def _ignore_info(run: Script) -> Callable[..., Any]:
+def _ignore_info(run: Script) -> ModeledScript:
     def run_without_info(
         keyspace: Keyspace, _: ServerInfo, keys: Sequence[bytes], arguments: Sequence[bytes]
     ) -> Any:

@@ -119,6 +119,16 @@ def test_a_clock_that_was_set_back_shows_older_steps_again(history, jump_ms, rul
     assert rules == list_factor_rules(history)
 
 
+@pytest.mark.parametrize("step", [-120, 0])
+def test_a_step_is_that_of_either_clock_if_it_was_set_during_the_call(history, step):
+    token = history.confirm()
+    history.wait(30_000)
+    history.add_fault(FaultKind.STORE_CLOCK, jump_ms=-3_600_000, at=history.now + 50)
+    history.verify_app(token, step=step)
+
+    assert [] == list_factor_rules(history)
+
+
 def test_a_code_of_no_near_step_that_was_accepted_is_found(history):
     token = history.confirm()
     history.verify_app(token, step=3)

@@ -216,6 +216,16 @@ def test_a_clock_that_is_set_and_set_right_has_two_steps():
     assert [0, 5_000, 10_000] == [disturbance.stretch(at) - at for at in (before, during, after)]
 
 
+def test_a_clock_that_is_set_within_a_span_shows_instants_of_before_and_after():
+    disturbance, _ = build_disturbance((FaultKind.STORE_CLOCK, 100, 100, {"jump_ms": -5_000}))
+
+    read = disturbance.read_store_clocks
+    start = START_MS
+    assert (start, start + 50) == read(start, start + 50)
+    assert (start + 100 - 5_000, start + 100) == read(start, start + 150)
+    assert (start + 100 - 5_000, start + 250) == read(start, start + 250)
+
+
 def test_clocks_of_two_servers_are_a_span():
     disturbance, _ = build_disturbance(
         (FaultKind.STORE_CLOCK, 0, 0, {"jump_ms": -5_000, "target": "one"}),

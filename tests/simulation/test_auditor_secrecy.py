@@ -85,7 +85,9 @@ def test_a_number_of_an_event_that_looks_like_a_code_is_none(history):
     assert [CODE_RULE] == history.list_rules()
 
 
-def test_a_code_within_a_longer_run_of_digits_is_chance(history):
-    store(history, f"17{CODE}")
+@pytest.mark.parametrize("word", [f"17{CODE}", f"k1:ce9b{CODE}af", f"{CODE}e0"])
+def test_a_code_within_a_longer_word_is_chance(history, word):
+    """Pseudonyms and ids are hexadecimal, and many of them have six digits in a row."""
+    store(history, word)
 
     assert [] == history.list_rules()

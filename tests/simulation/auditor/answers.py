@@ -75,15 +75,17 @@ def _is_not_found(index: HistoryIndex, facts: ChallengeFacts, call: CallRecord) 
         return True
     if not isinstance(facts.creation.outcome, Answered):
         return True
-    _earliest, latest = index.disturbance.read_store_clocks(call.ended_at or call.started_at)
+    end = call.ended_at or call.started_at
+    if index.disturbance.has_clock_step(0, end):
+        return True  # keys have expired while the clock was ahead
     first = min(facts.expires_at, _find_first_end(index, facts))
-    return latest >= first + KEPT_AFTER_END_MS
+    return end >= first + KEPT_AFTER_END_MS
 
 
 def _find_first_end(index: HistoryIndex, facts: ChallengeFacts) -> int:
     """Return the earliest instant at which a success, a cancel or a lock may have ended it."""
     starts = [call.started_at for call in (*facts.verifies, *facts.cancels)]
-    return index.disturbance.read_store_clocks(min(starts, default=index.history.ended_at))[0]
+    return min(starts, default=index.history.ended_at)
 
 
 def _is_expired(index: HistoryIndex, facts: ChallengeFacts, call: CallRecord) -> bool:

@@ -95,8 +95,7 @@ def _add_acceptance(
 def find_steps(disturbance: Disturbance, call: CallRecord, key: bytes) -> list[int]:
     """Return the time steps whose code a call has sent, of those that it may be compared with."""
     code, end = read_code(call), call.ended_at or call.started_at
-    earliest = disturbance.read_store_clocks(call.started_at)[0]
-    latest = disturbance.read_store_clocks(end)[1]
+    earliest, latest = disturbance.read_store_clocks(call.started_at, end)
     first = earliest // STEP_MS - STEPS_BEFORE_AND_AFTER
     last = latest // STEP_MS + STEPS_BEFORE_AND_AFTER
     return [step for step in range(first, last + 1) if compute_code(key, step) == code]
@@ -141,8 +140,8 @@ def _is_right(disturbance: Disturbance, call: CallRecord, known: KnownToken) -> 
         return False
     if read_text(known.creation, "account") != read_text(call, "account"):
         return False
-    first = disturbance.read_store_clocks(call.started_at)[0] // STEP_MS
-    last = disturbance.read_store_clocks(call.ended_at or call.started_at)[1] // STEP_MS
+    span = (call.started_at, call.ended_at or call.started_at)
+    first, last = (clock // STEP_MS for clock in disturbance.read_store_clocks(*span))
     steps = find_steps(disturbance, call, known.key)
     return any(last - 1 <= step <= first + 1 for step in steps)
 

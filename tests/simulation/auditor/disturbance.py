@@ -19,6 +19,7 @@ import math
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable
+from itertools import pairwise
 
 from tests.simulation.history import CallRecord, FaultKind, FaultRecord, History
 
@@ -165,18 +166,29 @@ class Disturbance:
         """Return how much longer than its period a charge may count, because a clock was set."""
         return sum(abs(step) for start, _target, step in self._clock_steps if start <= at)
 
-    def read_store_clocks(self, at: int) -> tuple[int, int]:
-        """Return the earliest and the latest instant that a clock of the store may show."""
+    def read_store_clocks(self, start: int, end: int | None = None) -> tuple[int, int]:
+        """Return the earliest and the latest instant that a clock of the store may show in a span."""
+        end = start if end is None else end
         if not self._clock_steps:
-            return at, at
+            return start, end
+        inside = [at for at, _target, _step in self._clock_steps if start < at <= end]
+        readings = [
+            at + offset
+            for first, last in pairwise([start, *inside, end])
+            for offset in self._list_clock_offsets(first)
+            for at in (first, last)
+        ]
+        readings += [end + offset for offset in self._list_clock_offsets(end)]
+        return min(readings), max(readings)
+
+    def _list_clock_offsets(self, at: int) -> list[int]:
+        """Return how far each clock is ahead; of several servers one may be right."""
         targets = {target for _start, target, _step in self._clock_steps}
         offsets = [
             sum(step for start, other, step in self._clock_steps if other == target and start <= at)
             for target in targets
         ]
-        if len(targets) > 1:
-            offsets.append(0)
-        return at + min(offsets), at + max(offsets)
+        return offsets if len(targets) == 1 else [0, *offsets]
 
 
 def _measure_loss(fault: FaultRecord, *, is_replicated: bool) -> tuple[float, float, float] | None:

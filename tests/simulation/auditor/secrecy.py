@@ -1,8 +1,8 @@
 """No code, number, secret or token is in any stored, logged or exported byte.
 
 The contract: docs/security.md ("A copy of Redis contains no code … no number", "Events identify no one by
-themselves", "Logs and metrics contain no code, number or key"). A code is found where it is a whole run of
-digits, and a phone number also within a longer run. What is a number by its documented meaning is no code:
+themselves", "Logs and metrics contain no code, number or key"). A code is found where it is a whole word,
+because six digits in a row are in many hexadecimal names, and a phone number also within a longer word. What is a number by its documented meaning is no code:
 numeric members of events and log lines, and the hourly totals (store/README.md, `traffic`).
 """
 
@@ -23,12 +23,12 @@ MIN_NUMBER_DIGITS = 7
 MIN_TOKEN_CHARS = 8
 SECRET_MEMBERS = ("authenticator", "recovery_set", "secret")
 NUMERIC_PLACES = (":traffic:",)
-_DIGITS = bytes(byte if chr(byte).isdigit() else 32 for byte in range(128)) + b" " * 128
+_ALPHANUMERICS = bytes(byte if chr(byte).isalnum() else 32 for byte in range(128)) + b" " * 128
 _WORDS = (
     bytes(byte if chr(byte).isalnum() or chr(byte) in "-_" else 32 for byte in range(128))
     + b" " * 128
 )
-_DIGIT_RUN = re.compile(rb"[0-9]+")
+_DIGIT_WORD = re.compile(rb"(?<![0-9A-Za-z])[0-9]+(?![0-9A-Za-z])")
 NUMERIC_MEMBERS = (
     "allowance",
     "at",
@@ -108,23 +108,23 @@ def _read_text(stored: StoredBytes) -> bytes:
 
 def _find_kinds(secrets: Secrets, text: bytes) -> tuple[bool, bool, bool]:
     """Return whether a text may have a code, and whether it has a number and a word that is secret."""
-    runs = set(text.translate(_DIGITS).split())
-    long_runs = b" ".join(run for run in runs if len(run) >= MIN_NUMBER_DIGITS)
+    words = set(text.translate(_ALPHANUMERICS).split())
+    long_words = b" ".join(word for word in words if len(word) >= MIN_NUMBER_DIGITS)
     return (
-        not secrets.codes.isdisjoint(runs),
-        any(number in long_runs for number in secrets.numbers),
+        not secrets.codes.isdisjoint(words),
+        any(number in long_words for number in secrets.numbers),
         not secrets.words.isdisjoint(text.translate(_WORDS).split()),
     )
 
 
 def _has_code(secrets: Secrets, stored: StoredBytes) -> bool:
-    """Return whether a run of digits is a code, and not a number by its documented meaning."""
+    """Return whether a word is a code, and not a number by its documented meaning."""
     if any(place in stored.place for place in NUMERIC_PLACES):
         return False
     text = _read_text(stored)
     return any(
         not _NUMERIC_MEMBER.search(text[max(0, match.start() - MAX_NAME_CHARS) : match.start()])
-        for match in _DIGIT_RUN.finditer(text)
+        for match in _DIGIT_WORD.finditer(text)
         if match[0] in secrets.codes
     )
 

@@ -119,7 +119,7 @@ def _check_deadline(
     if not facts.expires_at or call is None or facts.id.startswith("d"):
         return
     margin = RESEND_MARGIN_MS if call.kind == "resend" else 0
-    now = index.disturbance.read_store_clocks(call.started_at)[0]
+    now = index.disturbance.read_store_clocks(call.started_at, submission.at)[0]
     if now > facts.expires_at - margin and call.kind not in CREATING_KINDS:
         rule = "a code was sent when its challenge had too little time left"
         yield build(rule, [call], subject=facts.id, at=submission.at)

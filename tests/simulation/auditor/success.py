@@ -123,7 +123,8 @@ def _check_deadline(
     """Check a success against the deadline of its challenge, by the clock of the store."""
     if not facts.expires_at or not isinstance(call.outcome, Answered):
         return
-    earliest, _latest = index.disturbance.read_store_clocks(call.started_at)
+    end = call.ended_at or call.started_at
+    earliest, _latest = index.disturbance.read_store_clocks(call.started_at, end)
     if max(earliest, read_number(call.outcome, "verified_at")) > facts.expires_at:
         yield build("a code was accepted after its deadline", [call], subject=facts.id)
 

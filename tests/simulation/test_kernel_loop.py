@@ -393,6 +393,27 @@ def test_an_exception_of_a_lost_task_fails_the_run():
         run(main)
 
 
+def test_an_exception_that_is_lost_in_a_cycle_fails_the_run_at_its_end():
+    """The collector does not run before, because its instant would not follow from the seed."""
+    seen: list[str] = []
+
+    async def fail():
+        raise ValueError("lost")
+
+    async def main():
+        cycle: list[Any] = [asyncio.create_task(fail())]
+        cycle.append(cycle)
+        del cycle
+        await asyncio.sleep(1)
+        seen.extend(str(number) for number in range(10_000))
+        await asyncio.sleep(1)
+        seen.append("end")
+
+    with pytest.raises(UnhandledError, match="never retrieved: ValueError"):
+        run(main)
+    assert "end" == seen[-1]
+
+
 def test_a_thread_is_refused():
     """Its instant would be that of a real clock."""
 

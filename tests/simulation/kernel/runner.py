@@ -35,6 +35,7 @@ def run_simulated(
             return await main(network)
         finally:
             loop.resume_all_hosts()  # their tasks have to end as well
+            gc.collect(0)  # all that the run has made: exceptions lost in cycles are reported
 
     with suspend_gc(), asyncio.Runner(loop_factory=lambda: loop) as runner:
         return runner.run(run_main())
@@ -44,7 +45,8 @@ def run_simulated(
 def suspend_gc() -> Iterator[None]:
     """Keep the garbage collector from running, because its instant depends on earlier runs.
 
-    asyncio reports a lost exception when its task is collected: that would be at another step.
+    asyncio reports a lost exception when its task is collected: that would be at another step. So all
+    that a run has made is collected at its end.
     """
     was_enabled = gc.isenabled()
     gc.disable()

@@ -79,7 +79,7 @@ class Simulation:
         plan = draw_plan(self.chance.derive("faults"), calls)
         start_plan(self.faults, self.loop, plan, prefix)
         await run_actors(self.world, draw_actors(draws, calls), min(calls, prefix.calls))
-        self.faults.end_all()
+        await self.faults.end_all()
         await settle(self.world)
         await probe_logins(self.world, self.probe_names)
         await flush_folds(self.world, list_folding_partitions(self.redis.server.keyspace))

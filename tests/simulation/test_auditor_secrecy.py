@@ -35,6 +35,7 @@ def store(history, content, place="{07}:challenge:shop:c07-1"):
         '{"type":"otp.issued","number":"k1:0f3a","number_suffix":"56","at":1796000000123}',
         "1796000000123-42",
         "+44********56",
+        f"k1:2e039bf{CODE}a13b1b4c497be4fad35b85",
         "",
     ],
 )
@@ -48,6 +49,7 @@ def test_sealed_records_and_pseudonyms_are_found_clean(history, content):
     ("content", "rule"),
     [
         (f'{{"code":"{CODE}"}}', CODE_RULE),
+        (f"c07-2e039bf1a13b1b4c497be4fad35b85 {CODE}", CODE_RULE),
         (f"{CODE} is your code", CODE_RULE),
         (f"attempt with {WRONG_CODE}.", CODE_RULE),
         (b"\x93\xaa" + CODE.encode() + b"\xc0", CODE_RULE),

@@ -52,7 +52,7 @@ def run_with_faults(act):
         simulation = Simulation(Chance(seed), network)
         simulation.world.end_faults()
         await act(simulation, Scene("actor", simulation.world, CallBudget(100), gives_up=False))
-        simulation.faults.end_all()
+        await simulation.faults.end_all()
         await settle(simulation.world)
         return simulation.build_history([], [])
 
@@ -81,7 +81,7 @@ def test_a_fault_is_recorded_and_a_login_succeeds_after_its_end(fault):
             simulation.loop.steps + STEPS_IN_CALL, simulation.faults.strike, fault
         )
         await scene.call("issue", "shop", phone_number=NUMBERS[2])
-        simulation.faults.end_all()
+        await simulation.faults.end_all()
         results.append(await log_in_by_message(scene, PERSON))
 
     history = run_with_faults(act)
@@ -108,7 +108,7 @@ def test_nothing_is_sent_while_the_store_refuses_writes(fault):
 
 def test_no_fault_happens_after_the_end_of_all():
     async def act(simulation, _):
-        simulation.faults.end_all()
+        await simulation.faults.end_all()
         simulation.faults.strike(store_faults.replace_by_empty)
 
     assert FaultKind.STORE_REPLACED not in {fault.kind for fault in run_with_faults(act).faults}

@@ -1,12 +1,18 @@
 """Begins faults and ends them, and records both."""
 
+import asyncio
 from collections.abc import Callable
+from typing import Final
 
 from tests.simulation.history import FaultKind
 from tests.simulation.kernel.chance import Chance
 from tests.simulation.kernel.network import SimulatedNetwork
 from tests.simulation.redis_model.redis_site import RedisSite
 from tests.simulation.world.world import World
+
+
+SHORTEST_SECONDS: Final = 0.002
+"""So long a fault lasts at least: longer than a millisecond, in which records have their instants."""
 
 
 class FaultInjector:
@@ -66,9 +72,14 @@ class FaultInjector:
             if name.endswith(f": {target}"):
                 self._end(name, index)
 
-    def end_all(self) -> None:
-        """End every fault that lasts, in the order of their beginning, and let none follow."""
+    async def end_all(self) -> None:
+        """Let no fault follow, and end each one that lasts, in the order of their beginning.
+
+        That takes a moment: the record of a clock that is set and at once set right would be that of one
+        that stays wrong.
+        """
         self._is_over = True
+        await asyncio.sleep(SHORTEST_SECONDS)
         for name, (index, _) in list(self._active.items()):
             self._end(name, index)
 

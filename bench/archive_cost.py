@@ -5,18 +5,15 @@ seals all its events, and at one without an archive. Each has its own Redis, who
 a measurement it waits until the sealer has finished, and counts that CPU too.
 """
 
-import argparse
 import asyncio
-import os
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import median
 
 import redis
-import uvloop
 
+from bench.cost import parse_cost_options, print_bench
 from bench.environment import CHEAPEST_HASH, BenchEnvironment
 from bench.options import Options
 from bench.table import (
@@ -81,23 +78,10 @@ def _count_waiting(client: "redis.Redis") -> int:
 
 
 def main() -> int:
-    options = parse_options()
-    with tempfile.TemporaryDirectory(prefix="otp-bench-") as folder:
-        lines = uvloop.run(run_bench(options, Path(folder)))
-    sys.stdout.write("\n".join(lines) + "\n")
-    return 0
-
-
-def parse_options() -> Options:
-    parser = argparse.ArgumentParser(prog="python -m bench.archive_cost", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=7, help="rounds, each with both services (7)")
-    parser.add_argument("--seconds", type=float, default=3.0, help="length of each measurement (3)")
-    parser.add_argument(
-        "--connections", type=int, default=32, help="connections of the login back end (32)"
+    options = parse_cost_options(
+        "archive_cost", __doc__, rounds=7, seconds=3.0, connections=32, workers=2
     )
-    parser.add_argument("--workers", type=int, default=2, help="processes of the service (2)")
-    args = parser.parse_args()
-    return Options(**vars(args), threads=1, cores=len(os.sched_getaffinity(0)))
+    return print_bench(run_bench, options)
 
 
 async def run_bench(options: Options, folder: Path) -> list[str]:

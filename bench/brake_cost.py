@@ -5,17 +5,14 @@ records, and with one that refuses. They share a Redis, each with a database of 
 a round are compared, so that other work on the machine matters little.
 """
 
-import argparse
-import os
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from statistics import median
 
 import redis
-import uvloop
 
+from bench.cost import parse_cost_options, print_bench
 from bench.environment import CHEAPEST_HASH, BenchEnvironment, Target
 from bench.options import Options
 from bench.rounds import measure_workload
@@ -42,21 +39,10 @@ WIDE_FLOORS = {
 
 
 def main() -> int:
-    options = parse_options()
-    with tempfile.TemporaryDirectory(prefix="otp-bench-") as folder:
-        lines = uvloop.run(run_bench(options, Path(folder)))
-    sys.stdout.write("\n".join(lines) + "\n")
-    return 0
-
-
-def parse_options() -> Options:
-    parser = argparse.ArgumentParser(prog="python -m bench.brake_cost", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=9, help="rounds, each with all modes (9)")
-    parser.add_argument("--seconds", type=float, default=2.0, help="length of each measurement (2)")
-    parser.add_argument("--connections", type=int, default=16, help="of the login back end (16)")
-    parser.add_argument("--workers", type=int, default=1, help="processes of each service (1)")
-    args = parser.parse_args()
-    return Options(**vars(args), threads=1, cores=len(os.sched_getaffinity(0)))
+    options = parse_cost_options(
+        "brake_cost", __doc__, rounds=9, seconds=2.0, connections=16, workers=1
+    )
+    return print_bench(run_bench, options)
 
 
 async def run_bench(options: Options, folder: Path) -> list[str]:

@@ -35,6 +35,8 @@ Other benchmarks, each with a --help of its own:
   .venv/bin/python -m bench.connection_spread     connections of each worker, opened at once
   .venv/bin/python -m bench.factor_cost           CPU of a verify: authenticator and challenge
   .venv/bin/python -m bench.archive_cost          the cost of an archive for a request
+  .venv/bin/python -m bench.brake_cost            the cost of the brake on SMS pumping for a request
+  .venv/bin/python -m bench.pumping               what passes the brake on SMS pumping, simulated
   .venv/bin/python -m bench.sealer                events that a sealer copies and seals a second
   .venv/bin/python -m bench.archive_verification  events that 'audit verify' checks a second
   .venv/bin/python -m bench.silent_provider       issues whose first provider never answers

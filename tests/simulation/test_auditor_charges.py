@@ -301,6 +301,18 @@ def test_a_send_after_a_receipt_that_was_refused_may_have_charged_for_a_moment(h
     assert [UNFOUNDED] == history.list_rules()
 
 
+def test_a_send_long_after_a_receipt_is_charged_when_it_is_sent(history):
+    """Found by seed 7473: the receipt of a lost message was answered 30 s before the next message."""
+    challenge = history.issue()
+    call = history.call("receive_receipt", Answered(), tenant="", reference=f"shop.{challenge}.1.1")
+    history.wait(31_000)
+    history.send(call, challenge, "4711000002", send=2, at=history.now)
+    history.wait(5_000)
+    refuse_issue(history, "CooldownPerNumber", retry_after=25)
+
+    assert [] == list_charge_rules(history)
+
+
 # ---- failures
 
 

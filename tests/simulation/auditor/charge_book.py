@@ -151,7 +151,9 @@ def _book_messages(
     is_kept = bool(billed) or any(s.fault == "recipient" for s in submissions)
     is_refunded = is_refundable and not is_kept
     release = index.disturbance.find_release(call) if is_refunded else math.inf
-    end, units = _find_latest_end(index, call), max(1, len(billed))
+    # What follows a receipt is charged long after it was answered.
+    end = max(_find_latest_end(index, call), submissions[-1].at)
+    units = max(1, len(billed))
     spend = Spend(call.started_at, submissions[0].at, call.number)
     for key in subjects:
         book = books[key]

@@ -36,6 +36,7 @@ from otp_service.clock import now_ms
 from otp_service.core.fixed_codes import FixedCodes
 from otp_service.core.ip_address import is_ip_address, is_loopback
 from otp_service.core.policy import Policy
+from otp_service.core.pumping.scopes import BrakeMode
 from otp_service.core.timestamps import format_rfc3339
 from otp_service.schemas import ProcessStatus, ServiceStatus
 from otp_service.settings import Settings, development
@@ -74,6 +75,9 @@ def register_commands(subparsers: Subparsers) -> None:
     add("--lifetime", default=lifetime, help=text, **policy)
     text = "the code that this fictitious number always gets (repeatable)"
     add("--fixed-code", action="append", default=[], metavar="NUMBER=CODE", help=text)
+    text = "what the brake on SMS pumping does to numbers that are not fictitious (record)"
+    modes = [mode.value for mode in BrakeMode]
+    add("--pumping", choices=modes, default=BrakeMode.RECORD.value, help=text)
     data = Path(".otp")
     add("--data", type=Path, default=data, help="folder for Redis, keys and archive (.otp)")
 
@@ -114,7 +118,7 @@ def run_dev(args: argparse.Namespace) -> int:
         raise CommandError(f"--data {args.data} is a file: name a folder, which dev creates.")
     try:
         with EmbeddedServer(args.data) as redis:
-            _prepare_folder(args.data, redis.url)
+            _prepare_folder(args.data, redis.url, options.brake_mode)
             settings, key = _create_settings(args, options, redis.url, api_key)
             uvloop.run(_serve_applications(settings, args.data, key))
     except EmbeddedServerError as error:
@@ -130,7 +134,8 @@ def parse_run_options(args: argparse.Namespace) -> development.DevOptions:
     fixed_codes = _parse_fixed_codes(args.fixed_code)
     for error in fixed_codes.find_errors(policy.digits):
         raise CommandError(f"--fixed-code: {error}.")
-    return development.DevOptions(not args.production_limits, policy, fixed_codes)
+    mode = BrakeMode(args.pumping)
+    return development.DevOptions(not args.production_limits, policy, fixed_codes, mode)
 
 
 def _parse_fixed_codes(texts: Iterable[str]) -> FixedCodes:
@@ -163,9 +168,10 @@ def find_exposure_error(host: str, api_key: str | None) -> str | None:
     return None
 
 
-def _prepare_folder(folder: Path, redis_url: str) -> None:
-    """Write the address of Redis, for commands with `--config FOLDER`, and the signing key."""
+def _prepare_folder(folder: Path, redis_url: str, mode: BrakeMode) -> None:
+    """Write what commands with `--config FOLDER` need of this run, and the signing key."""
     (folder / development.REDIS_URL_FILE).write_text(redis_url, encoding="utf-8")
+    (folder / development.BRAKE_MODE_FILE).write_text(mode, encoding="utf-8")
     if not (key := development.get_dev_signing_key_path(folder)).exists():
         create_key_files(key)
 

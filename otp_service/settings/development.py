@@ -13,6 +13,7 @@ from typing import NamedTuple
 from otp_service.core.fixed_codes import FixedCodes
 from otp_service.core.keys import KEY_RING_NAMES, ServiceKeys, create_single_key_ring
 from otp_service.core.policy import Policy
+from otp_service.core.pumping.scopes import BrakeMode
 from otp_service.core.secret import Secret
 from otp_service.core.tenant import Scope, hash_api_key
 from otp_service.hooks import Generic, Hook, Supabase
@@ -34,6 +35,7 @@ from otp_service.sms.providers.inbox import Inbox
 
 SECRETS_FILE = "keys.json"
 REDIS_URL_FILE = "redis.url"
+BRAKE_MODE_FILE = "pumping.mode"
 """The file with the address of the Redis of `dev`, for commands that inspect it."""
 DEV_TENANT = "dev"
 DEV_ACCOUNT_SID = f"AC{'0' * 32}"
@@ -47,6 +49,7 @@ class DevOptions(NamedTuple):
     """Whether the limits of fictitious numbers are relaxed (`core/relaxed_limits.py`)."""
     policy: Policy = Policy()
     fixed_codes: FixedCodes = FixedCodes()
+    brake_mode: BrakeMode = BrakeMode.RECORD
 
 
 DEFAULT_DEV_OPTIONS = DevOptions()
@@ -68,6 +71,7 @@ def create_dev_settings(
     tenant = TenantSettings(
         brand="Example",
         countries=frozenset({"*"}),
+        pumping=options.brake_mode,
         trust_known=True,  # so that an application can be tried with it
         keys=(key,),
         twilio_verify=verify,
@@ -117,7 +121,11 @@ def load_dev_settings(folder: Path) -> Settings:
     """Return the settings of the `dev` with this data folder. Raises OSError without data."""
     secrets = json.loads((folder / SECRETS_FILE).read_text(encoding="utf-8"))
     redis_url = (folder / REDIS_URL_FILE).read_text(encoding="utf-8")
-    return create_dev_settings(ServiceSettings(), redis_url, secrets, create_dev_audit(folder))
+    mode_file = folder / BRAKE_MODE_FILE
+    mode = BrakeMode(mode_file.read_text(encoding="utf-8") if mode_file.exists() else "record")
+    options = DevOptions(brake_mode=mode)
+    audit = create_dev_audit(folder)
+    return create_dev_settings(ServiceSettings(), redis_url, secrets, audit, options)
 
 
 def create_dev_audit(folder: Path) -> AuditSettings:

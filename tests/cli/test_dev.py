@@ -2,6 +2,7 @@
 
 import argparse
 import re
+from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
@@ -9,13 +10,21 @@ from msgspec.structs import replace
 from otp_service.cli.command import CommandError
 from otp_service.cli.dev import (
     MIN_EXPOSED_KEY_CHARS,
+    _prepare_folder,
     find_exposure_error,
     parse_run_options,
     register_commands,
 )
 from otp_service.cli.serve import require_same_mode
 from otp_service.core.keys import KEY_RING_NAMES
-from otp_service.settings.development import create_dev_settings
+from otp_service.core.pumping.scopes import BrakeMode
+from otp_service.settings.development import (
+    BRAKE_MODE_FILE,
+    DEV_TENANT,
+    create_dev_settings,
+    ensure_dev_secrets,
+    load_dev_settings,
+)
 from otp_service.settings.service_tables import ServiceSettings
 
 
@@ -97,6 +106,25 @@ def test_options_become_settings() -> None:
 
     assert (30, 60) == (options.policy.cooldown, options.policy.lifetime)
     assert {"+447700900555": "123456", "+19895550101": "000000"} == options.fixed_codes.codes
+
+
+@pytest.mark.parametrize("mode", ["off", "record", "refuse"])
+def test_commands_for_a_dev_have_the_mode_of_its_brake(tmp_path: Path, mode: str) -> None:
+    """`pumping status --config .otp` would else say that it would refuse what it refuses."""
+    options = parse_run_options(parse_command("--pumping", mode))
+    ensure_dev_secrets(tmp_path, None, lambda: "A" * 43)
+    _prepare_folder(tmp_path, "redis://127.0.0.1", options.brake_mode)
+
+    assert mode == load_dev_settings(tmp_path).build_brake_settings(DEV_TENANT).mode
+
+
+def test_commands_for_the_folder_of_an_earlier_dev_have_its_default(tmp_path: Path) -> None:
+    """It has no mode."""
+    ensure_dev_secrets(tmp_path, None, lambda: "A" * 43)
+    _prepare_folder(tmp_path, "redis://127.0.0.1", BrakeMode.REFUSE)
+    (tmp_path / BRAKE_MODE_FILE).unlink()
+
+    assert "record" == load_dev_settings(tmp_path).build_brake_settings(DEV_TENANT).mode
 
 
 def test_a_key_with_a_space_is_refused() -> None:

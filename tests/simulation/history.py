@@ -195,7 +195,7 @@ class FaultRecord(msgspec.Struct, frozen=True, kw_only=True):
     lost_writes: int = 0
     """Of a failover or a restart: the writes that the server had acknowledged and lost."""
     jump_ms: int = 0
-    """Of a clock: how far it was set; negative for back. At a later `until` it is set right."""
+    """Of a clock: how far it was set; negative for back. It is set right at `until`, if that is known."""
 
 
 class StoredEvent(msgspec.Struct, frozen=True, kw_only=True):

@@ -321,9 +321,13 @@ class HistoryBuilder:
     def add_fault(
         self, kind: FaultKind, *, ms: int | None = 0, at: int | None = None, **members: Any
     ) -> None:
-        """Add a fault from now on; of a new server, with the epoch that it begins."""
+        """Add a fault from now on; of a new server, with the epoch that it begins.
+
+        A clock that is set for no time stays as it is.
+        """
         start = self.now if at is None else at
-        until = None if ms is None else start + ms
+        is_lasting = ms is None or (kind is FaultKind.STORE_CLOCK and ms == 0)
+        until = None if is_lasting else start + (ms or 0)
         self.faults.append(FaultRecord(kind=kind, at=start, until=until, **members))
         if kind in {FaultKind.STORE_FAILOVER, FaultKind.STORE_RESTART, FaultKind.STORE_REPLACED}:
             self.epoch = start

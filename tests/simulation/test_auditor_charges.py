@@ -271,6 +271,18 @@ def test_a_loss_gives_back_what_it_lost(history, lost_writes, rules):
     assert rules == history.list_rules()
 
 
+@pytest.mark.parametrize(("after_ms", "rules"), [(20, []), (200, [COOLDOWN])])
+def test_a_failover_within_a_call_may_lose_its_charge_also_with_replicas(after_ms, rules):
+    history = HistoryBuilder(is_replicated=True)
+    start = history.now
+    history.issue(at=start)
+    history.add_fault(FaultKind.STORE_FAILOVER, at=start + after_ms, lost_writes=1)
+    history.wait(1_000)
+    history.issue("4711000002")
+
+    assert rules == list_charge_rules(history)
+
+
 def test_a_clock_that_was_set_forward_drains_windows(history):
     history.issue()
     history.add_fault(FaultKind.STORE_CLOCK, jump_ms=40_000)

@@ -3,7 +3,14 @@
 import pytest
 
 from tests.simulation.auditor.disturbance import Disturbance
-from tests.simulation.history import Crashed, Failed, FaultKind, Refused, Unavailable
+from tests.simulation.history import (
+    Crashed,
+    Failed,
+    FaultKind,
+    FaultRecord,
+    Refused,
+    Unavailable,
+)
 from tests.simulation.history_builder import NUMBER, OTHER_NUMBER, START_MS, HistoryBuilder
 
 
@@ -214,6 +221,15 @@ def test_a_clock_that_is_set_and_set_right_has_two_steps():
     read = disturbance.read_store_clocks
     assert [0, -5_000, 0] == [read(at)[0] - at for at in (before, during, after)]
     assert [0, 5_000, 10_000] == [disturbance.stretch(at) - at for at in (before, during, after)]
+
+
+def test_a_clock_that_is_set_right_at_once_was_never_wrong():
+    history = HistoryBuilder()
+    at = history.now
+    fault = FaultRecord(kind=FaultKind.STORE_CLOCK, at=at, until=at, jump_ms=400_000)
+    history.faults.append(fault)
+
+    assert (at + 5, at + 5) == Disturbance(history.build()).read_store_clocks(at + 5)
 
 
 def test_a_clock_that_is_set_within_a_span_shows_instants_of_before_and_after():

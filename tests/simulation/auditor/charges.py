@@ -99,9 +99,16 @@ def _find_excess(
 
 
 def _count_forgiven(index: HistoryIndex, budget: Budget, spends: list[Spend]) -> float:
-    """Return how many charges the store may have lost, or taken back for a success."""
+    """Return how many charges the store may have lost, or taken back for a success.
+
+    `WAIT` follows the last commit of a call. If another server takes over within the call, that
+    commit may be on the new one, and the charge before it may have been lost with the old one.
+    """
     start, end = min(spend.start for spend in spends), max(spend.end for spend in spends)
-    forgiven = index.disturbance.count_forgiven_charges(start, end)
+    disturbance = index.disturbance
+    forgiven = disturbance.count_forgiven_charges(start, end) + sum(
+        disturbance.has_lost_writes(spend.start, spend.end, is_durable=False) for spend in spends
+    )
     if budget.limit == "FailuresPerTenant":
         forgiven += len(index.successes)  # each right code takes back one failure besides its own
     return forgiven

@@ -4,7 +4,8 @@ What the contract promises then, from docs/security.md ("What is not protected")
 ("How windows count"), docs/backup-and-restore.md and docs/operation.md ("Failures"):
 
 - With `redis.replicas` that count each replica that may be promoted, an attempt charge, an issue and a
-  success that was answered survive a failover. A cancel, a refusal and a refund may be lost.
+  success that was answered survive a failover. A cancel, a refusal and a refund may be lost, and the
+  charge of a send during whose call the failover is.
 - Without, a failover or a crash gives back what its lost writes had charged, one charge for each
   lost write at most, and may accept a code again.
 - A store that is replaced by an empty one begins all budgets again. So does a new `limit` key.
@@ -224,5 +225,5 @@ def _list_clock_steps(faults: Iterable[FaultRecord]) -> Iterable[tuple[int, str,
     for fault in faults:
         if fault.kind == FaultKind.STORE_CLOCK:
             yield fault.at, fault.target, fault.jump_ms
-            if fault.until is not None and fault.until > fault.at:
+            if fault.until is not None:
                 yield fault.until, fault.target, -fault.jump_ms

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -238,3 +239,22 @@ def test_the_command_judges_seeds_in_processes_of_their_own(tmp_path):
 
     assert "seeds 0 to 29: 30 of 30, 0 failed" in done.stdout
     assert Progress(0, 30) == ProgressFile(tmp_path, 0).read()
+
+
+@pytest.mark.slow
+def test_a_search_that_is_killed_leaves_no_process(tmp_path):
+    """Its processes have its output, which ends with the last of them."""
+    arguments = ["--seeds", "1000000", "--processes", "2", "--state", str(tmp_path)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.simulation", *arguments],
+        cwd=Path(__file__).parents[2],
+        stdout=subprocess.PIPE,
+    )
+    deadline = time.monotonic() + 60
+    while not [*tmp_path.glob("*.json")] and time.monotonic() < deadline:
+        time.sleep(0.1)
+
+    process.kill()
+
+    process.communicate(timeout=30)
+    assert 0 < ProgressFile(tmp_path, 0).read().count

@@ -1,9 +1,11 @@
 """Judges a range of seeds on several processes, in order."""
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from threading import Thread
 from typing import Final, NamedTuple, Self
 
 from tests.simulation.search.shrinker import shrink_seed
@@ -28,7 +30,9 @@ class SeedPool:
     def __init__(self, processes: int) -> None:
         self._processes = processes
         # A fresh interpreter for each: nothing of this one has an effect on a run.
-        self._executor = ProcessPoolExecutor(processes, mp_context=get_context("spawn"))
+        self._executor = ProcessPoolExecutor(
+            processes, mp_context=get_context("spawn"), initializer=end_with_parent
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -54,6 +58,17 @@ class SeedPool:
     def shrink(self, seed: int, rule: str) -> str:
         """Return the timeline of the shortest prefix of a seed that breaks a rule."""
         return self._executor.submit(format_shortest, seed, rule).result()
+
+
+def end_with_parent() -> None:
+    """Let this process end with the one that has started it, also if that is killed."""
+
+    def wait_for_end() -> None:
+        if parent := parent_process():
+            parent.join()
+            os._exit(1)
+
+    Thread(target=wait_for_end, daemon=True).start()
 
 
 def judge_chunk(first: int, count: int) -> Chunk:

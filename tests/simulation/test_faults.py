@@ -1,10 +1,14 @@
 """Each fault happens, is recorded, ends, and leaves a service that answers again."""
 
+import asyncio
+from contextvars import copy_context
+
 import pytest
 
 from tests.simulation.actors.person import NUMBERS, Person
 from tests.simulation.actors.probes import log_in_by_message
 from tests.simulation.actors.scene import CallBudget, Scene
+from tests.simulation.current_host import CURRENT_HOST
 from tests.simulation.faults import link_faults, process_faults, store_faults
 from tests.simulation.faults.plan import FAULTS, draw_plan
 from tests.simulation.history import FaultKind
@@ -104,6 +108,32 @@ def test_nothing_is_sent_while_the_store_refuses_writes(fault):
 
     (trouble,) = [fault for fault in history.faults if fault.until > fault.at]
     assert [] == [one for one in history.submissions if trouble.at <= one.at < trouble.until]
+
+
+def test_the_drain_of_a_worker_is_paused_with_its_host():
+    """It would spin: a call has ended, and what removes it from those that run is paused."""
+    seconds = []
+
+    async def end_paused(loop, host):
+        loop.pause_host(host)
+
+    async def act(simulation, scene):
+        await scene.call("issue", "shop", phone_number=NUMBERS[1])
+        loop, installation = simulation.loop, simulation.world.installation
+        name, worker = next(iter(installation.workers.items()))
+        loop._max_steps = loop._next_mark = loop.steps + 20_000
+        loop.call_later(5, loop.resume_host, worker.host.name)
+        began_at = loop.time()
+        in_host = copy_context()
+        in_host.run(CURRENT_HOST.set, worker.host.name)
+        in_host.run(worker.background_calls.start_detached, end_paused(loop, worker.host.name))
+        await asyncio.sleep(0)
+        await installation.replace(name, worker.configuration)
+        seconds.append(loop.time() - began_at)
+
+    run_with_faults(act)
+
+    assert seconds[0] >= 5
 
 
 def test_no_fault_happens_after_the_end_of_all():

@@ -108,7 +108,7 @@ class Installation:
         self.configurations[name] = configuration
         old = self.workers.get(name)
         if old is not None and not old.is_dead:
-            await old.stop()
+            await asyncio.get_running_loop().create_task(_stop_worker(old))
         if self.workers.get(name) is old:  # it may have been killed and started meanwhile
             self.restart(name)
 
@@ -171,6 +171,12 @@ class Installation:
             outcome = Crashed() if worker.is_dead else describe_error(error)
         recorder.end_call(record.number, outcome)
         return outcome
+
+
+async def _stop_worker(worker: Worker) -> None:
+    """Stop a worker on its own host, where it is paused with it."""
+    CURRENT_HOST.set(worker.host.name)
+    await worker.stop()
 
 
 def _build_caller(worker: Worker, tenant: str, kind: str, request: str) -> Caller:

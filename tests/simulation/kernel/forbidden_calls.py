@@ -5,6 +5,7 @@ the interpreter sees each call of a function in C that Python code makes.
 """
 
 import _thread
+import gc
 import logging
 import os
 import random
@@ -37,7 +38,8 @@ FORBIDDEN_CALLS = frozenset(
 def watch_forbidden_calls() -> Iterator[list[str]]:
     """Collect the forbidden calls of this thread: the function, and the line that called it.
 
-    The garbage collector rests meanwhile: programs that are no part of a run watch it, and read clocks.
+    Nothing watches the garbage collector meanwhile: programs that are no part of a run read clocks when it
+    runs, also where the run itself asks for it.
     """
     found: list[str] = []
 
@@ -49,13 +51,15 @@ def watch_forbidden_calls() -> Iterator[list[str]]:
         ):
             found.append(f"{function.__name__} in {frame.f_code.co_filename}:{frame.f_lineno}")
 
-    former = sys.getprofile()
+    former, watchers = sys.getprofile(), gc.callbacks[:]
     with suspend_gc():
+        gc.callbacks.clear()
         sys.setprofile(inspect_call)
         try:
             yield found
         finally:
             sys.setprofile(former)
+            gc.callbacks[:] = watchers
 
 
 def _is_forbidden(function: Any) -> bool:

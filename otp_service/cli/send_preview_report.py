@@ -115,10 +115,20 @@ def _format_debt_row(debt: DebtPreview, currency: str) -> tuple[str, str, str]:
     limit = state.charge.bucket.limit
     if not debt.is_over:
         return limit, used, "admits it"
-    wait = _format_wait(debt.admits_at, state.wait_ms)
     if state.charge.closed_until:
-        return limit, used, f"closed by an operator {wait}"
+        return limit, used, _describe_closed(debt)
+    wait = _format_wait(debt.admits_at, state.wait_ms)
     return limit, used, f"refuses {wait}" if debt.refuses else f"would refuse {wait}"
+
+
+def _describe_closed(debt: DebtPreview) -> str:
+    """Return until when an operator has closed a scope; and until when it is full, if that is later."""
+    closed_until, wait_ms = debt.state.charge.closed_until, debt.state.wait_ms
+    left_ms = wait_ms - (debt.admits_at - closed_until)
+    closed = f"closed by an operator {_format_wait(closed_until, left_ms)}"
+    if debt.admits_at <= closed_until:
+        return closed
+    return f"{closed}, then full {_format_wait(debt.admits_at, wait_ms)}"
 
 
 def _format_wait(admits_at: int, wait_ms: int) -> str:

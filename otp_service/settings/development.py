@@ -35,8 +35,9 @@ from otp_service.sms.providers.inbox import Inbox
 
 SECRETS_FILE = "keys.json"
 REDIS_URL_FILE = "redis.url"
-BRAKE_MODE_FILE = "pumping.mode"
 """The file with the address of the Redis of `dev`, for commands that inspect it."""
+BRAKE_MODE_FILE = "pumping.mode"
+"""The file with the mode of the brake in the newest run, for the same commands."""
 DEV_TENANT = "dev"
 DEV_ACCOUNT_SID = f"AC{'0' * 32}"
 DEV_SERVICE_SID = f"VA{'0' * 32}"

@@ -97,6 +97,19 @@ def test_a_scope_that_an_operator_has_closed_is_called_so():
     assert line.endswith("closed by an operator until 2026-11-30T13:30:00Z (1 h 30 min)")
 
 
+def test_a_closed_scope_that_is_full_after_its_end_has_both_instants():
+    """What the operator has decided ends earlier than the refusal."""
+    closed = replace(RANGE, closed_until=NOW + 10 * MINUTE_MS)
+    state = replace(FULL.state, charge=closed)
+
+    _, line = format_lines(replace(REFUSED, debts=(replace(FULL, state=state),)))
+
+    assert line.endswith(
+        "closed by an operator until 2026-11-30T12:10:00Z (10 min), "
+        "then full until 2026-11-30T13:30:00Z (1 h 30 min)"
+    )
+
+
 def test_one_missing_member_is_one_with_its_limits():
     subject = replace(SUBJECT, account=None)
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from otp_service.app.traffic_learner import TrafficLearner
+from otp_service.core.errors import StoreTampered
 from otp_service.core.events import BrakeMoved, Event, Tampered
 from otp_service.core.pumping.learned_traffic import (
     LearnedTraffic,
@@ -74,6 +75,15 @@ class BrakeSync:
         await self._read_and_record()
         if self._snapshot.learned.hour != self._snapshot.now // HOUR_MS:
             await self._learn()
+
+    async def read_once(self) -> None:
+        """Read both records for a command, which has none from before that holds instead of a forged one.
+
+        Raises StoreUnavailable, and StoreTampered with the key of a record with a wrong MAC.
+        """
+        await self.read()
+        if tampered_keys := self._snapshot.tampered_keys:
+            raise StoreTampered(tampered_keys[0])
 
     async def read(self) -> None:
         """Read both records. Raises StoreUnavailable."""

@@ -133,7 +133,7 @@ async def _show_previews(
     """Print the previews of each line, and return whether one of the sends would be refused."""
     is_refused, currency = False, settings.build_price_table().currency
     async with create_cli_app(settings) as app:
-        await app.brake_sync.read()
+        await app.brake_sync.read_once()
         for line, subject in subjects.items():
             previews = await _preview_sends(app, subject, tenants, args.tenant)
             is_refused |= any(preview.error is not None for preview in previews)

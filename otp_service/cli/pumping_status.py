@@ -109,7 +109,7 @@ async def _list_lines(
 async def _load_brake(app: Application, tenants: Sequence[str]) -> tuple[Brake, StatusReport]:
     """Return the brake as a process has it, with what is learned and what operators have decided."""
     brake = app.brake
-    await app.brake_sync.read()
+    await app.brake_sync.read_once()
     off = tuple(name for name in tenants if brake.settings[name].mode is BrakeMode.OFF)
     return brake, StatusReport(now_ms(), brake.prices.currency, brake.learned, brake.overrides, off)
 

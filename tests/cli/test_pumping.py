@@ -7,6 +7,7 @@ import pytest
 
 from otp_service.cli.common import read_settings
 from otp_service.cli.numbers import create_cli_app
+from tests.store import redis_servers
 
 
 UNTIL = r"until \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
@@ -104,3 +105,20 @@ def test_why_shows_that_a_scope_is_closed_and_until_when(run_pumping, run_otp, c
     heading, scope, _ = refused.out.splitlines()
     assert re.search(rf"at shop: refused {UNTIL} \((5 h 59 min|6 h)\)$", heading)
     assert scope.lstrip().startswith("UnverifiedPerCountryAndTenant  0.00 of ")
+
+
+@pytest.mark.parametrize("record", ["brake", "brake-overrides"])
+def test_no_command_decides_without_a_record_that_is_forged(
+    run_pumping, run_otp, config, server, record
+):
+    """Processes that have read it before keep it: the number is still refused, and 'admitted' is false."""
+    run_pumping("block", "country:GB@shop", *FOR)
+    with redis_servers.open_client(server) as client:
+        client.set(f"{{00}}:{record}", b"00000009forged")
+
+    status = run_pumping("status")
+    why = run_otp("why", "--config", config, "-", stdin="+447400123456")
+
+    for ended in (status, why):
+        assert (1, "") == (ended.exit_code, ended.out)
+        assert "a record in Redis has an invalid MAC" in ended.err

@@ -192,6 +192,8 @@ def test_refused_people_make_refusals_an_alarm(verified, weight):
         EventCriteria(type="otp.issue_denied,delivery.denied", event_limit="UnverifiedPerRange")
         == found.criteria
     )
+    # Two limits are of an address, which no other scope opens.
+    assert all(scope in found.remedy for scope in ("'country:GB@shop'", "'address:192.0.2.1@shop'"))
     assert [] == find(denials[1:])
 
 

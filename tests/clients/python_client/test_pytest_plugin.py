@@ -157,6 +157,8 @@ def test_the_service_ends_with_the_tests_however_they_end(tmp_path, number):
     (tmp_path / "test_forever.py").write_text(
         "import signal\n"
         "def test_forever(otp_service):\n"
+        "    # A shell ignores SIGINT in what it runs in the background, and so do its children.\n"
+        "    signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "    print(otp_service.url, flush=True)\n"
         "    signal.pause()\n"
     )

@@ -46,7 +46,7 @@ async def test_any_history_of_commits_has_the_replies_and_the_data_of_a_real_ser
     connection: redis.Redis,
     options: LogOptions,
     history: list[tuple[str, int]],
-    is_frozen: bool,  # noqa: FBT001
+    is_frozen: bool,  # noqa: FBT001  # drawn by hypothesis
 ) -> None:
     """Every key with its content and expiry, after each call; with clocks that jump and restarts.
 

@@ -81,7 +81,7 @@ def test_a_break_loses_a_drawn_end_of_what_is_in_flight(
     applied_later: set[bool],
     replied_later: set[bool],
     errors: set[type],
-    is_closed: bool,  # noqa: FBT001
+    is_closed: bool,  # noqa: FBT001  # a parameter of the test
 ):
     """Over many seeds: all of it, a part, or nothing; and a reply may be lost alone."""
     runs = [

@@ -253,4 +253,4 @@ def _decode_stamps(reply: Any) -> Any:
 def create_twin_client(server: EmbeddedServer, **options: Any) -> tuple[ScriptClient, TwinLines]:
     """Return a client of both, and its lines."""
     lines = TwinLines(server.socket_path)
-    return ScriptClient(lines, **options), lines  # type: ignore[arg-type]
+    return ScriptClient(lines, **options), lines  # type: ignore[arg-type]  # has the same methods

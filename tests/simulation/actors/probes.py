@@ -122,7 +122,7 @@ async def log_in_by_recovery_code(scene: Scene, person: Person) -> bool:
 async def follow_refusals(scene: Scene, person: Person, kind: str, **arguments: object) -> Outcome:
     """Call until the call is not refused for now: wait, or let an operator lift what is locked."""
     for _ in range(MAX_WAITS):
-        outcome = await scene.call(kind, person.tenant, **arguments)  # type: ignore[arg-type]
+        outcome = await scene.call(kind, person.tenant, **arguments)  # type: ignore[arg-type]  # of each kind its own
         reason = getattr(outcome, "reason", "")
         if reason in LOCK_REFUSALS:
             await lift_lock(scene, person, reason)

@@ -161,10 +161,10 @@ class SimulatedServer:
         if not data_command.min_arguments <= count <= data_command.max_arguments:
             text = name.decode().lower()
             raise ErrorReply(f"ERR wrong number of arguments for '{text}' command")
-        self._check_state(data_command.is_write, needs_memory=data_command.needs_memory)
+        self._check_state(is_write=data_command.is_write, needs_memory=data_command.needs_memory)
         return data_command.run(self.keyspace, command[1:])
 
-    def _check_state(self, is_write: bool, *, needs_memory: bool) -> None:  # noqa: FBT001
+    def _check_state(self, *, is_write: bool, needs_memory: bool) -> None:
         """Raise the error with which a server in this state refuses, in the order of Redis's checks."""
         if self.is_full and needs_memory:
             raise ErrorReply(OUT_OF_MEMORY)
@@ -203,7 +203,7 @@ class SimulatedServer:
 
     def _run_script(self, script: KnownScript, command: list[bytes]) -> list[Any]:
         """Return the token of the call and the result of the script, as LuaScript joins them."""
-        self._check_state(script.is_write, needs_memory=script.is_write)
+        self._check_state(is_write=script.is_write, needs_memory=script.is_write)
         first_argument = 3 + int(command[2])
         keys, arguments = command[3:first_argument], command[first_argument:]
         info = ServerInfo(self.keyspace.clock(), self._replication_id)

@@ -138,6 +138,7 @@ def test_a_refused_reload_is_an_event_and_an_exit_code_and_no_start(
             event["reason"] == "reload_refused"
             for event in service.fetch_events(type="service.changed")
         ),
+        interval_seconds=0.5,
         description="the event",
     )
 

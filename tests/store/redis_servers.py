@@ -112,14 +112,18 @@ def wait_until(
     condition: Callable[[], object],
     *,
     timeout_seconds: float = WAIT_TIMEOUT_SECONDS,
+    interval_seconds: float = 0.02,
     description: str = "it",
 ) -> None:
-    """Wait for a condition that a server does not announce; `timeout_seconds` is the limit."""
+    """Wait for a condition that a server does not announce; `timeout_seconds` is the limit.
+
+    A condition that makes a call with a rate limit is asked less often: each `interval_seconds`.
+    """
     give_up = time.monotonic() + timeout_seconds
     while not condition():
         if time.monotonic() > give_up:
             raise TimeoutError(f"{description} did not happen within {timeout_seconds:g} s")
-        time.sleep(0.02)
+        time.sleep(interval_seconds)
 
 
 # ------------------------------------------------------------------------------------- cluster

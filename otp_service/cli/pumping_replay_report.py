@@ -6,7 +6,7 @@ import msgspec
 
 from otp_service.audit.reports.pumping_log import LogExtent, LogProblems
 from otp_service.cli import tables
-from otp_service.core.pumping.prices import MICRO_UNITS
+from otp_service.core.pumping.prices import format_money
 from otp_service.core.pumping.replay_result import (
     LogTotals,
     ReplayPeriod,
@@ -119,11 +119,6 @@ def _list_key_changes(remarks: ReplayRemarks) -> Iterator[str]:
             f"The pseudonym key {key} names numbers from {_format_instant(at)} UTC on: every number"
             " and range is new then, and no number is known, so more is refused than in the service."
         )
-
-
-def format_money(micro_units: int) -> str:
-    """Return an amount with two digits after the point."""
-    return f"{micro_units / MICRO_UNITS:,.2f}"
 
 
 def _format_instant(epoch_ms: int) -> str:

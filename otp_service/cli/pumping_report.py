@@ -1,6 +1,7 @@
 """What `otp-service pumping status` prints: for people, and as JSON. Pure.
 
-Amounts are in units of the currency for people, and in millionths of it as JSON.
+Amounts are in units of the currency for people, and in millionths of it as JSON; messages, which ranges,
+operator blocks and addresses count, in the same way.
 """
 
 import math
@@ -10,9 +11,7 @@ from typing import Any
 import msgspec
 
 from otp_service.cli.send_preview_report import (
-    format_countries,
     format_duration,
-    format_money,
     list_windows,
 )
 from otp_service.cli.tables import format_table
@@ -20,8 +19,9 @@ from otp_service.core.commit import DebtState
 from otp_service.core.printable_text import format_value
 from otp_service.core.pumping.learned_traffic import LearnedTraffic
 from otp_service.core.pumping.overrides import Overrides, ScopeOverride
-from otp_service.core.pumping.prices import Money
+from otp_service.core.pumping.prices import Money, format_money
 from otp_service.core.pumping.scope_text import format_scope
+from otp_service.core.pumping.scopes import DebtUnit
 from otp_service.core.timestamps import (
     DAY_MS,
     HOUR_MS,
@@ -102,13 +102,14 @@ def format_scope_status(
     price: int | None,
     statuses: Sequence[ScopeStatus],
 ) -> Iterator[str]:
-    """Yield the lines of one scope, also in messages if they have one price."""
+    """Yield the lines of one scope; of money also in messages if they have one price."""
     of_country = f"{country}, " if country else ""
     price_text = f" ({of_country}{Money(price)} {report.currency} a message)" if price else ""
     yield f"{scope}{price_text}, at {_format_instant(report.now)}."
     rows = []
     for one in statuses:
-        hour, day = _format_windows(one.state, price)
+        is_money = one.state.charge.bucket.limit.unit is DebtUnit.MONEY
+        hour, day = _format_windows(one.state, price if is_money else None)
         state = _describe_state(report, one.state)
         rows.append((format_value(one.tenant), str(one.mode), hour, day, state))
     yield from format_table([SCOPE_HEADER, *rows])
@@ -182,15 +183,14 @@ def _format_overrides(report: StatusReport) -> Iterator[str]:
 
 
 def _format_windows(state: DebtState, price: int | None = None) -> tuple[str, str]:
-    """Return what is unverified of what may be, with a price in messages too; countries have no hour."""
-    if state.charge.bucket.limit.counts_countries:
-        return "-", format_countries(state)
+    """Return what is unverified of what may be; of money with a price in messages too."""
+    unit = state.charge.bucket.limit.unit
     hour, day = (
-        f"{format_money(unverified)} of {format_money(allowance)}"
+        unit.format_use(unverified, allowance)
         + (f" ({unverified // price} of {allowance // price} messages)" if price else "")
         for unverified, allowance in zip(state.unverified, state.allowance, strict=True)
     )
-    return hour, day
+    return "-" if unit is DebtUnit.COUNTRIES else hour, day
 
 
 def _describe_state(report: StatusReport, state: DebtState) -> str:
@@ -202,7 +202,7 @@ def _describe_state(report: StatusReport, state: DebtState) -> str:
         return "admits"
     until = _format_instant(math.ceil((report.now + state.wait_ms) / SECOND_MS) * SECOND_MS)
     word = "refuses" if state.charge.refuses else "would refuse"
-    if state.charge.bucket.limit.counts_countries:
+    if state.charge.bucket.limit.unit is DebtUnit.COUNTRIES:
         word += " other countries"
     return f"{word} until {until} ({format_duration(state.wait_ms)})"
 
@@ -234,7 +234,7 @@ def build_scope_members(
     price: int | None,
     statuses: Sequence[ScopeStatus],
 ) -> dict[str, Any]:
-    """Return one scope. `price` is missing if its messages have many prices."""
+    """Return one scope. `price` is missing if its messages have several prices."""
     return {
         **_build_head(report),
         "scope": scope,
@@ -290,6 +290,7 @@ def _build_state(report: StatusReport, state: DebtState) -> dict[str, Any]:
     names = {HOUR_MS: "hour", DAY_MS: "day"}
     return {
         "limit": state.charge.bucket.limit,
+        "unit": state.charge.bucket.limit.unit,
         **{
             names[period_ms]: {"used": used, "allowance": allowance}
             for used, allowance, period_ms in list_windows(state)

@@ -36,9 +36,6 @@ from otp_service.settings import Settings
 from otp_service.store.traffic_totals import TrafficTotals
 
 
-MONEY_LIMITS = frozenset({DebtLimit.UNVERIFIED_NEW_COUNTRIES, DebtLimit.SPEND_OVERALL})
-"""Those of many countries: their messages have many prices, so nothing is counted in messages."""
-
 _LAST_DIGITS = {DebtLimit.UNVERIFIED_RANGE: RANGE_DIGITS, DebtLimit.UNVERIFIED_BLOCK: BLOCK_DIGITS}
 
 
@@ -99,7 +96,7 @@ async def _list_lines(
         country = find_country(bucket)
         chosen = [name for name in tenants if bucket.tenant in {"", name}]
         statuses = await inspector.inspect_scope(bucket, chosen, country)
-        price = None if bucket.limit in MONEY_LIMITS else find_price(country)
+        price = find_price(country) if country else None
         shown = (report, format_scope(bucket), country, price, statuses)
         if is_json:
             return [format_json(build_scope_members(*shown), indent=2)]

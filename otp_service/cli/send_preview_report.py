@@ -13,10 +13,12 @@ from otp_service.core.do_not_send import ALL_TENANTS, DoNotSendEntry, StoredOptO
 from otp_service.core.errors import NumberNotAllowed, OtpError, RateLimited
 from otp_service.core.printable_text import format_value
 from otp_service.core.pumping.debt import PERIODS_MS
-from otp_service.core.pumping.prices import MICRO_UNITS
+from otp_service.core.pumping.scopes import DebtUnit
 from otp_service.core.send_preview import BucketPreview, DebtPreview, SendPreview
 from otp_service.core.timestamps import (
+    DAY_MS,
     DAY_SECONDS,
+    HOUR_MS,
     HOUR_SECONDS,
     MINUTE_SECONDS,
     SECOND_MS,
@@ -26,7 +28,7 @@ from otp_service.core.timestamps import (
 from otp_service.service.context import Subject
 
 
-DEBT_PERIODS = ("1 h", "1 d")
+DEBT_PERIOD_NAMES = {HOUR_MS: "1 h", DAY_MS: "1 d"}
 KNOWN_NUMBER_TEXT = "The number is known here: of the brake, only the budget of the day counts."
 UNTIL_UNLOCKED_TEXT = "until an operator unlocks it"
 
@@ -100,18 +102,12 @@ def _format_row(bucket: BucketPreview) -> tuple[str, str, str]:
 
 
 def _format_debt_row(debt: DebtPreview, currency: str) -> tuple[str, str, str]:
-    """Return what is unverified in a scope: money, and in messages of the price of this one; or countries."""
+    """Return a scope, what is unverified in it of what may be, and what it does with a message."""
     state = debt.state
     used = ", ".join(
-        f"{format_money(unverified)} of {format_money(allowance)} {currency}"
-        f" ({unverified // state.charge.price} of {allowance // state.charge.price} messages)"
-        f" in {period}"
-        for unverified, allowance, period in zip(
-            state.unverified, state.allowance, DEBT_PERIODS, strict=True
-        )
+        f"{_format_use(state, unverified, allowance, currency)} in {DEBT_PERIOD_NAMES[period_ms]}"
+        for unverified, allowance, period_ms in list_windows(state)
     )
-    if state.charge.bucket.limit.counts_countries:
-        used = f"{format_countries(state)} in {DEBT_PERIODS[-1]}"
     limit = state.charge.bucket.limit
     if not debt.is_over:
         return limit, used, "admits it"
@@ -119,6 +115,15 @@ def _format_debt_row(debt: DebtPreview, currency: str) -> tuple[str, str, str]:
         return limit, used, _describe_closed(debt)
     wait = _format_wait(debt.admits_at, state.wait_ms)
     return limit, used, f"refuses {wait}" if debt.refuses else f"would refuse {wait}"
+
+
+def _format_use(state: DebtState, unverified: int, allowance: int, currency: str) -> str:
+    """Return the use of a window: money also in messages of the price of this one."""
+    unit, price = state.charge.bucket.limit.unit, state.charge.price
+    used = unit.format_use(unverified, allowance)
+    if unit is not DebtUnit.MONEY:
+        return used
+    return f"{used} {currency} ({unverified // price} of {allowance // price} messages)"
 
 
 def _describe_closed(debt: DebtPreview) -> str:
@@ -137,20 +142,10 @@ def _format_wait(admits_at: int, wait_ms: int) -> str:
     return f"until {to_datetime(whole_ms):%FT%TZ} ({format_duration(wait_ms)})"
 
 
-def format_countries(state: DebtState) -> str:
-    """Return how many countries are unverified of how many may be, in a day."""
-    return f"{state.unverified[-1]} of {state.allowance[-1]} countries"
-
-
 def list_windows(state: DebtState) -> list[tuple[int, int, int]]:
     """Return what is unverified, what may be, and the length of each window; countries have one."""
     windows = list(zip(state.unverified, state.allowance, PERIODS_MS, strict=True))
-    return windows[1:] if state.charge.bucket.limit.counts_countries else windows
-
-
-def format_money(amount: int) -> str:
-    """Return an amount in units of the currency, rounded to a hundredth."""
-    return f"{amount / MICRO_UNITS:,.2f}"
+    return windows[1:] if state.charge.bucket.limit.unit is DebtUnit.COUNTRIES else windows
 
 
 def format_duration(milliseconds: int) -> str:
@@ -173,7 +168,8 @@ def build_members(
 ) -> dict[str, Any]:
     """Return the members of one tenant's send to the number of a line.
 
-    Amounts of debts are in millionths of the currency, and where a limit counts them in countries.
+    Amounts of debts are in the unit of their limit: money in millionths of the currency, messages in
+    millionths of a message, or countries.
     """
     assert subject.phone is not None
     return {
@@ -226,7 +222,8 @@ def _build_debt(debt: DebtPreview) -> dict[str, Any]:
         "is_over": debt.is_over,
         "is_charged": debt.is_charged,
         "is_closed": debt.is_over and state.charge.closed_until > 0,
-        "price": state.charge.price,
+        "unit": state.charge.bucket.limit.unit,
+        "charge": state.charge.price,
         "wait_ms": state.wait_ms,
         "admits_from": format_rfc3339(debt.admits_at),
         "windows": [

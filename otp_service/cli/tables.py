@@ -9,7 +9,6 @@ from otp_service.audit.reports.brake_stats import (
     RANGE_COLUMNS,
     REFUSAL_COLUMNS,
     BrakeStats,
-    format_money,
 )
 from otp_service.audit.reports.delivery_stats import DELIVERY_COLUMNS
 from otp_service.audit.reports.event_record import (
@@ -21,6 +20,7 @@ from otp_service.audit.reports.factor_stats import FACTOR_COLUMNS, sum_by_factor
 from otp_service.audit.reports.opt_out_stats import OPT_OUT_COLUMNS
 from otp_service.audit.reports.stats import TOP_OFFENDERS, Offender, StatsOverview, StatsRow
 from otp_service.core.printable_text import format_value
+from otp_service.core.pumping.prices import format_money
 from otp_service.core.timestamps import format_rfc3339
 
 

@@ -32,7 +32,7 @@ from otp_service.core.pumping.commits import (
     DebtSettlement,
 )
 from otp_service.core.pumping.decision import DebtCharge, DebtRefusal
-from otp_service.core.pumping.scopes import DebtLimit
+from otp_service.core.pumping.scopes import DebtLimit, DebtUnit
 from otp_service.core.timestamps import SECOND_MS
 
 
@@ -247,7 +247,7 @@ class OverDebt(msgspec.Struct, frozen=True):
             return "The budget of the day is spent. Wait for the seconds in Retry-After."
         if not self.debt.allowance:  # a floor is over 0
             return "An operator has closed this limit. Wait for the seconds in Retry-After."
-        if self.debt.bucket.limit.counts_countries:
+        if self.debt.bucket.limit.unit is DebtUnit.COUNTRIES:
             return (
                 "Messages from this client address to too many countries were not verified. "
                 "Wait for the seconds in Retry-After."

@@ -19,12 +19,19 @@ from otp_service.core.pumping.commits import (
     KnownNumberName,
     SendDebt,
     TrafficName,
+    halve_charge,
 )
 from otp_service.core.pumping.decision import DebtCharge
 from otp_service.core.pumping.learned_traffic import LearnedTraffic
 from otp_service.core.pumping.overrides import Overrides
 from otp_service.core.pumping.prices import PriceTable
-from otp_service.core.pumping.scopes import BrakeMode, DebtLimit, ScopeBucket, derive_block
+from otp_service.core.pumping.scopes import (
+    BrakeMode,
+    DebtLimit,
+    DebtUnit,
+    ScopeBucket,
+    derive_block,
+)
 from otp_service.core.pumping.send_debts import (
     BrakeSettings,
     Measure,
@@ -56,8 +63,8 @@ class DebtPlan(msgspec.Struct, frozen=True, kw_only=True):
     shared: DebtCommit
     price: int
     """Of the message."""
-    debt_price: int
-    """What is unverified: half of the price after a bot check."""
+    is_halved: bool
+    """Whether a bot check has halved what is unverified."""
     measure: Measure
     is_new_country: bool
 
@@ -70,7 +77,8 @@ class DebtPlan(msgspec.Struct, frozen=True, kw_only=True):
         """Return what a verification repays of this send; None of a volume."""
         if self.measure is not Measure.UNVERIFIED:
             return None
-        return SendDebt(charged_at, self.debt_price, self.is_new_country)
+        price = halve_charge(self.price) if self.is_halved else self.price
+        return SendDebt(charged_at, price, self.is_new_country, self.is_halved)
 
     def build_extra_commit(self, count: int) -> DebtCommit:
         """Return the charge of `count` more messages that were already sent, whatever is left."""
@@ -97,7 +105,7 @@ class DebtPlan(msgspec.Struct, frozen=True, kw_only=True):
         charges = (charge for charge in self.shared.charges if not charge.is_always_charged)
         return replace(
             self,
-            number=self.number and DebtCommit(charges=self.number.charges),
+            number=self.number and replace(self.number, known_number=None, is_assumed_known=False),
             shared=replace(self.shared, charges=tuple(charges)),
         )
 
@@ -163,21 +171,19 @@ class Brake:
             now=self._now() + self._lag_ms,
         )
         price = self.prices.find_price(country, self._find_provider(send.phone))
-        debt_price = max(1, price // 2) if send.has_passed_bot_check else price
         charges = self._build_charges(send, measure, price, settings)
-        charges = tuple(
-            replace(charge, price=debt_price) if _is_halved(charge) else charge
-            for charge in charges
-        )
+        if send.has_passed_bot_check:
+            charges = tuple(map(_halve, charges))
         limits = {charge.bucket.limit for charge in charges}
         return DebtPlan(
-            number=_build_number_commit(send, charges),
+            number=_build_number_commit(send, charges, price),
             shared=DebtCommit(
                 charges=tuple(charge for charge in charges if not _is_of_number(charge)),
+                price=price,
                 traffic=TrafficName(send.tenant, country),
             ),
             price=price,
-            debt_price=debt_price,
+            is_halved=send.has_passed_bot_check,
             measure=measure,
             is_new_country=DebtLimit.UNVERIFIED_NEW_COUNTRIES in limits,
         )
@@ -236,12 +242,16 @@ def _is_of_number(charge: DebtCharge) -> bool:
     return charge.bucket.limit is DebtLimit.UNVERIFIED_RANGE
 
 
-def _is_halved(charge: DebtCharge) -> bool:
-    """Whether a bot check that has passed halves the charge: it does not halve a country."""
-    return not (charge.is_always_charged or charge.bucket.limit.counts_countries)
+def _halve(charge: DebtCharge) -> DebtCharge:
+    """Return the charge after a bot check that has passed: it halves no country."""
+    if charge.is_always_charged or charge.bucket.limit.unit is DebtUnit.COUNTRIES:
+        return charge
+    return replace(charge, price=halve_charge(charge.price))
 
 
-def _build_number_commit(send: PlannedSend, charges: tuple[DebtCharge, ...]) -> DebtCommit | None:
+def _build_number_commit(
+    send: PlannedSend, charges: tuple[DebtCharge, ...], price: int
+) -> DebtCommit | None:
     """Return the debts of the partition of the number.
 
     A delivery cannot verify, so it would use up the exemption of its number.
@@ -250,6 +260,7 @@ def _build_number_commit(send: PlannedSend, charges: tuple[DebtCharge, ...]) -> 
         return None
     return DebtCommit(
         charges=tuple(charge for charge in charges if _is_of_number(charge)),
+        price=price,
         known_number=KnownNumberName(send.tenant, send.phone.canonical),
         is_assumed_known=send.is_assumed_known,
     )
@@ -278,4 +289,4 @@ def _repay_shared(subject: SendSubject, debts: Sequence[SendDebt]) -> tuple[Debt
 def _repay(
     buckets: Sequence[ScopeBucket], debts: Sequence[SendDebt], country: str | None = None
 ) -> tuple[DebtRepayment, ...]:
-    return tuple(DebtRepayment(bucket, tuple(debts), country) for bucket in buckets if debts)
+    return tuple(DebtRepayment.from_debts(one, debts, country) for one in buckets if debts)

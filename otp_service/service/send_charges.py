@@ -94,7 +94,7 @@ class SendCharges(msgspec.Struct, frozen=True):
         debt = plan.build_debt(self.charged_at)
         assert plan.range_bucket
         assert debt
-        return DebtSettlement(repayments=(DebtRepayment(plan.range_bucket, (debt,)),))
+        return DebtSettlement(repayments=(DebtRepayment.from_debts(plan.range_bucket, (debt,)),))
 
     def add_outcome(self, number: Committed, shared: Committed) -> "SendCharges":
         """Return the charges with what came of the newest debts."""

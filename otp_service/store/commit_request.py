@@ -11,7 +11,7 @@ import msgspec
 
 from otp_service.core import limits
 from otp_service.core.limits import Window
-from otp_service.core.pumping.commits import SendDebt
+from otp_service.core.pumping.commits import RepaidSend
 
 
 class BucketOperation(msgspec.Struct, frozen=True, array_like=True):
@@ -88,7 +88,7 @@ class ConsecutiveFailuresRule(msgspec.Struct, frozen=True, array_like=True):
 
 
 class DebtOperation(msgspec.Struct, frozen=True, array_like=True):
-    """The price of a send in one scope (`core.pumping.decision.DebtCharge`)."""
+    """What a send is charged in one scope (`core.pumping.decision.DebtCharge`)."""
 
     key_index: int
     price: int
@@ -140,7 +140,7 @@ class Repayment(msgspec.Struct, frozen=True, array_like=True):
     """What the sends of one challenge were charged in one scope."""
 
     key_index: int
-    sends: tuple[SendDebt, ...]
+    sends: tuple[RepaidSend, ...]
     country: str | None = None
 
 
@@ -153,7 +153,7 @@ class Settlement(msgspec.Struct, frozen=True, array_like=True):
     raises_allowance: bool = False
     pays_exempt_sends: bool = False
     traffic: TrafficChange | None = None
-    traffic_sends: tuple[SendDebt, ...] = ()
+    traffic_sends: tuple[RepaidSend, ...] = ()
 
 
 class CommitRequest(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
@@ -220,7 +220,7 @@ _FIELD_INDEXES = {
         "REVERSAL": DebtReversal,
         "REPAYMENT": Repayment,
         "SETTLEMENT": Settlement,
-        "SEND": SendDebt,
+        "SEND": RepaidSend,
     }.items()
     for index, field in enumerate(struct.__struct_fields__, 1)
 }

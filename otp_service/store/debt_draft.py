@@ -1,12 +1,13 @@
 """What a request to the commit script has of debts: the brake on SMS pumping (core/pumping)."""
 
 from collections.abc import Callable
+from typing import Final
 
 from otp_service.core.pumping.commits import (
     DebtCommit,
     DebtSettlement,
     KnownNumberName,
-    SendDebt,
+    RepaidSend,
     TrafficName,
 )
 from otp_service.core.pumping.decision import DebtCharge
@@ -23,6 +24,10 @@ from otp_service.store.key_names import KeyNames
 
 EXEMPT_CAUSE, OVER_CAUSE = 1, 2
 """Why a send is not charged, by `lua/debt_commit.lua`."""
+
+
+_TRAFFIC_KINDS: Final = {DebtLimit.UNVERIFIED_COUNTRY: "u", DebtLimit.VOLUME_COUNTRY: "m"}
+"""The letters of the hourly totals of a country, by the limits whose charges they add up."""
 
 
 class DebtDraft:
@@ -49,7 +54,7 @@ class DebtDraft:
         debt_key, partition = self._key_names.debt_key, self._partition
         return Settlement(
             [
-                Repayment(self._add_key(debt_key(partition, one.bucket)), one.debts, one.country)
+                Repayment(self._add_key(debt_key(partition, one.bucket)), one.sends, one.country)
                 for one in repayments
             ],
             self._add_known_key(settlement.known_number),
@@ -86,8 +91,7 @@ class DebtDraft:
         if debts.traffic is None:
             return None
         for charge in debts.charges:
-            if not charge.is_always_charged:
-                kind = "u" if charge.bucket.limit.is_repaid else "m"
+            if kind := _TRAFFIC_KINDS.get(charge.bucket.limit):
                 return self._build_traffic(debts.traffic, kind, charge.price)
         return self._build_traffic(debts.traffic, "e", 1)
 
@@ -110,9 +114,9 @@ def _find_earlier_cause(debts: DebtCommit) -> int:
     return OVER_CAUSE if debts.is_uncharged else 0
 
 
-def _find_traffic_sends(settlement: DebtSettlement) -> tuple[SendDebt, ...]:
+def _find_traffic_sends(settlement: DebtSettlement) -> tuple[RepaidSend, ...]:
     """Return the sends that the country of the tenant was charged."""
     for repayment in settlement.repayments:
         if settlement.traffic and repayment.bucket.limit is DebtLimit.UNVERIFIED_COUNTRY:
-            return repayment.debts
+            return repayment.sends
     return ()

@@ -139,8 +139,7 @@ class BrakeMetrics:
         is_closed = not refusal.allowance  # a floor is over 0
         labels = CLOSED_MODE if is_closed else mode.value, *self._name_scope(*_find_scope(commit))
         self._refusals(refusal.bucket.limit.value, *labels).inc()
-        price = max(charge.price for charge in commit.debts.charges)  # one may be of a country
-        self._refused_money(*labels).inc(price / MICRO_UNITS)
+        self._refused_money(*labels).inc(commit.debts.price / MICRO_UNITS)
 
     def _name_scope(self, tenant: str | None, country: str | None) -> tuple[str, str]:
         return label_or_other(self._tenants, tenant), label_or_other(COUNTRY_CODES, country)

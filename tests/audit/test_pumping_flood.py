@@ -11,7 +11,7 @@ import pytest
 
 from otp_service.audit.reports.anomaly import Anomaly
 from otp_service.core.errors import DebtLimited
-from otp_service.core.pumping.scopes import BrakeMode
+from otp_service.core.pumping.scopes import MESSAGE_UNITS, BrakeMode
 from otp_service.store.client import ScriptClient
 from otp_service.store.connect import create_redis_lines
 from otp_service.store.embedded import EmbeddedServer
@@ -57,7 +57,7 @@ async def test_refusals_lead_to_events_with_their_range_and_figures(
     assert ("brake-refusals", SENDS - ROOM) == (found.kind, found.now)
     assert f"their price is {(SENDS - ROOM) * PRICE / 1_000_000:.2f}." in found.sentence
     events = await search(day, found)
-    assert [("otp.issue_denied", PRICE, ROOM * PRICE, ROOM * PRICE)] * (SENDS - ROOM) == [
+    assert [("otp.issue_denied", PRICE, *[ROOM * MESSAGE_UNITS] * 2)] * (SENDS - ROOM) == [
         (one["type"], one["price"], one["unverified"], one["allowance"]) for one in events
     ]
     (prefix,) = {one["prefix"] for one in events}
@@ -72,6 +72,6 @@ async def test_what_record_mode_would_refuse_leads_to_the_messages(
 
     assert ("would-refuse", "alarm", SENDS - ROOM) == (found.kind, found.weight, found.now)
     events = await search(day, found)
-    assert [("otp.issued", "UnverifiedPerRange", ROOM * PRICE)] * (SENDS - ROOM) == [
+    assert [("otp.issued", "UnverifiedPerRange", ROOM * MESSAGE_UNITS)] * (SENDS - ROOM) == [
         (one["type"], one["over_limit"], one["unverified"]) for one in events
     ]

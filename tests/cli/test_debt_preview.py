@@ -9,7 +9,7 @@ from otp_service.core.errors import DebtLimited
 from otp_service.core.phone_number import parse_number
 from otp_service.core.pumping.allowance import Terms
 from otp_service.core.pumping.decision import DebtCharge
-from otp_service.core.pumping.scopes import DebtLimit, ScopeBucket
+from otp_service.core.pumping.scopes import MESSAGE_UNITS, DebtLimit, ScopeBucket
 from otp_service.core.send_preview import DebtPreview, SendPreview
 from otp_service.core.timestamps import MINUTE_MS
 from otp_service.service.context import Subject
@@ -17,8 +17,10 @@ from otp_service.service.context import Subject
 
 NOW, PRICE, WAIT_MS = 1_796_040_000_000, 40_000, 90 * MINUTE_MS
 SUBJECT = Subject(parse_number("+447400123456"), "u-1", "192.0.2.1", "192.0.2.1")
-RANGE = DebtCharge(ScopeBucket(DebtLimit.UNVERIFIED_RANGE, "", "+44740012"), Terms((0, 0)), PRICE)
-COUNTRY = replace(RANGE, bucket=ScopeBucket(DebtLimit.UNVERIFIED_COUNTRY, "shop", "GB"))
+RANGE = DebtCharge(
+    ScopeBucket(DebtLimit.UNVERIFIED_RANGE, "", "+44740012"), Terms((0, 0)), MESSAGE_UNITS
+)
+COUNTRY = DebtCharge(ScopeBucket(DebtLimit.UNVERIFIED_COUNTRY, "shop", "GB"), Terms((0, 0)), PRICE)
 
 
 def build_state(charge, wait_ms, unverified, allowance):
@@ -27,7 +29,7 @@ def build_state(charge, wait_ms, unverified, allowance):
 
 
 FULL = DebtPreview(
-    build_state(RANGE, WAIT_MS, (640_000, 640_000), (640_000, 1_280_000)), NOW + WAIT_MS
+    build_state(RANGE, WAIT_MS, (16_000_000, 16_000_000), (16_000_000, 32_000_000)), NOW + WAIT_MS
 )
 NEAR = DebtPreview(build_state(COUNTRY, 0, (1_600_000, 0), (2_000_000, 10_000_000)), NOW)
 LOW = DebtPreview(build_state(COUNTRY, 0, (1_599_999, 0), (2_000_000, 10_000_000)), NOW)
@@ -36,8 +38,8 @@ ERROR = DebtLimited(
     retry_after=5400,
     quota=16,
     period_seconds=3600,
-    unverified=640_000,
-    allowance=640_000,
+    unverified=16_000_000,
+    allowance=16_000_000,
 )
 REFUSED = SendPreview("shop", ERROR, debts=(NEAR, FULL), debt_wait_ms=WAIT_MS, inspected_at=NOW)
 
@@ -46,15 +48,15 @@ def format_lines(preview):
     return list(format_previews(SUBJECT, [preview], "EUR"))
 
 
-def test_a_full_scope_has_its_figures_in_money_and_messages_and_its_end():
-    """Those near their allowance follow."""
+def test_a_full_scope_has_its_figures_in_its_unit_and_its_end():
+    """Those near their allowance follow; one of money has its messages too."""
     heading, full, near = format_lines(REFUSED)
 
     assert heading == "+44********56  at shop: refused until 2026-11-30T13:30:00Z (1 h 30 min)"
     assert full == (
-        "  UnverifiedPerRange             0.64 of 0.64 EUR (16 of 16 messages) in 1 h,"
-        " 0.64 of 1.28 EUR (16 of 32 messages) in 1 d   "
-        "refuses until 2026-11-30T13:30:00Z (1 h 30 min)"
+        "  UnverifiedPerRange             16 of 16 messages in 1 h, 16 of 32 messages in 1 d"
+        + " " * 41
+        + "refuses until 2026-11-30T13:30:00Z (1 h 30 min)"
     )
     assert near.startswith("  UnverifiedPerCountryAndTenant  1.60 of 2.00 EUR (40 of 50 messages)")
     assert near.endswith("  admits it")
@@ -134,7 +136,10 @@ def test_json_has_every_scope_with_exact_amounts(is_charged):
 
     assert ("EUR", False, 5400) == tuple(members[k] for k in ("currency", "known", "retry_after"))
     (debt,) = members["debts"]
-    assert (is_charged, is_charged, 40_000) == (debt["refuses"], debt["is_over"], debt["price"])
-    assert {"unverified": 640_000, "allowance": 1_280_000, "period_seconds": 86_400} == debt[
-        "windows"
-    ][1]
+    assert (is_charged, is_charged) == (debt["refuses"], debt["is_over"])
+    assert ("messages", 1_000_000) == (debt["unit"], debt["charge"])
+    assert {
+        "unverified": 16_000_000,
+        "allowance": 32_000_000,
+        "period_seconds": 86_400,
+    } == debt["windows"][1]

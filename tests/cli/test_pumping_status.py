@@ -18,7 +18,7 @@ from otp_service.core.pumping.commits import DebtCommit, TrafficName
 from otp_service.core.pumping.decision import DebtCharge
 from otp_service.core.pumping.learned_traffic import LearnedTraffic, ScopeFigures
 from otp_service.core.pumping.scope_text import parse_scope
-from otp_service.core.pumping.scopes import DebtLimit, ScopeBucket
+from otp_service.core.pumping.scopes import MESSAGE_UNITS, DebtLimit, ScopeBucket
 from otp_service.core.pumping.send_debts import Outage
 from otp_service.core.timestamps import MINUTE_MS, parse_rfc3339
 
@@ -181,21 +181,24 @@ def test_what_operators_have_decided_is_the_state_of_its_scope(run_status, run_o
 def test_a_range_is_shown_if_it_is_named(run_status, add_debt, store_learned):
     """As each tenant meets it: in a strained country its floor is three messages an hour."""
     store_learned(GB=ScopeFigures(FIGURES, is_strained=True))
-    add_debt("range:+44740012", 120_000)
+    add_debt("range:+44740012", 3 * MESSAGE_UNITS)
 
     ended = run_status("range:+44740012")
 
     heading, _, row = ended.out.splitlines()
     assert re.fullmatch(rf"range:\+44740012 \(GB, 0\.04 USD a message\), at {INSTANT}\.", heading)
     tenant, mode, hour, day, state = re.split(" {2,}", row)
-    assert ("shop", "record", "0.12 of 0.12 (3 of 3 messages)") == (tenant, mode, hour)
-    assert "0.12 of 0.16 (3 of 4 messages)" == day
+    assert ("shop", "record", "3 of 3 messages") == (tenant, mode, hour)
+    assert "3 of 4 messages" == day
     assert re.match(rf"would refuse until {INSTANT}", state)
 
 
-def test_an_address_has_its_money_and_its_countries(run_status, run_otp, config, add_debt):
-    """A message to one more country would be the fourth; one command opens both."""
-    add_debt("address:192.0.2.1@shop", 500_000)
+def test_an_address_has_its_messages_and_its_countries(run_status, run_otp, config, add_debt):
+    """A message to one more country would be the fourth; one command opens both.
+
+    They have many prices, so none is shown. A bot check has halved one of the messages.
+    """
+    add_debt("address:192.0.2.1@shop", 5 * MESSAGE_UNITS // 2)
     countries = ScopeBucket(DebtLimit.UNVERIFIED_COUNTRIES, "shop", "192.0.2.1")
     for country in ("GB", "FR"):
         add_debt(countries, 1, country)
@@ -208,8 +211,9 @@ def test_an_address_has_its_money_and_its_countries(run_status, run_otp, config,
     run_otp("pumping", "allow", "-", *words, stdin="address:192.0.2.1@shop")
     opened = run_status("-", stdin="address:192.0.2.1@shop").out.splitlines()
 
-    _, _, money, counted = (re.split(" {2,}", line) for line in two)
-    assert "0.50 of 4.00 (2 of 16 messages)" == money[2]
+    heading, _, messages, counted = (re.split(" {2,}", line) for line in two)
+    assert "USD" not in heading[0]
+    assert ["2.5 of 16 messages", "2.5 of 32 messages"] == messages[2:4]
     assert ["shop", "record", "-", "2 of 3 countries", "admits"] == counted
     *_, day, state = re.split(" {2,}", three[-1])
     assert "3 of 3 countries" == day
@@ -217,6 +221,9 @@ def test_an_address_has_its_money_and_its_countries(run_status, run_otp, config,
     assert ["UnverifiedPerClientAddress", "UnverifiedCountriesPerClientAddress"] == [
         one["limit"] for one in shown["tenants"]
     ]
+    assert ["messages", "countries"] == [one["unit"] for one in shown["tenants"]]
+    assert {"used": 2_500_000, "allowance": 16_000_000} == shown["tenants"][0]["hour"]
+    assert shown["price"] is None
     assert {"used": 3, "allowance": 3} == shown["tenants"][1]["day"]
     assert "hour" not in shown["tenants"][1]
     assert all(re.search(rf"  open until {INSTANT}$", line) for line in opened[-2:])
@@ -247,7 +254,7 @@ def test_json_has_exact_amounts(run_status, add_debt, store_learned):
     """In millionths, so that nothing is rounded."""
     store_learned(GB=ScopeFigures(FIGURES))
     add_debt("country:GB@shop", 1_234_567)
-    add_debt("block:+4474001", 40_000)
+    add_debt("block:+4474001", MESSAGE_UNITS)
 
     everything = json.loads(run_status("--json", "--tenant", "shop").out)
     block = json.loads(run_status("--json", "block:+4474001").out)
@@ -267,7 +274,8 @@ def test_json_has_exact_amounts(run_status, add_debt, store_learned):
     )
     assert ("block:+4474001", "GB") == (block["scope"], block["country"])
     (of_shop,) = block["tenants"]
-    assert (40_000, 32 * 40_000) == (of_shop["hour"]["used"], of_shop["hour"]["allowance"])
+    assert "messages" == of_shop["unit"]
+    assert {"used": MESSAGE_UNITS, "allowance": 32 * MESSAGE_UNITS} == of_shop["hour"]
 
 
 def test_a_brake_that_is_off_and_figures_that_are_old_are_said(run_status, set_mode, store_learned):

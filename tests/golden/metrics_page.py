@@ -10,7 +10,7 @@ from otp_service.core.pumping.allowance import Terms
 from otp_service.core.pumping.commits import DebtCommit, DebtOutcome, TrafficName
 from otp_service.core.pumping.decision import DebtCharge, DebtRefusal
 from otp_service.core.pumping.learned_traffic import LearnedTraffic, ScopeFigures
-from otp_service.core.pumping.scopes import DebtLimit, ScopeBucket
+from otp_service.core.pumping.scopes import MESSAGE_UNITS, DebtLimit, ScopeBucket
 from otp_service.core.risk import RiskAnswer, RiskAssessment
 from otp_service.core.tenant import ApiKey
 from otp_service.telemetry.brake_metrics import BrakeMetrics
@@ -74,9 +74,9 @@ def format_metrics_page() -> str:
 def update_brake_metrics(brake: BrakeMetrics) -> None:
     """Count a message, one that would have been refused, and what was learned."""
     sent = Issued(id="1", tenant="shop", country="GB", price=40_000, measure="unverified")
-    charge = DebtCharge(ScopeBucket(DebtLimit.UNVERIFIED_RANGE), Terms((1, 1)), price=40_000)
-    debts = DebtCommit(charges=(charge,), traffic=TrafficName("shop", "GB"))
-    over = DebtOutcome(over=DebtRefusal(charge.bucket, 40_000, 40_000))
+    charge = DebtCharge(ScopeBucket(DebtLimit.UNVERIFIED_RANGE), Terms((1, 1)), MESSAGE_UNITS)
+    debts = DebtCommit(charges=(charge,), price=40_000, traffic=TrafficName("shop", "GB"))
+    over = DebtOutcome(over=DebtRefusal(charge.bucket, MESSAGE_UNITS, MESSAGE_UNITS))
     brake.count_send(sent)
     brake.count_outcome(
         Commit(partition=0, operation_id="1", debts=debts), Committed(1, debts=over)

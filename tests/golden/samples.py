@@ -21,7 +21,7 @@ from otp_service.core.do_not_send import DoNotSendEntry
 from otp_service.core.known_addresses import KnownAddress, KnownAddresses
 from otp_service.core.limits import Window
 from otp_service.core.ports import IdempotencyRecord, InboxMessage, MessageIdRecord
-from otp_service.core.pumping.commits import SendDebt
+from otp_service.core.pumping.commits import RepaidSend, SendDebt
 from otp_service.core.recovery_codes import RecoverySet
 from otp_service.core.recovery_marks import RecoveryMarks, UsedCode
 from otp_service.service.answer_slot import KeyRecord
@@ -181,7 +181,7 @@ KNOWN_ADDRESS = KnownAddress(tag=fixed_bytes("tag 1", 8), verified_at=NOW_MS - 2
 KNOWN_ADDRESSES = KnownAddresses(
     addresses=(KNOWN_ADDRESS, KnownAddress(tag=fixed_bytes("tag 2", 8), verified_at=NOW_MS - 3))
 )
-SEND_DEBT = SendDebt(charged_at=NOW_MS + 1, price=40_000, is_new_country=True)
+SEND_DEBT = SendDebt(charged_at=NOW_MS + 1, price=40_000, is_new_country=True, is_halved=False)
 SECRET = ChallengeSecret(
     number="+447400123456",
     salt=fixed_bytes("salt", 16),
@@ -192,7 +192,7 @@ SECRET = ChallengeSecret(
     client_ip="203.0.113.9",
     locale="en-GB",
     known_addresses=KNOWN_ADDRESSES,
-    debts=(SEND_DEBT, SendDebt(charged_at=NOW_MS + 30_000, price=40_000)),
+    debts=(SEND_DEBT, SendDebt(charged_at=NOW_MS + 30_000, price=20_000, is_halved=True)),
 )
 PROVIDER_HEALTH = ProviderHealth(
     breakers={
@@ -262,14 +262,15 @@ DEBT_CHARGES = DebtCharges(
     traffic=TRAFFIC_CHANGE,
 )
 DEBT_REVERSAL = DebtReversal(operation_key_index=18, charges=DEBT_CHARGES)
-REPAYMENT = Repayment(key_index=19, sends=(SEND_DEBT,), country="GB")
+REPAID_SEND = RepaidSend(charged_at=NOW_MS + 1, charge=500_000)
+REPAYMENT = Repayment(key_index=19, sends=(REPAID_SEND,), country="GB")
 SETTLEMENT = Settlement(
     repayments=[REPAYMENT],
     known_key=20,
     raises_allowance=True,
     pays_exempt_sends=False,
     traffic=TRAFFIC_CHANGE,
-    traffic_sends=(SEND_DEBT,),
+    traffic_sends=(REPAID_SEND,),
 )
 REQUEST = CommitRequest(
     key_count=14,
@@ -319,6 +320,7 @@ SAMPLES: dict[str, msgspec.Struct] = {
         number="+14155550123", salt=b"salt", codes=()
     ),
     "debt of a send": SEND_DEBT,
+    "repayment of a send": REPAID_SEND,
     "known address": KNOWN_ADDRESS,
     "known addresses of an account": KNOWN_ADDRESSES,
     "do-not-send entry": DO_NOT_SEND_ENTRY,

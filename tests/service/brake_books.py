@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from otp_service.core.pumping.prices import PriceTable
-from otp_service.core.pumping.scopes import BrakeMode, DebtLimit, Floors
+from otp_service.core.pumping.scopes import MESSAGE_UNITS, BrakeMode, DebtLimit, DebtUnit, Floors
 from otp_service.core.pumping.send_debts import BrakeSettings
 from otp_service.service.brake import Brake
 from tests.installation import DAY_MS, HOUR_MS, Installation
@@ -71,7 +71,7 @@ async def _read(installation: Installation, key: bytes, *command: str) -> Any:
 
 
 async def read_debts(installation: Installation) -> Books:
-    """Return unverified and verified money of each bucket, of its hour and its day, as they are now.
+    """Return what is unverified and verified in each bucket, of its hour and its day, as it is now.
 
     One that counts countries has unverified and verified messages of each, of its day.
     """
@@ -128,15 +128,17 @@ async def read_books(installation: Installation) -> Books:
 
 
 async def sum_debts(installation: Installation) -> dict[str, tuple[int, int]]:
-    """Return how many prices are unverified and verified in a day, by limit; empty ones are left out."""
+    """Return how many messages are unverified and verified in a day, by limit; empty ones are left out."""
     sums: dict[str, tuple[int, int]] = defaultdict(lambda: (0, 0))
     for name, book in (await read_debts(installation)).items():
         limit = name.split(":")[0]
-        if DebtLimit(limit).counts_countries:
+        unit = DebtLimit(limit).unit
+        if unit is DebtUnit.COUNTRIES:
             continue
         _, _, unverified, verified = book
+        one = MESSAGE_UNITS if unit is DebtUnit.MESSAGES else PRICE
         before = sums[limit]
-        sums[limit] = (before[0] + unverified // PRICE, before[1] + verified // PRICE)
+        sums[limit] = (before[0] + unverified // one, before[1] + verified // one)
     return dict(sums)
 
 

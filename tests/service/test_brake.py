@@ -7,11 +7,17 @@ from msgspec.structs import replace
 
 from otp_service.core.phone_number import parse_number
 from otp_service.core.pumping.allowance import Figures
-from otp_service.core.pumping.commits import KnownNumberName, SendDebt, TrafficName
+from otp_service.core.pumping.commits import KnownNumberName, RepaidSend, SendDebt, TrafficName
 from otp_service.core.pumping.learned_traffic import LearnedTraffic, ScopeFigures, name_scope
 from otp_service.core.pumping.overrides import Overrides, ScopeOverride
 from otp_service.core.pumping.prices import PriceTable
-from otp_service.core.pumping.scopes import BrakeMode, DebtLimit, ScopeBucket
+from otp_service.core.pumping.scopes import (
+    MESSAGE_UNITS,
+    BrakeMode,
+    DebtLimit,
+    DebtUnit,
+    ScopeBucket,
+)
 from otp_service.core.pumping.send_debts import BrakeSettings, Measure, Outage
 from otp_service.service.brake import Brake, DebtPlan, PlannedSend
 from otp_service.sms.routes import Routes
@@ -19,6 +25,7 @@ from otp_service.sms.routes import Routes
 
 NOW = 1_763_814_000_123
 PRICE = 40_000
+MESSAGE = MESSAGE_UNITS
 PHONE = parse_number("+447400123456")
 SEND = PlannedSend(tenant="shop", phone=PHONE, client_address="203.0.113.9")
 SETTINGS = {
@@ -50,10 +57,6 @@ def list_limits(planned: DebtPlan) -> list[DebtLimit]:
     """Return the limits in the order in which they are charged."""
     number = planned.number.charges if planned.number else ()
     return [charge.bucket.limit for charge in (*number, *planned.shared.charges)]
-
-
-def find_price(planned: DebtPlan, limit: DebtLimit) -> int:
-    return next(c.price for c in planned.shared.charges if c.bucket.limit is limit)
 
 
 def test_the_range_is_charged_with_the_number_and_the_rest_with_what_all_share() -> None:
@@ -143,24 +146,31 @@ def test_a_strained_country_has_the_smaller_floors() -> None:
     planned = plan(brake)
 
     assert planned.number
-    assert (3 * PRICE, 4 * PRICE) == planned.number.charges[0].terms.floors
-    assert (3 * PRICE, 6 * PRICE) == planned.shared.charges[0].terms.floors
+    assert (3 * MESSAGE, 4 * MESSAGE) == planned.number.charges[0].terms.floors
+    assert (3 * MESSAGE, 6 * MESSAGE) == planned.shared.charges[0].terms.floors
 
 
 def test_a_passed_bot_check_halves_the_debt_and_not_the_cost() -> None:
-    """With the floors of the whole price a range admits twice as many."""
+    """With the floors of whole messages a range admits twice as many."""
     planned, whole = plan(build_brake(), has_passed_bot_check=True), plan(build_brake())
 
     assert planned.number
     assert whole.number
-    assert {PRICE // 2} == {
-        charge.price
+    assert {
+        DebtLimit.UNVERIFIED_RANGE: MESSAGE // 2,
+        DebtLimit.UNVERIFIED_BLOCK: MESSAGE // 2,
+        DebtLimit.UNVERIFIED_ADDRESS: MESSAGE // 2,
+        DebtLimit.UNVERIFIED_COUNTRY: PRICE // 2,
+        DebtLimit.UNVERIFIED_NEW_COUNTRIES: PRICE // 2,
+        DebtLimit.UNVERIFIED_COUNTRIES: 1,  # there is no half country
+        DebtLimit.SPEND_OVERALL: PRICE,
+    } == {
+        charge.bucket.limit: charge.price
         for charge in (*planned.number.charges, *planned.shared.charges)
-        if charge.bucket.limit not in {DebtLimit.SPEND_OVERALL, DebtLimit.UNVERIFIED_COUNTRIES}
     }
-    assert 1 == find_price(planned, DebtLimit.UNVERIFIED_COUNTRIES)  # there is no half country
-    assert (PRICE, PRICE) == (planned.price, find_price(planned, DebtLimit.SPEND_OVERALL))
-    assert SendDebt(NOW, PRICE // 2, is_new_country=True) == planned.build_debt(NOW)
+    assert PRICE == planned.price
+    debt = planned.build_debt(NOW)
+    assert SendDebt(NOW, PRICE // 2, is_new_country=True, is_halved=True) == debt
     assert whole.number.charges[0].terms == planned.number.charges[0].terms
 
 
@@ -220,13 +230,14 @@ def test_scopes_that_an_operator_opened_and_closed_are_so_in_the_charges() -> No
 
 @pytest.mark.parametrize("client_address", [None, "203.0.113.9"])
 @pytest.mark.parametrize("is_new", [False, True])
+@pytest.mark.parametrize("has_passed", [False, True])
 def test_a_verification_repays_every_scope_that_its_sends_were_charged_in(
-    client_address: str | None, *, is_new: bool
+    client_address: str | None, *, is_new: bool, has_passed: bool
 ) -> None:
-    """Only the budget of the day is spent for good."""
+    """With what each was charged there; only the budget of the day is spent for good."""
     brake = build_brake()
     brake.learned = LearnedTraffic() if is_new else learn(LEARNED)
-    planned = plan(brake, client_address=client_address)
+    planned = plan(brake, client_address=client_address, has_passed_bot_check=has_passed)
     debt = planned.build_debt(NOW)
     assert debt
     old = SendDebt(NOW - 1, PRICE)  # charged when the country had been learned
@@ -238,18 +249,16 @@ def test_a_verification_repays_every_scope_that_its_sends_were_charged_in(
     assert planned.number
     repaid = (*settled.number.repayments, *settled.shared.repayments)
     charged = (*planned.number.charges, *planned.shared.charges)
-    assert {one.bucket for one in charged} - {ScopeBucket(DebtLimit.SPEND_OVERALL)} == {
-        one.bucket for one in repaid
-    }
-    assert {(old, debt)} == {
-        one.debts for one in repaid if one.bucket.limit is not DebtLimit.UNVERIFIED_NEW_COUNTRIES
-    }
-    assert {one.bucket: one.country for one in charged if one.country} == {
-        one.bucket: one.country for one in repaid if one.country
-    }
-    assert [(debt,)] * is_new == [
-        one.debts for one in repaid if one.bucket.limit is DebtLimit.UNVERIFIED_NEW_COUNTRIES
-    ]
+    assert {
+        one.bucket: (RepaidSend(NOW, one.price), one.country)
+        for one in charged
+        if one.bucket.limit.is_repaid
+    } == {one.bucket: (one.sends[-1], one.country) for one in repaid}
+    amounts = {DebtUnit.MONEY: PRICE, DebtUnit.MESSAGES: MESSAGE, DebtUnit.COUNTRIES: 1}
+    for one in repaid:
+        is_old_repaid = one.bucket.limit is not DebtLimit.UNVERIFIED_NEW_COUNTRIES
+        old_send = RepaidSend(NOW - 1, amounts[one.bucket.limit.unit])
+        assert (old_send,) * is_old_repaid == one.sends[:-1]
     assert planned.number.known_number == settled.number.known_number
     assert planned.shared.traffic == settled.shared.traffic
 

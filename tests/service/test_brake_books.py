@@ -15,7 +15,7 @@ import pytest
 from otp_service.core.errors import DebtLimited, DeliveryFailed, OtpError
 from otp_service.core.limits import DEFAULT_LIMITS, Limit, Window
 from otp_service.core.policy import Policy
-from otp_service.core.pumping.scopes import BrakeMode
+from otp_service.core.pumping.scopes import MESSAGE_UNITS, BrakeMode
 from otp_service.service import pending_refunds
 from otp_service.store.client import ScriptClient
 from otp_service.store.connect import create_redis_lines
@@ -107,11 +107,11 @@ class Oracle:
             self.verified.append(paid[-1])
         self.known[number] = now, []
 
-    def build_book(self, now: int) -> list[int]:
-        """Return unverified and verified money of the range or the country, of an hour and a day."""
+    def build_book(self, now: int, one: int) -> list[int]:
+        """Return what is unverified and verified in an hour and a day, by the charge of one message."""
         owed = [instant for instant, _ in self.owed]
         return [
-            PRICE * self.count(instants, period, now)
+            one * self.count(instants, period, now)
             for period in PERIODS
             for instants in (owed, self.verified)
         ]
@@ -214,9 +214,11 @@ class History:
         """Compare the stored buckets with the books."""
         now, stored = self.now, await read_debts(self.shop)
         books = {name.split(":")[0]: book for name, book in stored.items()}
-        expected = self.oracle.build_book(now)
-        for limit in ("UnverifiedPerRange", "UnverifiedPerCountryAndTenant"):
-            assert books.get(limit, [0] * 4) == expected, limit
+        for limit, one in (
+            ("UnverifiedPerRange", MESSAGE_UNITS),
+            ("UnverifiedPerCountryAndTenant", PRICE),
+        ):
+            assert books.get(limit, [0] * 4) == self.oracle.build_book(now, one), limit
         cost = [PRICE * self.oracle.count(self.oracle.cost, period, now) for period in PERIODS]
         assert books.get("SpendOverall", [0] * 4)[::2] == cost
 

@@ -22,7 +22,7 @@ from otp_service.core.limits import DEFAULT_LIMITS, Limit, Window
 from otp_service.core.phone_number import parse_number
 from otp_service.core.ports import HashPriority, Store
 from otp_service.core.pumping.bot_check import BotCheck
-from otp_service.core.pumping.scopes import BrakeMode, DebtLimit
+from otp_service.core.pumping.scopes import MESSAGE_UNITS, BrakeMode, DebtLimit, DebtUnit
 from otp_service.core.risk import RiskAssessment, RiskQuery
 from otp_service.service import OtpService
 from otp_service.store.client import ScriptClient
@@ -82,6 +82,11 @@ async def local(server: EmbeddedServer) -> AsyncIterator[Installation]:
         yield Installation(client)
 
 
+def get_message_charge(limit: DebtLimit) -> int:
+    """Return what one message is charged in a scope of money or of messages."""
+    return MESSAGE_UNITS if limit.unit is DebtUnit.MESSAGES else PRICE
+
+
 async def issue_and_verify(installation: Installation, number: str = NUMBER, **more: Any) -> None:
     """Log in, after the cooldown of an earlier message."""
     installation.advance_clock(31 * SECOND_MS)
@@ -109,7 +114,8 @@ async def test_a_full_scope_refuses_and_nothing_of_the_send_stays_charged(
     assert before == await read_books(shop)
     assert 1 == len(shop.router.messages)
     (denied,) = [e for e in await shop.read_events() if e["type"] == "otp.issue_denied"]
-    assert (limit, "rate_limited", PRICE, PRICE, PRICE) == (
+    one = get_message_charge(limit)
+    assert (limit, "rate_limited", one, one, PRICE) == (
         denied["limit"],
         denied["reason"],
         denied["unverified"],
@@ -189,7 +195,8 @@ async def test_record_mode_sends_what_refuse_mode_refuses_and_records_it(
     assert dict.fromkeys(REPAID_LIMITS, (1, 0)) | {"SpendOverall": (2, 0)} == await sum_debts(shop)
     assert [("unverified", None), ("unverified", limit)] == await read_measures(shop)
     recorded = [e for e in await shop.read_events() if e["type"] == "otp.issued"][-1]
-    assert (PRICE, PRICE, PRICE) == (
+    one = get_message_charge(limit)
+    assert (PRICE, one, one) == (
         recorded["price"],
         recorded["unverified"],
         recorded["allowance"],
@@ -715,7 +722,7 @@ async def test_a_send_without_its_exemption_may_be_refused(
     assert limit == refusal.value.limit
     assert_same_debts(before, await read_books(shop))
     denied = [e for e in await shop.read_events() if e["type"] == "otp.issue_denied"]
-    assert [(limit, PRICE, "unknown-number")] == [
+    assert [(limit, get_message_charge(limit), "unknown-number")] == [
         (event["limit"], event["unverified"], event["risk_answer"]) for event in denied
     ]
 

@@ -21,14 +21,14 @@ from otp_service.core.pumping.commits import (
     DebtRepayment,
     DebtSettlement,
     KnownNumberName,
-    SendDebt,
+    RepaidSend,
     TrafficName,
 )
 from otp_service.core.pumping.debt import EMPTY_DEBT, Debt
 from otp_service.core.pumping.decision import DebtCharge, DebtRefusal, compute_wait, decide_send
 from otp_service.core.pumping.known_number import KnownNumber
 from otp_service.core.pumping.outages import EVIDENCE_SLOT_MS
-from otp_service.core.pumping.scopes import DebtLimit, ScopeBucket
+from otp_service.core.pumping.scopes import DebtLimit, DebtUnit, ScopeBucket
 from otp_service.core.timestamps import DAY_MS, HOUR_MS, MINUTE_MS
 from otp_service.store.client import ScriptClient
 from tests.store.frozen_store import PARTITION, FrozenStore
@@ -96,21 +96,21 @@ class Books:
             is_uncharged=commit.is_uncharged and not is_exempt,
         )
 
-    def verify(self, sends: tuple[tuple[SendDebt, str], ...], now: int) -> tuple[bool, bool]:
+    def verify(self, sends: tuple[tuple[int, str], ...], now: int) -> tuple[bool, bool]:
         """Repay sends with their countries; return whether that raises the allowance, and pays."""
         raises = known_number.can_count(self.known, now)
         unpaid = self.known.unpaid_at if self.known else ()
         pays = any(instant > now - DAY_MS for instant in unpaid)
         self.known = known_number.note_verification(now)
-        for i, (send, country) in enumerate(sends, 1):
-            verified = send.price if raises and i == len(sends) else 0
+        for i, (charged_at, country) in enumerate(sends, 1):
+            verified = PRICE if raises and i == len(sends) else 0
             for bucket in BUCKETS.values():
-                if bucket.limit.counts_countries:
-                    self._repay(bucket, 1, send.charged_at, now, verified=1, country=country)
+                if bucket.limit.unit is DebtUnit.COUNTRIES:
+                    self._repay(bucket, 1, charged_at, now, verified=1, country=country)
                 elif bucket.limit.is_repaid:
-                    self._repay(bucket, send.price, send.charged_at, now, verified=verified)
-            hour = send.charged_at // HOUR_MS
-            self.traffic[f"{hour}:u"] -= send.price
+                    self._repay(bucket, PRICE, charged_at, now, verified=verified)
+            hour = charged_at // HOUR_MS
+            self.traffic[f"{hour}:u"] -= PRICE
             self.traffic[f"{hour}:v"] += verified
         self.traffic[f"{now // EVIDENCE_SLOT_MS}:p"] += pays
         return raises, pays
@@ -174,11 +174,7 @@ class Game:
         """Verify a challenge that had as many of the latest sends."""
         chosen = [one for one in self.sent if one[0] not in self.ended][-count:]
         self.ended |= {operation for operation, *_ in chosen}
-        sends = tuple(
-            (SendDebt(at, PRICE), find_country(commit))
-            for _, commit, out, at in chosen
-            if out.is_charged
-        )
+        sends = tuple((at, find_country(commit)) for _, commit, out, at in chosen if out.is_charged)
         settlement = DebtSettlement(
             repayments=tuple(build_repayments(sends)), known_number=NUMBER, traffic=self.traffic
         )
@@ -234,14 +230,14 @@ def find_country(commit: DebtCommit) -> str:
     return next((c.country for c in commit.charges if c.country is not None), "")
 
 
-def build_repayments(sends: tuple[tuple[SendDebt, str], ...]) -> Iterator[DebtRepayment]:
+def build_repayments(sends: tuple[tuple[int, str], ...]) -> Iterator[DebtRepayment]:
     """Yield what these sends, each with its country, are repaid in each scope."""
     for bucket in BUCKETS.values():
-        if bucket.limit.counts_countries:
-            for one, country in sends:
-                yield DebtRepayment(bucket, (one,), country)
+        if bucket.limit.unit is DebtUnit.COUNTRIES:
+            for at, country in sends:
+                yield DebtRepayment(bucket, (RepaidSend(at, 1),), country)
         elif bucket.limit.is_repaid:
-            yield DebtRepayment(bucket, tuple(one for one, _ in sends))
+            yield DebtRepayment(bucket, tuple(RepaidSend(at, PRICE) for at, _ in sends))
 
 
 def sort_countries(stored: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -285,7 +281,7 @@ def build_commits(draw: st.DrawFn) -> DebtCommit:
             (sends * PRICE, (sends + 1) * PRICE), figures, draw(st.sampled_from([0, 1.5]))
         )
         charge = DebtCharge(bucket, terms, PRICE, is_always_charged=name == "overall")
-        if bucket.limit.counts_countries:
+        if bucket.limit.unit is DebtUnit.COUNTRIES:
             charge = DebtCharge(bucket, Terms((sends, sends)), 1, country=country)
         flag = draw(st.sampled_from(["", "", "", "", "records", "records", "open", "closed"]))
         charges.append((charge, flag))
@@ -326,7 +322,7 @@ moves = st.one_of(
 
 async def send_exempt(game: Game, times: int, *, is_assumed: bool = False) -> list[bool]:
     """Send to the known number, with room in every scope, and return which sends were exempt."""
-    charge = DebtCharge(BUCKETS["range"], Terms((99 * PRICE, 99 * PRICE)), PRICE)
+    charge = DebtCharge(BUCKETS["country"], Terms((99 * PRICE, 99 * PRICE)), PRICE)
     commit = DebtCommit(charges=(charge,), known_number=NUMBER, is_assumed_known=is_assumed)
     return [(await game.send(commit)).debts.is_exempt for _ in range(times)]
 
@@ -360,7 +356,7 @@ async def test_a_challenge_counts_once_however_often_it_was_sent(
 ) -> None:
     """Its sends are repaid in their own slots, and one price has verified, of the last send."""
     game = Game(one_server_client)
-    charge = DebtCharge(BUCKETS["range"], Terms((99 * PRICE, 99 * PRICE)), PRICE)
+    charge = DebtCharge(BUCKETS["country"], Terms((99 * PRICE, 99 * PRICE)), PRICE)
     for _ in range(3):
         await game.send(DebtCommit(charges=(charge,)))
         game.store.now += 10 * MINUTE_MS
@@ -373,7 +369,7 @@ async def test_a_challenge_counts_once_however_often_it_was_sent(
 
 def build_country_send(country: str) -> DebtCommit:
     """Return a send from an address that may have three countries."""
-    money = DebtCharge(BUCKETS["range"], Terms((99 * PRICE, 99 * PRICE)), PRICE)
+    money = DebtCharge(BUCKETS["country"], Terms((99 * PRICE, 99 * PRICE)), PRICE)
     charge = DebtCharge(BUCKETS["countries"], Terms((3, 3)), 1, country=country)
     return DebtCommit(charges=(money, charge))
 
@@ -426,7 +422,7 @@ async def test_a_number_that_verifies_again_within_a_day_takes_its_country_out(
 
     windows = game.books.debts[BUCKETS["countries"]].countries
     assert [1, 1] == [sum(windows[country].verified) for country in ("GB", "FR")]
-    assert PRICE == sum(game.books.debts[BUCKETS["range"]].windows[1].verified)
+    assert PRICE == sum(game.books.debts[BUCKETS["country"]].windows[1].verified)
 
 
 async def test_a_full_country_that_only_records_leaves_the_range_uncharged(

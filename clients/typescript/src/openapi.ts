@@ -578,9 +578,9 @@ export interface components {
             measure?: string;
             /** @description The limit of the brake that would have refused the message; the tenant only records. */
             over_limit?: string;
-            /** @description What was unverified in the scope of the brake's limit, in millionths of the configured currency; countries for `UnverifiedCountriesPerClientAddress`. */
+            /** @description What was unverified in the scope of the brake's limit: in millionths of the configured currency; in millionths of a message for `UnverifiedPerRange`, `UnverifiedPerOperatorBlock` and `UnverifiedPerClientAddress`; countries for `UnverifiedCountriesPerClientAddress`. */
             unverified?: number;
-            /** @description How much may be unverified there. */
+            /** @description How much may be unverified there, in the same unit. */
             allowance?: number;
             /** @description The version of the numbering plans. */
             phone_metadata?: string;

@@ -22,8 +22,8 @@ from otp_service.api.problems import (
 )
 from otp_service.api.request_context import AuthenticatedRequest
 from otp_service.api.responses import ISOLATION_HEADERS
-from otp_service.audit.reports.brake_stats import format_money
 from otp_service.core.printable_text import format_value
+from otp_service.core.pumping.prices import format_money
 from otp_service.core.timestamps import to_datetime
 
 

@@ -11,9 +11,9 @@ from otp_service.audit.reports.brake_stats import (
     SEND_TYPES,
     RangeRow,
     RefusalRow,
-    format_money,
 )
 from otp_service.audit.reports.stats import StatsOverview
+from otp_service.core.pumping.prices import format_money
 from otp_service.core.pumping.scopes import BrakeMode
 
 

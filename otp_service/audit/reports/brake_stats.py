@@ -11,7 +11,6 @@ import msgspec
 
 from otp_service.audit.reports.bounded_counter import MAX_TRACKED_ITEMS
 from otp_service.audit.reports.event_record import EventRecord
-from otp_service.core.pumping.prices import MICRO_UNITS
 from otp_service.core.pumping.scopes import BrakeMode, DebtLimit
 from otp_service.core.pumping.send_debts import Measure
 from otp_service.core.timestamps import DAY_MS
@@ -170,11 +169,6 @@ class BrakeCollector:
         return sorted(
             self._ranges.values(), key=lambda row: (-row.unverified_money, -row.refused, row.prefix)
         )
-
-
-def format_money(amount: int, currency: str = "") -> str:
-    """Return millionths of a currency as text with two decimals, and its code if it is known."""
-    return f"{amount / MICRO_UNITS:,.2f} {currency}".rstrip()
 
 
 def _sum_money(rows: Iterable[RefusalRow], mode: BrakeMode) -> int:

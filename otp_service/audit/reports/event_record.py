@@ -8,13 +8,14 @@ import msgspec
 from otp_service.audit.archive_format.event_copies import EventPlace
 from otp_service.audit.event_decoder import DecodedEvent
 from otp_service.core.printable_text import format_value
-from otp_service.core.pumping.prices import MICRO_UNITS
-from otp_service.core.pumping.scopes import DebtLimit
+from otp_service.core.pumping.scopes import DebtLimit, DebtUnit
 from otp_service.core.pumping.send_debts import Measure
 
 
 MAX_PSEUDONYM_CHARS = 12
 """Characters of a pseudonym in a row of a table; the whole one is among the event's fields."""
+
+_DEBT_LIMITS = frozenset(DebtLimit)
 
 SHORT_ID_CHARS = 8
 """Characters of the id of an authenticator or a recovery set, which is 32 long."""
@@ -115,11 +116,10 @@ def _describe_quota(event: EventRecord) -> str:
 
 
 def _format_figures(event: EventRecord) -> str:
-    """Return what counts in a scope of the brake, of its allowance: money, or countries."""
-    used, most = event.unverified or 0, event.allowance or 0
-    if DebtLimit.UNVERIFIED_COUNTRIES in {event.limit, event.over_limit}:
-        return f"{used} of {most} countries"
-    return f"{used / MICRO_UNITS:.2f} of {most / MICRO_UNITS:.2f}"
+    """Return what counts in the scope of the brake that was full, of its allowance."""
+    limit = event.limit or event.over_limit
+    unit = DebtLimit(limit).unit if limit in _DEBT_LIMITS else DebtUnit.MONEY
+    return unit.format_use(event.unverified or 0, event.allowance or 0)
 
 
 def describe_risk(event: EventRecord) -> str:

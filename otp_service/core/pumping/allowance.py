@@ -20,7 +20,7 @@ class Figures(msgspec.Struct, frozen=True):
     """
 
     unverified_share: float = 0.0
-    """u: unverified money for each unit that verified."""
+    """u: what stays unverified for each unit that verifies."""
     margin: float = 0.0
     """m: the part by which E may be exceeded."""
     usual_verified: tuple[int, ...] = (0, 0)

@@ -5,10 +5,13 @@ and charges the range; the commit of what all share charges the other scopes. So
 whether the send is exempt, and the second one depends on it.
 """
 
+from collections.abc import Iterable
+from typing import Self
+
 import msgspec
 
 from otp_service.core.pumping.decision import DebtCharge, DebtRefusal
-from otp_service.core.pumping.scopes import ScopeBucket
+from otp_service.core.pumping.scopes import MESSAGE_UNITS, DebtUnit, ScopeBucket
 
 
 class KnownNumberName(msgspec.Struct, frozen=True):
@@ -30,6 +33,8 @@ class DebtCommit(msgspec.Struct, frozen=True, kw_only=True):
     """The charges of one send in one partition, in the order in which they refuse."""
 
     charges: tuple[DebtCharge, ...]
+    price: int = 0
+    """Of the message, in money: what its refusal saves."""
     known_number: KnownNumberName | None = None
     """The number whose record may exempt the send; its exempt sends are noted there."""
     is_assumed_known: bool = False
@@ -75,17 +80,51 @@ class SendDebt(msgspec.Struct, frozen=True, array_like=True):
     # Stored by position: never reorder the fields (tests/golden/test_stored_bytes.py).
     charged_at: int
     price: int
+    """Where money is counted."""
     is_new_country: bool = False
     """Whether the budget of new countries was charged as well."""
+    is_halved: bool = False
+    """Whether a bot check has halved what it was charged, its price included."""
+
+    def compute_charge(self, unit: DebtUnit) -> int:
+        """Return what it was charged in a scope that counts this unit."""
+        match unit:
+            case DebtUnit.MONEY:
+                return self.price
+            case DebtUnit.MESSAGES:
+                return halve_charge(MESSAGE_UNITS) if self.is_halved else MESSAGE_UNITS
+            case DebtUnit.COUNTRIES:
+                return 1
+
+
+def halve_charge(amount: int) -> int:
+    """Return what is charged of an amount after a bot check that has passed; at least 1."""
+    return max(1, amount // 2)
+
+
+class RepaidSend(msgspec.Struct, frozen=True, array_like=True):
+    """What one send was charged in a scope, in the unit of the scope."""
+
+    charged_at: int
+    charge: int
 
 
 class DebtRepayment(msgspec.Struct, frozen=True):
     """Sends of one challenge that has verified, in one scope."""
 
     bucket: ScopeBucket
-    debts: tuple[SendDebt, ...]
+    sends: tuple[RepaidSend, ...]
     country: str | None = None
     """Their country, if the scope counts countries: one message of it is repaid for each."""
+
+    @classmethod
+    def from_debts(
+        cls, bucket: ScopeBucket, debts: Iterable[SendDebt], country: str | None = None
+    ) -> Self:
+        """Return the repayment of what these sends were charged in the scope."""
+        unit = bucket.limit.unit
+        sends = (RepaidSend(debt.charged_at, debt.compute_charge(unit)) for debt in debts)
+        return cls(bucket, tuple(sends), country)
 
 
 class DebtSettlement(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,6 +1,6 @@
 """The debt of one scope: the arithmetic of its bucket, for an hour and for a day.
 
-A bucket keeps money in slots of a sixth of its window, and counts the current slot and the six before
+A bucket keeps amounts in slots of a sixth of its window, and counts the current slot and the six before
 it. So a charge counts for its whole window and at most a sixth longer: in no window, wherever it begins,
 is more unverified than the bucket admits. The three other forms that a bucket could have:
 
@@ -11,10 +11,10 @@ is more unverified than the bucket admits. The three other forms that a bucket c
 - the instant of each send is exact, and grows with the traffic of a country
 
 All of it is integers and fourteen sums, so one Lua rule does the same. Instants and spans are
-milliseconds, amounts are millionths of the currency of `prices.py`.
+milliseconds, amounts are in the unit of the limit: millionths of the currency or of a message.
 
-A bucket that counts countries has a window of a day for each of them, with messages in place of money.
-So a message of an address is repaid exactly, like its price.
+A bucket that counts countries has a window of a day for each of them, with the number of its messages.
+So a message of an address is repaid exactly.
 """
 
 from collections.abc import Mapping
@@ -41,7 +41,7 @@ class DebtWindow(msgspec.Struct, frozen=True):
     newest_slot: int = 0
     unverified: tuple[int, ...] = _EMPTY_SLOTS
     verified: tuple[int, ...] = _EMPTY_SLOTS
-    """One price for each challenge that was charged and has verified."""
+    """The charge of one send of each challenge that was charged and has verified."""
 
 
 class Debt(msgspec.Struct, frozen=True):
@@ -49,7 +49,7 @@ class Debt(msgspec.Struct, frozen=True):
 
     windows: tuple[DebtWindow, DebtWindow] = (DebtWindow(), DebtWindow())
     countries: Mapping[str, DebtWindow] = {}
-    """Of a bucket that counts countries, which has no money: the messages to each, in a day."""
+    """Of a bucket that counts countries, which has no other amounts: the messages to each, in a day."""
 
 
 EMPTY_DEBT: Final = Debt()
@@ -94,7 +94,7 @@ def repay_debt(  # noqa: PLR0913  # all that a send was charged
 
     It is taken from its own slot, so the bucket is as if it had never been charged. A slot that has
     left the window had the charge, too, so nothing is taken from others. `verified` is added to what
-    has verified in that slot: one price for a challenge, however often it was sent.
+    has verified in that slot: one charge for a challenge, however often it was sent.
     """
     debt = settle_debt(debt, now)
     if country is not None:

@@ -24,12 +24,12 @@ from otp_service.core.pumping.scopes import ScopeBucket
 
 
 class DebtCharge(msgspec.Struct, frozen=True):
-    """The price of a send in one scope."""
+    """What a send is charged in one scope."""
 
     bucket: ScopeBucket
     terms: Terms
     price: int
-    """One message, if the scope counts countries."""
+    """Of the message, in the unit of the limit; 1 if the scope counts countries."""
     refuses: bool = True
     """False if a full scope is only recorded."""
     is_always_charged: bool = False

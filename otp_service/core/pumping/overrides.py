@@ -34,7 +34,7 @@ _OVERRIDDEN_AS: Final[Mapping[DebtLimit, DebtLimit]] = {
     DebtLimit.UNVERIFIED_COUNTRIES: DebtLimit.UNVERIFIED_ADDRESS,
 }
 """The budgets of volume are those of the same scope, for messages that cannot verify; the countries of
-an address are of the same scope as its money."""
+an address are of the same scope as its messages."""
 
 
 def find_scope(bucket: ScopeBucket) -> ScopeBucket:

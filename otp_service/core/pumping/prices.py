@@ -1,8 +1,8 @@
 """The price of one message by country: of a provider, of the settings, or of a default table.
 
-Prices of countries differ by a factor of 60, so budgets are in money: the number of messages that is
-harmless in the United States pays for an attack in Madagascar. Amounts are integers, in millionths of
-one currency for the whole service.
+Prices of countries differ by a factor of 60, so the budgets of countries are in money: the number of
+messages that is harmless in the United States pays for an attack in Madagascar. Amounts are integers, in
+millionths of one currency for the whole service.
 """
 
 from collections.abc import Mapping
@@ -82,6 +82,11 @@ class Money(msgspec.Struct, frozen=True, order=True):
         """Return the amount in units of the currency, without zeros at its end."""
         units, rest = divmod(self.micro_units, MICRO_UNITS)
         return f"{units}.{rest:06}".rstrip("0").rstrip(".")
+
+
+def format_money(amount: int, currency: str = "") -> str:
+    """Return an amount rounded to a hundredth of a unit, and the code of the currency if it is passed."""
+    return f"{amount / MICRO_UNITS:,.2f} {currency}".rstrip()
 
 
 ONE_UNIT: Final = Money(MICRO_UNITS)

@@ -29,7 +29,7 @@ SCOPE_KINDS: Final = {
     DebtLimit.SPEND_OVERALL: "overall",
 }
 """The first word of each scope. A volume is of the same scope as what is unverified, and the countries
-of an address are of the same scope as its money."""
+of an address are of the same scope as its messages."""
 
 SCOPE_EXAMPLES: Final = {
     "range": "range:+44740012",

@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from otp_service.core.pumping.prices import MICRO_UNITS
+from otp_service.core.pumping.prices import MICRO_UNITS, format_money
 
 
 class BrakeMode(StrEnum):
@@ -15,6 +15,39 @@ class BrakeMode(StrEnum):
     RECORD = "record"
     """Every message is sent, and what refuse mode would have refused is recorded."""
     REFUSE = "refuse"
+
+
+class DebtUnit(StrEnum):
+    """What the figures of a scope are.
+
+    Prices of countries differ by a factor of 60, so messages are compared with messages and money with
+    money: one message for 0.25 is no 31 messages for 0.008.
+    """
+
+    MONEY = "money"
+    """Millionths of the currency."""
+    MESSAGES = "messages"
+    """Millionths of a message, whatever it costs."""
+    COUNTRIES = "countries"
+
+    def format_use(self, used: int, allowance: int) -> str:
+        """Return figures as people read them: '0.64 of 2.00', '16 of 16 messages', '3 of 3 countries'."""
+        match self:
+            case DebtUnit.MONEY:
+                return f"{format_money(used)} of {format_money(allowance)}"
+            case DebtUnit.MESSAGES:
+                return f"{_format_messages(used)} of {_format_messages(allowance)} messages"
+            case DebtUnit.COUNTRIES:
+                return f"{used} of {allowance} countries"
+
+
+MESSAGE_UNITS: Final = MICRO_UNITS
+"""One message where messages are counted. It has parts, because a bot check halves it."""
+
+
+def _format_messages(amount: int) -> str:
+    """Return a number of messages, rounded down to a tenth: a part of a message admits none."""
+    return f"{10 * amount // MESSAGE_UNITS / 10:,.1f}".removesuffix(".0")
 
 
 class DebtLimit(StrEnum):
@@ -44,9 +77,18 @@ class DebtLimit(StrEnum):
         return self.value.startswith("Unverified")
 
     @property
-    def counts_countries(self) -> bool:
-        """Whether its figures are countries, and not money."""
-        return self is DebtLimit.UNVERIFIED_COUNTRIES
+    def unit(self) -> DebtUnit:
+        """What its figures are."""
+        return _UNIT_BY_LIMIT.get(self, DebtUnit.MONEY)
+
+
+_UNIT_BY_LIMIT: Final = {
+    DebtLimit.UNVERIFIED_RANGE: DebtUnit.MESSAGES,
+    DebtLimit.UNVERIFIED_BLOCK: DebtUnit.MESSAGES,
+    DebtLimit.UNVERIFIED_ADDRESS: DebtUnit.MESSAGES,
+    DebtLimit.UNVERIFIED_COUNTRIES: DebtUnit.COUNTRIES,
+}
+"""Of the narrow scopes. What a country or the whole service may lose is money."""
 
 
 class ScopeBucket(msgspec.Struct, frozen=True):
@@ -60,7 +102,7 @@ class ScopeBucket(msgspec.Struct, frozen=True):
 class Floors(msgspec.Struct, frozen=True):
     """What is admitted without history, in an hour and in a day.
 
-    Narrow scopes have messages, since a range has one country. Wide ones have money.
+    Those of narrow scopes are messages, those of wide ones are money.
     """
 
     range_sends: tuple[int, int] = (16, 32)

@@ -13,6 +13,7 @@ from otp_service.core.pumping.allowance import NO_FIGURES, Figures, Terms
 from otp_service.core.pumping.decision import DebtCharge
 from otp_service.core.pumping.scopes import (
     DEFAULT_FLOORS,
+    MESSAGE_UNITS,
     BrakeMode,
     DebtLimit,
     Floors,
@@ -127,16 +128,16 @@ def build_debt_charges(
     charges = _build_wide_charges(subject, price, measure, figures, settings)
     if measure is Measure.UNVERIFIED:
         charges = (
-            *_build_number_charges(subject, price, figures, settings),
+            *_build_number_charges(subject, figures, settings),
             *charges,
-            *_build_address_charges(subject, price, figures, settings),
+            *_build_address_charges(subject, figures, settings),
         )
     refuses = settings.mode is BrakeMode.REFUSE
     return (*(replace(charge, refuses=refuses) for charge in charges), overall)
 
 
 def _build_number_charges(
-    subject: SendSubject, price: int, figures: SendFigures, settings: BrakeSettings
+    subject: SendSubject, figures: SendFigures, settings: BrakeSettings
 ) -> tuple[DebtCharge, ...]:
     """Return the charges of the range and the block, which every tenant shares.
 
@@ -150,8 +151,8 @@ def _build_number_charges(
     return tuple(
         DebtCharge(
             ScopeBucket(limit, subject=name),
-            _build_narrow_terms(sends, price, figures, deviations),
-            price,
+            _build_narrow_terms(sends, figures, deviations),
+            MESSAGE_UNITS,
         )
         for limit, name, sends in (
             (DebtLimit.UNVERIFIED_RANGE, subject.range, range_sends),
@@ -181,16 +182,20 @@ def _build_wide_charges(
 
 
 def _build_address_charges(
-    subject: SendSubject, price: int, figures: SendFigures, settings: BrakeSettings
+    subject: SendSubject, figures: SendFigures, settings: BrakeSettings
 ) -> tuple[DebtCharge, ...]:
-    """Return the charges of the client's address, in money and in countries, if it was passed."""
+    """Return the charges of the client's address, in messages and in countries, if it was passed.
+
+    An address has no share of its own: that of the country of this message stands for what usually
+    stays unverified of its messages.
+    """
     if subject.client_address is None:
         return ()
     floors, named = settings.floors, (subject.tenant, subject.client_address)
-    terms = _build_narrow_terms(floors.address_sends, price, figures, settings.deviations)
+    terms = _build_narrow_terms(floors.address_sends, figures, settings.deviations)
     countries = Terms((floors.address_countries, floors.address_countries))
     return (
-        DebtCharge(ScopeBucket(DebtLimit.UNVERIFIED_ADDRESS, *named), terms, price),
+        DebtCharge(ScopeBucket(DebtLimit.UNVERIFIED_ADDRESS, *named), terms, MESSAGE_UNITS),
         DebtCharge(
             ScopeBucket(DebtLimit.UNVERIFIED_COUNTRIES, *named),
             countries,
@@ -200,9 +205,8 @@ def _build_address_charges(
     )
 
 
-def _build_narrow_terms(
-    sends: tuple[int, int], price: int, figures: SendFigures, deviations: float
-) -> Terms:
+def _build_narrow_terms(sends: tuple[int, int], figures: SendFigures, deviations: float) -> Terms:
+    """Return the terms of a scope that counts messages."""
     hour, day = sends
     learned = Figures(figures.country.unverified_share, figures.country.margin)
-    return Terms((hour * price, day * price), learned, deviations)
+    return Terms((hour * MESSAGE_UNITS, day * MESSAGE_UNITS), learned, deviations)

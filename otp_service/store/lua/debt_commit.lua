@@ -81,7 +81,7 @@ function debts.describe_refusal(plan)
       period = debts.PERIOD_MS[window] / 1000, unverified = unverified, allowance = allowance }, wait
 end
 
--- Charge the price of a send in one scope.
+-- Charge a send in one scope.
 function debts.charge_operation(operation)
   local bucket = debts.read(operation.key, operation.country)
   if operation.country then
@@ -173,9 +173,9 @@ end
 -- Move what the sends of a challenge cost to what has verified, in the hours of the sends.
 function debts.settle_traffic(traffic, sends, raises, pays)
   for i, send in ipairs(sends) do
-    debts.add_traffic(traffic, send[SEND_CHARGED_AT], 'u', -send[SEND_PRICE])
+    debts.add_traffic(traffic, send[SEND_CHARGED_AT], 'u', -send[SEND_CHARGE])
     if raises and i == #sends then
-      debts.add_traffic(traffic, send[SEND_CHARGED_AT], 'v', send[SEND_PRICE])
+      debts.add_traffic(traffic, send[SEND_CHARGED_AT], 'v', send[SEND_CHARGE])
     end
   end
   if pays then
@@ -189,12 +189,9 @@ function debts.settle_scope(repayment, raises)
   local key, country = keys[repayment[REPAYMENT_KEY_INDEX]], repayment[REPAYMENT_COUNTRY]
   local sends = repayment[REPAYMENT_SENDS]
   for i, send in ipairs(sends) do
-    local charged_at, price = send[SEND_CHARGED_AT], send[SEND_PRICE]
-    if country then
-      debts.repay(key, charged_at, 1, 1, country)
-    else
-      debts.repay(key, charged_at, price, raises and i == #sends and price or 0)
-    end
+    local charge = send[SEND_CHARGE]
+    local has_verified = country or (raises and i == #sends)
+    debts.repay(key, send[SEND_CHARGED_AT], charge, has_verified and charge or 0, country)
   end
 end
 

@@ -1,10 +1,10 @@
 -- The commit script, part 5 of 9: the buckets of the brake on SMS pumping that count countries.
 --
--- Such a bucket has a window of a day for each country, with messages in place of money. It is a flat
+-- Such a bucket has a window of a day for each country, with the number of its messages. It is a flat
 -- list: the number of the newest slot of all windows, then of each country its name, its unverified
 -- messages from the newest slot on, and how many have verified in the same slots.
 
--- Whether a bucket counts countries. One of money has an amount in the place of the first name.
+-- Whether a bucket counts countries. Another one has an amount in the place of the first name.
 function debts.counts_countries(bucket)
   return type(bucket[2]) ~= 'number'
 end

@@ -35,7 +35,7 @@ function debts.sum_slots(bucket, start)
   return total
 end
 
--- Return what is unverified in a window of the scope of a charge: money, or countries.
+-- Return what is unverified in a window of the scope of a charge, in the unit of its limit.
 function debts.sum_unverified(operation, bucket, window)
   if operation.country then
     return window == 2 and debts.count_other_countries(bucket, operation.country) or 0

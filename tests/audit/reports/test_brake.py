@@ -227,9 +227,9 @@ def test_the_command_shows_the_same_numbers():
 def test_a_timeline_and_a_row_say_what_the_brake_found(kind):
     """An operator who looks at one login sees why refuse mode would have refused it."""
     limit = "UnverifiedPerRange"
-    over = build_send("a", kind, over_limit=limit, unverified=640_000, allowance=650_000)
+    over = build_send("a", kind, over_limit=limit, unverified=16_000_000, allowance=16_500_000)
 
-    assert "over UnverifiedPerRange (0.64 of 0.65 unverified)" in describe_event(over)
+    assert "over UnverifiedPerRange (16 of 16.5 messages unverified)" in describe_event(over)
     countries = "UnverifiedCountriesPerClientAddress"
     over = build_send("a", kind, over_limit=countries, unverified=3, allowance=3)
     assert f"over {countries} (3 of 3 countries unverified)" in describe_event(over)

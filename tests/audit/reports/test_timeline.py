@@ -280,16 +280,22 @@ def test_a_refused_issue_is_not_a_challenge() -> None:
 
 
 @pytest.mark.parametrize(
-    ("allowance", "text"),
-    [(640_000, "0.64 of 0.64 in 3600 s"), (0, "closed by an operator")],
+    ("limit", "used", "allowance", "text"),
+    [
+        ("UnverifiedPerCountryAndTenant", 640_000, 640_000, "0.64 of 0.64 in 3600 s"),
+        ("UnverifiedPerClientAddress", 15_500_000, 16_000_000, "15.5 of 16 messages in 3600 s"),
+        ("UnverifiedPerClientAddress", 640_000, 0, "closed by an operator"),
+    ],
 )
-def test_a_refusal_of_the_brake_has_the_money_of_its_scope(allowance: int, text: str) -> None:
+def test_a_refusal_of_the_brake_has_the_figures_of_its_scope(
+    limit: str, used: int, allowance: int, text: str
+) -> None:
     """A quota of messages would be 0 for a scope that an operator has closed, and explain nothing."""
-    limit = {"limit": "UnverifiedPerRange", "quota": 16, "period": 3600}
-    figures = {"unverified": 640_000, "allowance": allowance}
-    denied = told("issue_denied", 0, reason="rate_limited", **limit, **figures)
+    fields = {"limit": limit, "quota": 16, "period": 3600}
+    figures = {"unverified": used, "allowance": allowance}
+    denied = told("issue_denied", 0, reason="rate_limited", **fields, **figures)
 
-    assert f"rate_limited (UnverifiedPerRange: {text})." in render_timeline([denied], BEGIN)[-1]
+    assert f"rate_limited ({limit}: {text})." in render_timeline([denied], BEGIN)[-1]
 
 
 def test_a_delivery_ends_with_what_is_known_of_it() -> None:

@@ -4,7 +4,7 @@ from msgspec.structs import replace
 
 from otp_service.core.pumping.debt import EMPTY_DEBT, settle_debt
 from otp_service.core.pumping.memory_brake import HISTORY_HOURS, BrakeFormula, MemoryBrake
-from otp_service.core.pumping.scopes import BrakeMode, DebtLimit, Floors
+from otp_service.core.pumping.scopes import MESSAGE_UNITS, BrakeMode, DebtLimit, Floors
 from otp_service.core.pumping.send_debts import BrakeSettings, Measure, Outage, SendSubject
 from otp_service.core.pumping.usual_traffic import HourTotals
 from otp_service.core.timestamps import DAY_MS, HOUR_MS, MINUTE_MS
@@ -73,7 +73,8 @@ def test_resends_are_repaid_with_their_challenge_and_raise_the_allowance_once():
 
     brake.verify(sent, "shop +49", NOW + MINUTE_MS)
 
-    repaid = {(0, PRICE), (3 * PRICE, 0)}  # the budget of the day keeps what was spent
+    # The budget of the day keeps what was spent.
+    repaid = {(0, PRICE), (0, MESSAGE_UNITS), (3 * PRICE, 0)}
     assert repaid == list_amounts(brake, NOW + MINUTE_MS)
 
 

@@ -13,7 +13,7 @@ from otp_service.core.pumping.scope_text import (
     format_scope,
     parse_scope,
 )
-from otp_service.core.pumping.scopes import DebtLimit, ScopeBucket, derive_block
+from otp_service.core.pumping.scopes import DebtLimit, DebtUnit, ScopeBucket, derive_block
 
 
 TENANTS = ("shop", "bank-1")
@@ -96,7 +96,11 @@ def test_an_error_says_what_to_write(text, problem):
 
 def test_every_scope_has_an_example():
     """And each example is the scope of its limit. Some scopes have a second limit."""
-    second = {limit for limit in DebtLimit if limit.startswith("Volume") or limit.counts_countries}
+    second = {
+        limit
+        for limit in DebtLimit
+        if limit.startswith("Volume") or limit.unit is DebtUnit.COUNTRIES
+    }
     assert set(DebtLimit) - second == set(SCOPE_KINDS)
     for limit, kind in SCOPE_KINDS.items():
         assert limit is parse_scope(SCOPE_EXAMPLES[kind], TENANTS).limit

@@ -4,7 +4,7 @@ import pytest
 from msgspec.structs import replace
 
 from otp_service.core.pumping.allowance import Figures
-from otp_service.core.pumping.scopes import BrakeMode, DebtLimit, derive_block
+from otp_service.core.pumping.scopes import MESSAGE_UNITS, BrakeMode, DebtLimit, derive_block
 from otp_service.core.pumping.send_debts import (
     BrakeSettings,
     Measure,
@@ -25,6 +25,11 @@ SUBJECT = SendSubject("shop", "DE", "+4915100", "+491510", "192.0.2.1")
 def list_limits(measure, subject=SUBJECT):
     charges = build_debt_charges(subject, PRICE, measure, SendFigures(), SETTINGS)
     return [charge.bucket.limit for charge in charges]
+
+
+def count_messages(hour, day):
+    """Return floors of messages, as a bucket has them."""
+    return hour * MESSAGE_UNITS, day * MESSAGE_UNITS
 
 
 def test_a_send_is_charged_from_the_narrowest_scope_to_the_widest():
@@ -93,12 +98,8 @@ def test_the_floors_of_ranges_shrink_while_the_country_is_strained():
         for value in (False, True)
     )
 
-    assert [(16 * PRICE, 32 * PRICE), (32 * PRICE, 80 * PRICE)] == [
-        c.terms.floors for c in calm[:2]
-    ]
-    assert [(3 * PRICE, 4 * PRICE), (3 * PRICE, 6 * PRICE)] == [
-        c.terms.floors for c in strained[:2]
-    ]
+    assert [count_messages(16, 32), count_messages(32, 80)] == [c.terms.floors for c in calm[:2]]
+    assert [count_messages(3, 4), count_messages(3, 6)] == [c.terms.floors for c in strained[:2]]
     assert calm[2:] == strained[2:]
 
 

@@ -14,7 +14,7 @@ from otp_service.core.pumping.commits import (
     DebtRepayment,
     DebtSettlement,
     KnownNumberName,
-    SendDebt,
+    RepaidSend,
 )
 from otp_service.core.pumping.decision import DebtCharge
 from otp_service.core.pumping.scopes import DebtLimit, ScopeBucket
@@ -127,7 +127,7 @@ async def send_to_countries(player: Player, random: Random) -> None:
             refunds = (DebtRefund(debts, sent.operation_id),)
             await player.commit(player.build_commit(random, partition=7, debt_refunds=refunds))
         elif random.random() < 0.4:
-            repaid = DebtRepayment(bucket, (SendDebt(player.now, 1),), country)
+            repaid = DebtRepayment(bucket, (RepaidSend(player.now, 1),), country)
             settlement = DebtSettlement(repayments=(repaid,))
             await player.commit(player.build_commit(random, partition=7, settlement=settlement))
         player.pass_time(random.choice((0, HOUR_MS, 5 * HOUR_MS)))

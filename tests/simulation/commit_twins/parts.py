@@ -24,11 +24,11 @@ from otp_service.core.pumping.commits import (
     DebtRepayment,
     DebtSettlement,
     KnownNumberName,
-    SendDebt,
+    RepaidSend,
     TrafficName,
 )
 from otp_service.core.pumping.decision import DebtCharge
-from otp_service.core.pumping.scopes import DebtLimit, ScopeBucket
+from otp_service.core.pumping.scopes import DebtLimit, DebtUnit, ScopeBucket
 from otp_service.core.timestamps import HOUR_MS
 
 
@@ -85,7 +85,7 @@ def draw_scopes(random: Random, now: int) -> tuple[DebtCharge, ...]:
     limits = [limit for limit in DebtLimit if random.random() < 0.45]
     return tuple(
         _draw_countries(random, limit, now)
-        if limit.counts_countries
+        if limit.unit is DebtUnit.COUNTRIES
         else _draw_scope(random, limit, price, now)
         for limit in limits
     )
@@ -144,11 +144,15 @@ def draw_debts(random: Random, now: int) -> DebtCommit:
 def draw_settlement(random: Random, debts: DebtCommit, charged_at: int) -> DebtSettlement:
     """Return what a challenge with one or two sends repays, one of them at an instant."""
     instants = (charged_at, charged_at + random.choice((1, HOUR_MS, -HOUR_MS)))
-    price = max((one.price for one in debts.charges), default=PRICES[0])
-    sends = tuple(SendDebt(at, price) for at in instants[: random.randint(0, 2)])
+    sent_at = instants[: random.randint(0, 2)]
     repaid = [one for one in debts.charges if one.bucket.limit.is_repaid]
     return DebtSettlement(
-        repayments=tuple(DebtRepayment(one.bucket, sends, one.country) for one in repaid),
+        repayments=tuple(
+            DebtRepayment(
+                one.bucket, tuple(RepaidSend(at, one.price) for at in sent_at), one.country
+            )
+            for one in repaid
+        ),
         known_number=draw_known_number(random),
         raises_allowance=random.random() < 0.5,
         pays_exempt_sends=random.random() < 0.5,

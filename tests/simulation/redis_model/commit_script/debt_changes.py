@@ -118,11 +118,9 @@ def _settle_scope(context: CommitContext, repayment: Repayment, *, raises: bool)
     """Repay the sends in one scope. A country has verified whether or not that raises the allowance."""
     key, country = context.get_key(repayment.key_index), repayment.country
     for i, send in enumerate(repayment.sends, 1):
-        if country is not None:
-            context.debts.repay(key, 1, send.charged_at, 1, country)
-        else:
-            verified = send.price if raises and i == len(repayment.sends) else 0
-            context.debts.repay(key, send.price, send.charged_at, verified)
+        has_verified = country is not None or (raises and i == len(repayment.sends))
+        verified = send.charge if has_verified else 0
+        context.debts.repay(key, send.charge, send.charged_at, verified, country)
 
 
 def _note_verification(context: CommitContext, key_index: int) -> tuple[bool, bool]:
@@ -144,8 +142,8 @@ def _settle_traffic(
     """Move what the sends cost to what has verified, in the hours of the sends."""
     sends = settlement.traffic_sends
     for i, send in enumerate(sends, 1):
-        add_traffic(context, traffic, send.charged_at, "u", -send.price)
+        add_traffic(context, traffic, send.charged_at, "u", -send.charge)
         if raises and i == len(sends):
-            add_traffic(context, traffic, send.charged_at, "v", send.price)
+            add_traffic(context, traffic, send.charged_at, "v", send.charge)
     if pays:
         add_traffic(context, traffic, context.now, "p", 1)

@@ -77,13 +77,13 @@ class BrakeSync:
             await self._learn()
 
     async def read_once(self) -> None:
-        """Read both records for a command, which has none from before that holds instead of a forged one.
+        """Read both records for a command, which has read none before that would hold instead.
 
-        Raises StoreUnavailable, and StoreTampered with the key of a record with a wrong MAC.
+        Raises StoreUnavailable, also if one of them cannot be opened: StoreTampered and StoreKeyUnknown.
         """
         await self.read()
-        if tampered_keys := self._snapshot.tampered_keys:
-            raise StoreTampered(tampered_keys[0])
+        for failure in self._snapshot.failures:
+            raise failure.error
 
     async def read(self) -> None:
         """Read both records. Raises StoreUnavailable."""
@@ -93,14 +93,23 @@ class BrakeSync:
         self._brake.overrides = self._snapshot.overrides
 
     async def _read_and_record(self) -> None:
-        """Read both records, and record those that were tampered with."""
+        """Read both records, log those that cannot be opened, and record those with a wrong MAC."""
         await self.read()
-        for key in self._snapshot.tampered_keys:
-            operation_id = self._random.generate_operation_id()
-            event = Tampered(
-                id=self._random.generate_operation_id(), versions=self._versions, record=key
+        for failure in self._snapshot.failures:
+            text = (
+                "the record %s cannot be opened (%s): what this process has read before is in force"
             )
-            await self._records.record_tampering(event, operation_id)
+            cause = failure.error.cause or "it has a wrong MAC"
+            logger.warning(text, failure.key, cause)
+            if isinstance(failure.error, StoreTampered):
+                await self._record_tampering(failure.key)
+
+    async def _record_tampering(self, key: str) -> None:
+        operation_id = self._random.generate_operation_id()
+        event = Tampered(
+            id=self._random.generate_operation_id(), versions=self._versions, record=key
+        )
+        await self._records.record_tampering(event, operation_id)
 
     async def _learn(self) -> None:
         read = self._snapshot

@@ -122,8 +122,7 @@ def load_dev_settings(folder: Path) -> Settings:
     """Return the settings of the `dev` with this data folder. Raises OSError without data."""
     secrets = json.loads((folder / SECRETS_FILE).read_text(encoding="utf-8"))
     redis_url = (folder / REDIS_URL_FILE).read_text(encoding="utf-8")
-    mode_file = folder / BRAKE_MODE_FILE
-    mode = BrakeMode(mode_file.read_text(encoding="utf-8") if mode_file.exists() else "record")
+    mode = BrakeMode((folder / BRAKE_MODE_FILE).read_text(encoding="utf-8"))
     options = DevOptions(brake_mode=mode)
     audit = create_dev_audit(folder)
     return create_dev_settings(ServiceSettings(), redis_url, secrets, audit, options)

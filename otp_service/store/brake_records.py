@@ -1,11 +1,10 @@
 """The two records of the brake that all processes read: what was learned, and operators' overrides."""
 
-import logging
 from typing import Any, Final
 
 import msgspec
 
-from otp_service.core.errors import StoreTampered, StoreUnavailable
+from otp_service.core.errors import StoreUnavailable
 from otp_service.core.events import Event, Tampered
 from otp_service.core.pumping.learned_traffic import LearnedTraffic
 from otp_service.core.pumping.overrides import Overrides
@@ -14,13 +13,19 @@ from otp_service.store.redis_store import RedisStore
 from otp_service.store.version_guard import parse_version
 
 
-logger = logging.getLogger(__name__)
-
 LEARNED_TTL_MS: Final = DAY_MS
 """How long what was learned is kept after it was written. It is written each minute; a record without
 an end would outlive the key that opens it."""
 
 _encode_learned = msgspec.msgpack.Encoder().encode
+
+
+class UnopenedRecord(msgspec.Struct, frozen=True):
+    """A record that this process cannot open, by the name of its key."""
+
+    key: str
+    error: StoreUnavailable
+    """StoreTampered, StoreKeyUnknown, or one whose cause is the content of another version."""
 
 
 class BrakeSnapshot(msgspec.Struct, frozen=True):
@@ -32,9 +37,8 @@ class BrakeSnapshot(msgspec.Struct, frozen=True):
     overrides: Overrides = Overrides()
     sealed_learned: bytes | None = None
     sealed_overrides: bytes | None = None
-    tampered_keys: tuple[str, ...] = ()
-    """Of the records that this read has found with a wrong MAC; a later read that finds the same bytes
-    has none."""
+    failures: tuple["UnopenedRecord", ...] = ()
+    """The records that this read could not open; a later read that finds the same bytes has none."""
 
     @property
     def learned_version(self) -> int:
@@ -55,18 +59,18 @@ class BrakeRecords:
     async def read(self, last: BrakeSnapshot) -> BrakeSnapshot:
         """Return both records. Only one that has changed since `last` is opened.
 
-        One that cannot be opened leaves what was known before, and is logged once. Raises
+        One that cannot be opened leaves what was known before, and is among the `failures`. Raises
         StoreUnavailable if Redis does not answer.
         """
         keys = (self._learned_key, self._overrides_key)
         now, learned, overrides = await self._store.read_values(keys)
-        tampered: list[str] = []
+        failures: list[UnopenedRecord] = []
 
         def open_record(key: str, sealed: bytes | None, decoder: Any, known: Any) -> Any:
             try:
-                return self._open(key, sealed, decoder, known)
-            except StoreTampered:
-                tampered.append(key)
+                return self._open(key, sealed, decoder)
+            except StoreUnavailable as error:
+                failures.append(UnopenedRecord(key, error))
                 return known
 
         return BrakeSnapshot(
@@ -81,7 +85,7 @@ class BrakeRecords:
             ),
             learned,
             overrides,
-            tuple(tampered),
+            tuple(failures),
         )
 
     async def record_tampering(self, event: Tampered, operation_id: str) -> None:
@@ -113,14 +117,12 @@ class BrakeRecords:
         reply = await self._store.run_commit(draft)
         return bool(reply[0] == b"done")
 
-    def _open(self, key: str, sealed: bytes | None, decoder: Any, known: Any) -> Any:
-        """Return the content of a record, an empty one if it is missing. Raises StoreTampered."""
+    def _open(self, key: str, sealed: bytes | None, decoder: Any) -> Any:
+        """Return the content of a record, an empty one if it is missing. Raises StoreUnavailable."""
         if sealed is None:
             return decoder.type()
         try:
             return decoder.decode(self._store.cipher.open_record(key, sealed)[1])
-        except (StoreUnavailable, msgspec.MsgspecError) as error:
-            logger.warning("the record %s cannot be opened; what was read before it is used", key)
-            if isinstance(error, StoreTampered):
-                raise
-            return known
+        except msgspec.MsgspecError as error:
+            cause = f"the record {key} has the content of another version of this program"
+            raise StoreUnavailable(cause=cause) from error

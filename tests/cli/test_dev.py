@@ -17,9 +17,7 @@ from otp_service.cli.dev import (
 )
 from otp_service.cli.serve import require_same_mode
 from otp_service.core.keys import KEY_RING_NAMES
-from otp_service.core.pumping.scopes import BrakeMode
 from otp_service.settings.development import (
-    BRAKE_MODE_FILE,
     DEV_TENANT,
     create_dev_settings,
     ensure_dev_secrets,
@@ -116,15 +114,6 @@ def test_commands_for_a_dev_have_the_mode_of_its_brake(tmp_path: Path, mode: str
     _prepare_folder(tmp_path, "redis://127.0.0.1", options.brake_mode)
 
     assert mode == load_dev_settings(tmp_path).build_brake_settings(DEV_TENANT).mode
-
-
-def test_commands_for_the_folder_of_an_earlier_dev_have_its_default(tmp_path: Path) -> None:
-    """It has no mode."""
-    ensure_dev_secrets(tmp_path, None, lambda: "A" * 43)
-    _prepare_folder(tmp_path, "redis://127.0.0.1", BrakeMode.REFUSE)
-    (tmp_path / BRAKE_MODE_FILE).unlink()
-
-    assert "record" == load_dev_settings(tmp_path).build_brake_settings(DEV_TENANT).mode
 
 
 def test_a_key_with_a_space_is_refused() -> None:

@@ -122,3 +122,21 @@ def test_no_command_decides_without_a_record_that_is_forged(
     for ended in (status, why):
         assert (1, "") == (ended.exit_code, ended.out)
         assert "a record in Redis has an invalid MAC" in ended.err
+        assert "in force" not in ended.err  # a command has read nothing before
+
+
+@pytest.mark.parametrize("words", [("pumping", "status"), ("why", "-")], ids=" ".join)
+def test_no_command_decides_without_a_record_whose_key_it_does_not_have(
+    run_pumping, run_otp, config, words
+):
+    """It would show a scope as admitted that every process has closed."""
+    run_pumping("block", "country:GB@shop", *FOR)
+    text = config.read_text()
+    assert 'limit = [{ id = "l1"' in text
+    config.write_text(text.replace('limit = [{ id = "l1"', 'limit = [{ id = "l2"'))
+
+    ended = run_otp(*words, "--config", config, stdin="+447400123456")
+
+    assert (1, "") == (ended.exit_code, ended.out)
+    assert "a record is under limit key 'l1'" in ended.err
+    assert "put it back" in ended.err

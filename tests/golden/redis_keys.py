@@ -21,6 +21,9 @@ from tests.installation import Installation
 TTL_STEP_MS = 120 * SECOND_MS
 """Times to live are rounded up to this, so that a slow run does not change them."""
 
+SLOTS_AND_HEAD = 15
+"""Values of a window of a debt: its head, seven unverified amounts, and seven that have verified."""
+
 HIDDEN_PATTERNS = (
     (OPERATION_NAME, "<operation>"),
     (re.compile(r"\bstate-1:[0-9a-f]{64}"), "state-1:<mac>"),
@@ -63,12 +66,13 @@ def _format_ttl(milliseconds: int) -> str:
 def _format_content(client: Any, cipher: RecordCipher, name: str) -> list[str]:
     match client.type(name):
         case b"string":
-            return [_format_string(cipher, name, client.get(name))]
+            value = client.get(name)
+            is_debt = ":debt:" in name
+            return _sum_slots(value) if is_debt else [_format_string(cipher, name, value)]
         case b"hash":
-            return [
-                f"{k.decode()} = {_format_hash_field(cipher, name, k, v)}"
-                for k, v in sorted(client.hgetall(name).items())
-            ]
+            return _format_hash(cipher, name, client.hgetall(name))
+        case b"set":
+            return sorted(member.decode() for member in client.smembers(name))
         case b"zset":
             members = client.zrange(name, 0, -1, withscores=True)
             return sorted(f"{member.decode()} at {score:.0f}" for member, score in members)
@@ -86,6 +90,36 @@ def _format_content(client: Any, cipher: RecordCipher, name: str) -> list[str]:
             ]
         case other:
             raise TypeError(f"{name} is a {other!r}")
+
+
+def _sum_slots(packed: bytes) -> list[str]:
+    """Return the sums of each window of a debt: a run may cross the end of a slot."""
+    values: list[Any] = msgspec.msgpack.decode(packed)
+    lines, names = [], ["hour", "day"]
+    if isinstance(values[1], str):  # countries, each with its slots of a day
+        values, names = values[1:], values[1::SLOTS_AND_HEAD]
+    for i, name in enumerate(names):
+        _, *slots = values[i * SLOTS_AND_HEAD : (i + 1) * SLOTS_AND_HEAD]
+        unverified, verified = sum(slots[: len(slots) // 2]), sum(slots[len(slots) // 2 :])
+        lines.append(f"{name}: {unverified} unverified, {verified} verified")
+    return lines
+
+
+def _format_hash(cipher: RecordCipher, name: str, fields: dict[bytes, bytes]) -> list[str]:
+    if ":traffic:" in name:
+        return _sum_totals(fields)
+    return [
+        f"{k.decode()} = {_format_hash_field(cipher, name, k, v)}"
+        for k, v in sorted(fields.items())
+    ]
+
+
+def _sum_totals(fields: dict[bytes, bytes]) -> list[str]:
+    """Return the total of each kind, over all hours."""
+    totals: Counter[str] = Counter()
+    for field, value in fields.items():
+        totals[field.decode().partition(":")[2]] += int(value)
+    return [f"{kind} = {total}" for kind, total in sorted(totals.items())]
 
 
 def _format_field(name: bytes, value: bytes) -> str:

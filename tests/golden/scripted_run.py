@@ -19,8 +19,12 @@ from otp_service.core.limits import (
 from otp_service.core.log_entry import ArchivedPosition
 from otp_service.core.phone_number import parse_number
 from otp_service.core.ports import MessageIdRecord
+from otp_service.core.pumping.prices import PriceTable
+from otp_service.core.pumping.scopes import BrakeMode
+from otp_service.core.pumping.send_debts import BrakeSettings
 from otp_service.core.timestamps import DAY_SECONDS
 from otp_service.service import OtpService
+from otp_service.service.brake import Brake
 from otp_service.sms.provider_health import HealthEvent
 from otp_service.sms.router import LocalProviderHealth
 from otp_service.store.archive_source import RedisArchiveSource
@@ -41,6 +45,7 @@ from tests.installation import (
 
 
 ACCOUNT, ADDRESS = "account-1", "203.0.113.9"
+DAY_BUDGET = 1_000_000_000
 
 
 async def run_script(installation: Installation) -> None:
@@ -70,9 +75,16 @@ def build_installation(script_client: ScriptClient, metrics: Metrics) -> Install
         store=InstrumentedStore(installation.store, metrics),
         router=InstrumentedRouter(installation.router, metrics),
         hasher=InstrumentedHasher(installation.hasher, metrics),
+        brake=build_brake(),
     )
     installation.service = OtpService(dependencies)
     return installation
+
+
+def build_brake() -> Brake:
+    """Return the brake of one tenant; the other one has none."""
+    settings = BrakeSettings(day_budget=DAY_BUDGET, mode=BrakeMode.REFUSE)
+    return Brake({"shop": settings}, PriceTable(), now=lambda: NOW_MS)
 
 
 def build_metrics() -> Metrics:
@@ -99,6 +111,7 @@ async def _issue_and_verify(installation: Installation) -> None:
         await installation.verify(issued, code, key="verify 1", client_ip=ADDRESS)
     with suppress(OtpError):
         await installation.verify(issued, code)
+    assert 0 == await installation.dependencies.refunds.drain(20)  # the shared debts are repaid
 
 
 async def _refuse_and_cancel(installation: Installation) -> None:

@@ -80,6 +80,7 @@ class ArchiveWriter:
         with self._lock_folder() as lock:
             self._check_fence(lock)
             now = self._clamp_time(now)
+            self._open_segment(now)  # first: the first seal of a segment states the heads
             self.state.dropped = dropped
             line = signer.build_seal_line(self.state, now, fence=_parse_fence(self._lock_text))
             self._write_lines([line], now)

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from otp_service.audit.archive_format import entries
+from otp_service.audit.archive_format.seals import decode_seal
 from otp_service.audit.archive_format.segments import iterate_archive_backward
 from otp_service.audit.sinks.base import Sink, SinkError
 
@@ -93,12 +94,15 @@ async def flush_queues(queues: Sequence[SinkQueue]) -> SinkError | None:
 def read_undelivered(folder: Path, first_sequences: Mapping[tuple[int, int], int]) -> list[bytes]:
     """Return the lines that a sink may lack: the end of an archive from the last seal before the
     first unmarked sequence of each partition and epoch. What is marked, every sink has.
+
+    A seal without lines is the handover to another key: a leader writes it before it delivers anything,
+    so the seal before it may be undelivered as well.
     """
     missing, lines = dict(first_sequences), list[bytes]()
     for line in iterate_archive_backward(folder):
         lines.append(line)
         if line.startswith(entries.SEAL_PREFIX):
-            if not missing:
+            if not missing and decode_seal(line).count:
                 break
             continue
         partition, epoch, sequence = _decode_first_sequence(line)

@@ -25,6 +25,7 @@ from otp_service.store.client import ScriptClient
 from otp_service.store.connect import create_redis_lines
 from tests.audit.sealed_log import (
     EXHAUSTED_CHARGE,
+    SIGNING_KEY,
     SealedLog,
     decode_line,
     get_stream_keys,
@@ -380,6 +381,30 @@ async def test_without_the_previous_key_nothing_is_sealed(sealed_log: SealedLog)
     sealed_log.assert_complete()
 
 
+async def test_a_handover_that_begins_a_segment_states_the_heads(sealed_log: SealedLog) -> None:
+    """The next sealer reads that segment alone: without the heads it archived everything again.
+
+    A sealer with a new key that is started on a quiet day was enough. Found by the simulation.
+    """
+    new_key = SigningKey.generate()
+    old = sealed_log.create_sealer()
+    await sealed_log.append_events("a", "b")
+    await run_until_idle(old)
+    await old.stop()
+
+    sealed_log.advance_clock(86400)
+    sealer = sealed_log.create_sealer(signing=Signer(new_key, SIGNING_KEY))
+    await sealer.run_once()
+    sealer._writer.close()  # it was killed
+    await sealed_log.expire_lease()
+    successor = sealed_log.create_sealer(signing=Signer(new_key, SIGNING_KEY))
+    await sealed_log.append_events("c")
+    await run_until_idle(successor)
+    await successor.stop()
+
+    sealed_log.assert_complete(SIGNING_KEY, new_key)
+
+
 # ------------------------------------------------------------------------------- sinks
 
 
@@ -394,6 +419,16 @@ class RecordingSink:
         if not self.works:
             raise SinkError("unavailable")
         self.lines += lines
+
+
+class SealRefusingSink(RecordingSink):
+    """A sink that fails for seals alone."""
+
+    async def append_lines(self, lines: Sequence[bytes]) -> None:
+        if self.works or any(line.startswith(SEAL_PREFIX) for line in lines):
+            await super().append_lines(lines)
+        else:
+            self.lines += lines
 
 
 async def test_a_sink_gets_every_line_after_a_failure(sealed_log: SealedLog) -> None:
@@ -434,6 +469,27 @@ async def test_the_next_sealer_delivers_the_lines_that_a_dead_one_did_not(
     await run_until_idle(heir)
     await heir.stop()
 
+    assert set(sealed_log.read_lines()) == set(sink.lines)
+
+
+async def test_a_sink_gets_the_seal_before_a_handover_to_another_key(sealed_log: SealedLog) -> None:
+    """A sealer has delivered all entries, and ends before it delivers the last seal.
+
+    The next one hands over to its key before it delivers anything. Found by the simulation.
+    """
+    sink, new_key = SealRefusingSink(), SigningKey.generate()
+    dead = sealed_log.create_sealer(sinks=(sink,), seal_seconds=60)
+    await sealed_log.append_events("a", "b")
+    await run_until_idle(dead)
+    sink.works = False
+    await dead.stop()
+    sink.works = True
+    await sealed_log.expire_lease()
+    heir = sealed_log.create_sealer(sinks=(sink,), signing=Signer(new_key, SIGNING_KEY))
+    await run_until_idle(heir)
+    await heir.stop()
+
+    sealed_log.assert_complete(SIGNING_KEY, new_key)
     assert set(sealed_log.read_lines()) == set(sink.lines)
 
 

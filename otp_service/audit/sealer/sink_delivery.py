@@ -28,6 +28,7 @@ class SinkDelivery:
 
     def reset_queues(self, seal_line: bytes) -> None:
         """Begin with the last seal's anchor, which an earlier leader may not have delivered."""
+        self.close()  # a delivery of an earlier lease of this sealer may be under way
         self._queues = [SinkQueue(sink) for sink in self._sinks]
         self._anchor_queues = [SinkQueue(sink) for sink in self._anchor_sinks]
         self._is_replay_due = bool(self._queues)

@@ -1,7 +1,7 @@
 """A sealer with real sinks that refuse, hang and recover: every line is delivered."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,14 @@ from otp_service.app import Application, run_sealer
 from otp_service.audit.archive_format.key_files import create_key_files
 from otp_service.audit.archive_format.seals import build_anchor, find_anchors
 from otp_service.audit.archive_format.segments import list_segments
+from otp_service.audit.sealer.sink_delivery import SinkDelivery
 from otp_service.audit.sinks import (
     FileSinkSettings,
     HttpSinkSettings,
     SyslogSinkSettings,
     create_sink,
 )
+from otp_service.audit.sinks.base import SinkError
 from otp_service.audit.verification.verifier import Segment, verify_archive
 from otp_service.settings.service_tables import AuditSettings
 from otp_service.store.client import ScriptClient
@@ -142,3 +144,27 @@ async def test_lines_and_anchors_are_delivered_to_the_configured_sinks(
     report = verify_archive(given, [key.public], kept)
     assert ([], 0) == (report.findings, report.unsealed)
     assert build_anchor(lines[-1]) == kept[-1]
+
+
+async def test_a_new_lease_ends_a_delivery_of_the_one_before() -> None:
+    """Redis had lost the lease, and the sealer takes it again: a hanging sink would get an older anchor
+    after the newest one, and nothing would take the error of the delivery. Found by the simulation.
+    """
+
+    class HangingSink:
+        async def append_lines(self, lines: Sequence[bytes]) -> None:
+            await release.wait()
+            delivered.extend(lines)
+
+    release, delivered = asyncio.Event(), list[bytes]()
+    delivery = SinkDelivery([HangingSink()], [])
+    delivery.reset_queues(b"")
+    delivery.enqueue_lines([b"before"])
+    assert isinstance(await delivery.flush_sinks(), SinkError)
+
+    delivery.reset_queues(b"")
+    delivery.enqueue_lines([b"after"])
+    release.set()
+
+    assert await delivery.flush_sinks() is None
+    assert [b"after"] == delivered

@@ -182,6 +182,9 @@ class FaultKind(StrEnum):
     HASHER_SLOW = "hasher slow"  # worker
     KEY_ROTATION = "key rotation"  # ring
     CANCELLATION = "cancellation"  # call
+    SEALER_DOWN = "sealer down"  # host
+    ARCHIVE_DISK = "archive disk"  # how: it is full, fails, is slow, or is locked
+    SINK_DOWN = "sink down"  # sink
 
 
 class FaultRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -218,6 +221,36 @@ class StoredBytes(msgspec.Struct, frozen=True, kw_only=True):
     place: str
     """A key of the store, the name of a file, or `log` of a worker."""
     content: bytes
+
+
+class ArchiveFinding(msgspec.Struct, frozen=True, kw_only=True):
+    """What `otp-service audit verify` reports."""
+
+    kind: str
+    text: str
+
+
+class ArchiveRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """What the sealers of a run have archived, also what retention has deleted since."""
+
+    lines: tuple[bytes, ...] = ()
+    delivered: tuple[bytes, ...] = ()
+    """The lines that the sink has got."""
+    events: tuple[StoredEvent, ...] = ()
+    log_events: tuple[StoredEvent, ...] = ()
+    """The events that the store still has at the end."""
+    gaps: tuple[str, ...] = ()
+    """The lines that declare missing events."""
+    findings: tuple[ArchiveFinding, ...] = ()
+    proof_errors: tuple[str, ...] = ()
+    """Of proofs of some events by the service."""
+    unsealed_count: int = 0
+    waiting_count: int = 0
+    """The events that the log counts as not archived."""
+    lost_positions: tuple[str, ...] = ()
+    """Of events that a machine lost, although the log counted them as archived then."""
+    is_caught_up: bool = True
+    """Whether the archive had every event some time after the faults."""
 
 
 class TenantRules(msgspec.Struct, frozen=True, kw_only=True):
@@ -260,6 +293,8 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
     faults: tuple[FaultRecord, ...] = ()
     events: tuple[StoredEvent, ...] = ()
     stored: tuple[StoredBytes, ...] = ()
+    archive: ArchiveRecord | None = None
+    """None for a run without sealers."""
     unhandled_errors: tuple[str, ...] = ()
     """Exceptions that the event loop had to handle."""
     started_at: int = 0

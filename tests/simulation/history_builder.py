@@ -17,6 +17,7 @@ from tests.simulation.auditor import Violation, audit_history
 from tests.simulation.auditor.authenticator_steps import compute_code
 from tests.simulation.history import (
     Answered,
+    ArchiveRecord,
     AuditSettings,
     CallRecord,
     ComparisonRecord,
@@ -67,6 +68,7 @@ class HistoryBuilder:
         self.events: list[StoredEvent] = []
         self.stored: list[StoredBytes] = []
         self.unhandled_errors: list[str] = []
+        self.archive: ArchiveRecord | None = None
         self.calm_since: int | None = None
         self.epoch = START_MS
         self.add_event("log.epoch")
@@ -353,6 +355,7 @@ class HistoryBuilder:
             events=tuple(self.events),
             stored=tuple(self.stored),
             unhandled_errors=tuple(self.unhandled_errors),
+            archive=self.archive,
             started_at=START_MS,
             calm_since=self.now if self.calm_since is None else self.calm_since,
             ended_at=self.now,

@@ -7,6 +7,7 @@ from typing import Literal
 from msgspec.structs import replace
 
 from tests.simulation.history import (
+    ArchiveRecord,
     AuditSettings,
     CallRecord,
     ComparisonRecord,
@@ -161,7 +162,7 @@ class Recorder:
         """Record that no fault follows."""
         self._calm_since = self._read_ms()
 
-    def build_history(
+    def build_history(  # noqa: PLR0913  # what was found at the end
         self,
         seed: int | str,
         settings: AuditSettings,
@@ -169,6 +170,7 @@ class Recorder:
         events: Sequence[StoredEvent] = (),
         stored: Sequence[StoredBytes] = (),
         unhandled_errors: Sequence[str] = (),
+        archive: ArchiveRecord | None = None,
     ) -> History:
         """Return all records, with what was found in the store at the end."""
         now = self._read_ms()
@@ -182,6 +184,7 @@ class Recorder:
             events=tuple(events),
             stored=tuple(stored),
             unhandled_errors=tuple(unhandled_errors),
+            archive=archive,
             started_at=self._started_at,
             calm_since=now if self._calm_since is None else self._calm_since,
             ended_at=now,

@@ -33,7 +33,10 @@ def run_seed(seed: int, prefix: Prefix = WHOLE) -> History:
         except SimulationError as error:
             errors.append(describe_simulation_error(error))
     (simulation,) = simulations
-    return simulation.build_history(errors, log.to_stored_bytes())
+    try:
+        return simulation.build_history(errors, log.to_stored_bytes())
+    finally:
+        simulation.close()
 
 
 def describe_simulation_error(error: SimulationError) -> str:

@@ -5,22 +5,32 @@ from typing import Final, cast
 
 from tests.simulation.actors.cast import draw_actors, run_actors
 from tests.simulation.actors.probes import draw_probes, probe_logins
+from tests.simulation.archive.record import (
+    build_archive_record,
+    collect_archived_bytes,
+    merge_events,
+)
+from tests.simulation.archive.site import ArchiveSite
+from tests.simulation.faults.archive_faults import draw_archive_plan
 from tests.simulation.faults.injector import FaultInjector
 from tests.simulation.faults.plan import draw_plan, start_plan
 from tests.simulation.history import History, StoredBytes
 from tests.simulation.kernel.chance import Chance
 from tests.simulation.kernel.loop import SimulatedLoop
 from tests.simulation.kernel.network import SimulatedNetwork
+from tests.simulation.kernel.threads import SimulatedThreads
 from tests.simulation.prefix import MAX_CALLS, Prefix
 from tests.simulation.redis_model.redis_site import RedisSite
 from tests.simulation.stored_values import (
     collect_stored_bytes,
     collect_stored_events,
+    count_waiting_events,
     list_folding_partitions,
 )
 from tests.simulation.world.audit_settings import build_audit_settings
 from tests.simulation.world.jobs import JOB_NAMES
-from tests.simulation.world.settlement import flush_folds, settle
+from tests.simulation.world.settlement import flush_folds, settle, wait_until_idle
+from tests.simulation.world.site import EventLogRules
 from tests.simulation.world.world import World
 
 
@@ -36,6 +46,12 @@ REPLICATED_SHARE: Final = 0.75
 """The share of the runs with replicas in which every durable change has to reach all of them."""
 
 REPLICA_COUNTS: Final = (0, 0, 0, 1, 2)
+
+ARCHIVE_SHARE: Final = 0.06
+"""The share of the runs with sealers: one turn of a sealer takes as much time as a call."""
+
+LOG_CAPACITIES: Final = (EventLogRules().max_entries,) * 3 + (40, 10)
+"""Of a stream of a partition, in a run with sealers: a small log is full while nothing is archived."""
 
 
 class Simulation:
@@ -55,14 +71,22 @@ class Simulation:
             start_ms=START_MS,
             replicas=replicas,
         )
+        archive_draws = chance.derive("archive")
+        has_archive = archive_draws.has_luck(ARCHIVE_SHARE)
+        log = EventLogRules()
+        if has_archive:
+            log = EventLogRules(has_archive=True, max_entries=archive_draws.pick(LOG_CAPACITIES))
         self.world = World(
             chance.derive("world"),
             self.read_true_ms,
             self.redis.address,
             replicas=self.required_replicas,
             jobs=frozenset(name for name in JOB_NAMES if draws.has_luck(JOB_SHARE)),
+            log=log,
         )
         self.faults = FaultInjector(chance.derive("faults"), network, self.redis, self.world)
+        self.archive = self._create_archive(archive_draws) if has_archive else None
+        self.faults.archive = self.archive
         self.probe_names = draw_probes(chance.derive("probes"))
         for name in self.world.vendors:
             if draws.has_luck(TROUBLE_SHARE):
@@ -77,25 +101,52 @@ class Simulation:
         draws = self.chance.derive("cast")
         calls = draw_call_count(draws)
         plan = draw_plan(self.chance.derive("faults"), calls)
+        if self.archive:
+            plan += draw_archive_plan(self.chance.derive("archive faults"), calls)
+            plan.sort(key=lambda fault: fault.step)
         start_plan(self.faults, self.loop, plan, prefix)
         await run_actors(self.world, draw_actors(draws, calls), min(calls, prefix.calls))
         await self.faults.end_all()
+        if self.archive:
+            self.archive.end_faults()
         await settle(self.world)
+        if self.archive:
+            await self.archive.catch_up()
         await probe_logins(self.world, self.probe_names)
         await flush_folds(self.world, list_folding_partitions(self.redis.server.keyspace))
+        if self.archive:
+            await wait_until_idle(self.world)  # its receipts write events, too
+            await self.archive.stop()
 
     def build_history(self, unhandled_errors: list[str], logged: list[StoredBytes]) -> History:
         """Return what was observed, with what is stored now and what was logged."""
-        server = self.redis.server
+        keyspace, archive = self.redis.server.keyspace, None
+        events, stored = collect_stored_events(keyspace), collect_stored_bytes(keyspace)
+        if self.archive:
+            archive = build_archive_record(self.archive, events, count_waiting_events(keyspace))
+            events, stored = (
+                merge_events(archive),
+                [*stored, *collect_archived_bytes(self.archive)],
+            )
         return self.world.recorder.build_history(
             self.chance.seed,
             build_audit_settings(
                 is_replicated=self.required_replicas > 0, probe_actors=self.probe_names
             ),
-            events=collect_stored_events(server.keyspace),
-            stored=[*collect_stored_bytes(server.keyspace), *logged],
+            events=events,
+            stored=[*stored, *logged],
             unhandled_errors=[*unhandled_errors, *self.redis.findings],
+            archive=archive,
         )
+
+    def close(self) -> None:
+        """Delete the files of the run."""
+        if self.archive:
+            self.archive.folder.close()
+
+    def _create_archive(self, draws: Chance) -> ArchiveSite:
+        threads = SimulatedThreads(self.loop, draws.derive("threads"))
+        return ArchiveSite(draws, self.world, threads)
 
 
 def draw_call_count(chance: Chance) -> int:

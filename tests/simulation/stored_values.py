@@ -24,6 +24,12 @@ def list_folding_partitions(keyspace: Keyspace) -> list[int]:
     return [parse_key_partition(k.decode()) for k in keyspace.list_keys() if k.endswith(b":due")]
 
 
+def count_waiting_events(keyspace: Keyspace) -> int:
+    """Return how many events of all partitions the log counts as not archived."""
+    logs = (keyspace.get(key) for key in keyspace.list_keys() if key.endswith(b":log"))
+    return sum(int(log.fields.get(b"waiting", 0)) for log in logs if isinstance(log, Hash))
+
+
 def _iterate_entries(keyspace: Keyspace) -> Iterator[Entry]:
     for key in keyspace.list_keys():
         value = keyspace.get(key)

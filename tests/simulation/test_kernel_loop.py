@@ -420,5 +420,5 @@ def test_a_thread_is_refused():
     async def main():
         await asyncio.to_thread(time.time)
 
-    with pytest.raises(RuntimeError, match="no threads"):
+    with pytest.raises(RuntimeError, match="has no threads"):
         run(main)

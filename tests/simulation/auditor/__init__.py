@@ -11,6 +11,7 @@ history that keeps the promise and of two that break it.
 from collections.abc import Callable, Iterator
 
 from tests.simulation.auditor.answers import check_answers
+from tests.simulation.auditor.archive import check_archive
 from tests.simulation.auditor.attempt_counts import check_attempt_counts
 from tests.simulation.auditor.authenticator_steps import check_authenticators
 from tests.simulation.auditor.charges import check_charges
@@ -44,6 +45,7 @@ CHECKS: tuple[Callable[[HistoryIndex], Iterator[Violation]], ...] = (
     check_repeats,
     check_secrecy,
     check_liveness,
+    check_archive,
 )
 
 

@@ -21,6 +21,7 @@ class Promise(StrEnum):
     REPEATS = "repeats"
     SECRECY = "secrecy"
     LIVENESS = "liveness"
+    ARCHIVE = "archive"
 
 
 class Violation(msgspec.Struct, frozen=True, kw_only=True):

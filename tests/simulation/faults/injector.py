@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
+from tests.simulation.archive.site import ArchiveSite
 from tests.simulation.history import FaultKind
 from tests.simulation.kernel.chance import Chance
 from tests.simulation.kernel.network import SimulatedNetwork
@@ -26,6 +27,7 @@ class FaultInjector:
         self.redis = redis
         self.world = world
         self.loop = network.loop
+        self.archive: ArchiveSite | None = None
         self._active: dict[str, tuple[int, Callable[[], None]]] = {}
         """By what is at fault: the index of the record, and what ends it."""
         self._is_over = False
@@ -37,6 +39,11 @@ class FaultInjector:
         if not self._is_over:
             self.chance = chance or self.chance
             fault(self)
+
+    def get_archive(self) -> ArchiveSite:
+        """Return the archive of a run that has one."""
+        assert self.archive
+        return self.archive
 
     def record_instant(
         self, kind: FaultKind, target: str = "", *, lost_writes: int = 0, jump_ms: int = 0

@@ -11,6 +11,7 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context
+from functools import partial
 from typing import Any, NoReturn, TypeVar, TypeVarTuple
 
 from tests.simulation.current_host import CURRENT_HOST
@@ -61,6 +62,8 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self._paused_callbacks: dict[str, list[asyncio.Handle]] = {}
         self.connect: Callable[..., Any] = _refuse_to_connect
         """How the network opens a connection, once there is one (`network.py`)."""
+        self.start_thread: Callable[[Callable[[], Any]], Any] = _refuse_thread
+        """How a thread runs, in a run that has them (`threads.py`)."""
 
     def time(self) -> float:
         """Return simulated seconds since the loop was made."""
@@ -142,8 +145,11 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self._timers.clear()
         self._marks.clear()
 
-    def run_in_executor(self, *_: object) -> NoReturn:
-        raise RuntimeError("a simulated run has no threads")
+    def run_in_executor(  # type: ignore[override]  # of threads alone
+        self, executor: None, function: Callable[..., Any], *args: Any
+    ) -> Any:
+        assert executor is None
+        return self.start_thread(partial(function, *args))
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         """Note what nothing has handled. The run ends with the turn."""
@@ -213,6 +219,10 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         context = self.unhandled[self._reported_count]
         self._reported_count = len(self.unhandled)
         raise UnhandledError(context) from context.get("exception")
+
+
+def _refuse_thread(_: object) -> NoReturn:
+    raise RuntimeError("this run has no threads")
 
 
 async def _refuse_to_connect(*_: object) -> NoReturn:

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from contextvars import copy_context
 from typing import Final
 
+from msgspec.structs import replace
+
 from otp_service.core.delivery import Receipt
 from otp_service.service import Caller
 from tests.simulation.current_host import CURRENT_HOST
@@ -117,6 +119,13 @@ class Installation:
         self.hosts[host].clock.jump(milliseconds)
         recorder = self.site.recorder
         recorder.end_fault(recorder.start_fault(FaultKind.HOST_CLOCK, host, jump_ms=milliseconds))
+
+    def set_log_capacity(self, max_entries: int) -> None:
+        """Let each stream of the event log have so many entries, for present and future workers."""
+        self.site.log.max_entries = max_entries
+        for worker in self.workers.values():
+            limits = worker.store._log_limits
+            worker.store._log_limits = replace(limits, max_stream_entries=max_entries)
 
     def end_faults(self) -> None:
         """Let vendors be calm, set every clock right, and start the workers that are dead."""

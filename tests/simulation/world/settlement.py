@@ -19,12 +19,17 @@ async def settle(world: World) -> bool:
     """
     world.end_faults()
     world.recorder.record_calm()
-    for _ in range(MAX_LOOKS):
-        if world.installation.is_idle:
-            break
-        await asyncio.sleep(LOOK_INTERVAL_SECONDS)
+    await wait_until_idle(world)
     await stop_jobs(world)
     return world.installation.is_idle
+
+
+async def wait_until_idle(world: World) -> None:
+    """Wait until no call is running and no refund or receipt waits, or until each deadline is over."""
+    for _ in range(MAX_LOOKS):
+        if world.installation.is_idle:
+            return
+        await asyncio.sleep(LOOK_INTERVAL_SECONDS)
 
 
 async def stop_jobs(world: World) -> None:

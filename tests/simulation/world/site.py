@@ -10,6 +10,14 @@ from tests.simulation.world.ports import Chance
 from tests.simulation.world.vendor import Vendor
 
 
+class EventLogRules(msgspec.Struct, kw_only=True):
+    """The limits of the event log."""
+
+    has_archive: bool = False
+    max_entries: int = 5_000
+    """Of one stream of a partition: `events.maximum`."""
+
+
 class Site(msgspec.Struct, frozen=True, kw_only=True):
     chance: Chance
     read_true_ms: Callable[[], int]
@@ -21,5 +29,6 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     """How many replicas have to have a durable change."""
     wait_ms: int = 100
     timeout_ms: int = 500
+    log: EventLogRules
     jobs: frozenset[str] = frozenset()
     """The background jobs of workers that run: see `Worker.start_jobs`."""

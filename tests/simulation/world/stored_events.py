@@ -27,11 +27,11 @@ def _build_stored_event(entry: Entry) -> StoredEvent:
         sequence=entry.position.sequence,
         epoch=entry.epoch,
         members=_decode_event(entry.event) | decode_stamp(entry.stamp),
-        is_authentic=_create_cipher().verify_event(entry.event, entry.mac),
+        is_authentic=create_cipher().verify_event(entry.event, entry.mac),
     )
 
 
 @functools.cache
-def _create_cipher() -> RecordCipher:
+def create_cipher() -> RecordCipher:
     """Return a cipher with every key that a rotation may have used."""
     return RecordCipher(build_keys(ALL_KEY_IDS), bytes)

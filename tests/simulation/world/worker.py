@@ -116,7 +116,8 @@ class Worker:
             earlier_key_names=earlier,
             epoch_event=EpochStarted(id="epoch", versions=self.configuration.versions),
             retention_ms=settings.events.retention_days * DAY_MS,
-            max_stream_entries=settings.events.maximum,
+            max_stream_entries=self.site.log.max_entries,
+            has_archive=self.site.log.has_archive,
         )
 
     def _create_router(self) -> ProviderRouter:

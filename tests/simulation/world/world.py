@@ -10,7 +10,7 @@ from tests.simulation.world.configuration import PROVIDER_NAMES, build_configura
 from tests.simulation.world.installation import Installation
 from tests.simulation.world.phones import Phones
 from tests.simulation.world.ports import Chance
-from tests.simulation.world.site import Site
+from tests.simulation.world.site import EventLogRules, Site
 from tests.simulation.world.vendor import Vendor
 
 
@@ -30,6 +30,7 @@ class World:
         replicas: int = 0,
         timeout_ms: int = 500,
         jobs: frozenset[str] = frozenset(),
+        log: EventLogRules | None = None,
     ) -> None:
         self.chance = chance
         self.read_true_ms = read_true_ms
@@ -44,6 +45,7 @@ class World:
             store_address=store_address,
             replicas=replicas,
             timeout_ms=timeout_ms,
+            log=log or EventLogRules(),
             jobs=jobs,
         )
         self.installation = Installation(site, build_configuration())

@@ -96,8 +96,7 @@ def service(
     folder = tmp_path_factory.mktemp("outcomes")
     (folder / CLOCK_FILE).write_text("0")
     if request.param == "dev":
-        (folder / "sitecustomize.py").write_text(MOVED_CLOCK)
-        with run_dev(folder / "data", "--cooldown", "1") as service:
+        with run_dev(folder / "data", "--cooldown", "1", sitecustomize=MOVED_CLOCK) as service:
             yield service
         return
     with (

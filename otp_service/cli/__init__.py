@@ -1,7 +1,6 @@
 """The command line: `otp-service COMMAND`. Each group of commands is a module, listed in COMMAND_MODULES."""
 
 import argparse
-import importlib
 import io
 import logging
 import os
@@ -10,6 +9,7 @@ from collections.abc import Sequence
 
 from otp_service import __version__
 from otp_service.cli.command import CommandError
+from otp_service.cli.module_import import import_permanently
 from otp_service.core.errors import StoreKeyUnknown, StoreTampered, StoreUnavailable
 from otp_service.core.printable_text import escape_unprintable
 
@@ -122,5 +122,5 @@ def _build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     called = [COMMAND_MODULES[word] for word in arguments[:1] if word in COMMAND_MODULES]
     for module in called or dict.fromkeys(COMMAND_MODULES.values()):
-        importlib.import_module(f"{__name__}.{module}").register_commands(subparsers)
+        import_permanently(f"{__name__}.{module}").register_commands(subparsers)
     return parser

@@ -1,9 +1,9 @@
-"""A worker process of `serve`: `python -m otp_service.cli.worker CHANNEL LISTENER`, two file descriptors.
+"""A worker process of `serve`, which `worker_main.py` starts with two file descriptors.
 
-The channel is a pair of sockets to the supervisor. The worker reads its configuration from it, in one
-line of JSON, reports that it is prepared, and serves once it reads another line. While it serves it
-reports once a second that it is alive, and writes its metrics. The end of the channel is the end of the
-supervisor, whatever ended that: the worker ends too, and the address is free.
+One is the listener. The other one is a channel, a pair of sockets to the supervisor. The worker reads its
+configuration from the channel, in one line of JSON, reports that it is prepared, and serves once it reads
+another line. While it serves it reports once a second that it is alive, and writes its metrics. The end of
+the channel is the end of the supervisor, whatever ended that: the worker ends too, and the address is free.
 """
 
 import asyncio
@@ -168,7 +168,3 @@ def main() -> None:
         except Exception as error:
             channel.report("failed", type(error).__name__)
             raise
-
-
-if __name__ == "__main__":
-    main()

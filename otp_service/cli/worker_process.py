@@ -23,7 +23,7 @@ from otp_service.settings import ConfigurationSource
 
 logger = logging.getLogger(__name__)
 
-WORKER_MODULE = "otp_service.cli.worker"
+WORKER_MODULE = "otp_service.cli.worker_main"
 
 
 class WorkerProcess:

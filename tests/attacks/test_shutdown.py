@@ -137,7 +137,7 @@ import sys, time
 from pathlib import Path
 
 delay = Path(__file__).with_name("delay_seconds")
-if "otp_service.cli.worker" in sys.orig_argv and delay.exists():
+if "otp_service.cli.worker_main" in sys.orig_argv and delay.exists():
     time.sleep(float(delay.read_text()))
 """
 """Delays each worker before it responds to its supervisor, as a machine with a busy CPU does."""

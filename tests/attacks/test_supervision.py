@@ -151,7 +151,9 @@ def test_a_refused_reload_is_an_event_and_an_exit_code_and_no_start(
 
 def test_a_signal_ends_a_service_whose_workers_start_slowly(tmp_path: Path) -> None:
     """A start that was stuck held SIGTERM for a minute."""
-    sleep = 'import sys, time\nif "otp_service.cli.worker" in sys.orig_argv:\n    time.sleep(60)\n'
+    sleep = (
+        'import sys, time\nif "otp_service.cli.worker_main" in sys.orig_argv:\n    time.sleep(60)\n'
+    )
     with (
         GatewayServer() as gateway,
         redis_servers.start_server(tmp_path / "redis") as redis,

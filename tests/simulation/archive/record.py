@@ -59,7 +59,14 @@ def _name_position(event: StoredEvent) -> tuple[int, int, int, int]:
 
 
 def _is_entry(line: bytes) -> bool:
-    return not line.startswith((entries.GAP_PREFIX, entries.SEAL_PREFIX))
+    """Return whether a line is an entry that can be read: one that cannot is a finding."""
+    if line.startswith((entries.GAP_PREFIX, entries.SEAL_PREFIX)):
+        return False
+    try:
+        entries.decode_entry(line)
+    except ValueError:
+        return False
+    return True
 
 
 def _list_proof_errors(lines: list[bytes], keys: list[PublicKey]) -> list[str]:

@@ -16,6 +16,7 @@ from tests.simulation.auditor.attempt_counts import check_attempt_counts
 from tests.simulation.auditor.authenticator_steps import check_authenticators
 from tests.simulation.auditor.charges import check_charges
 from tests.simulation.auditor.comparisons import check_comparisons
+from tests.simulation.auditor.counts_left import check_counts_left
 from tests.simulation.auditor.index import HistoryIndex
 from tests.simulation.auditor.liveness import check_liveness
 from tests.simulation.auditor.log_changes import check_log_changes
@@ -39,6 +40,7 @@ CHECKS: tuple[Callable[[HistoryIndex], Iterator[Violation]], ...] = (
     check_sends,
     check_charges,
     check_attempt_counts,
+    check_counts_left,
     check_answers,
     check_log_order,
     check_log_changes,

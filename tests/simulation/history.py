@@ -253,6 +253,17 @@ class ArchiveRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the archive had every event some time after the faults."""
 
 
+class StoredDebt(msgspec.Struct, frozen=True, kw_only=True):
+    """What the brake counts as unverified in one scope, once the world has come to rest."""
+
+    limit: str
+    subject: tuple[str, ...]
+    """The range or the operator block; the tenant and the network of an address."""
+    messages: float
+    """Of about a day; one after a bot check that has passed is half a message."""
+    read_at: int
+
+
 class TenantRules(msgspec.Struct, frozen=True, kw_only=True):
     """What holds for the calls of one tenant."""
 
@@ -295,6 +306,8 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
     stored: tuple[StoredBytes, ...] = ()
     archive: ArchiveRecord | None = None
     """None for a run without sealers."""
+    debts: tuple[StoredDebt, ...] = ()
+    """Empty where nothing has read them."""
     unhandled_errors: tuple[str, ...] = ()
     """Exceptions that the event loop had to handle."""
     started_at: int = 0

@@ -18,6 +18,7 @@ from tests.simulation.history import (
     Outcome,
     PlainValue,
     StoredBytes,
+    StoredDebt,
     StoredEvent,
     SubmissionRecord,
 )
@@ -158,6 +159,11 @@ class Recorder:
         lost_writes += fault.lost_writes
         self._faults[index] = replace(fault, until=self._read_ms(), lost_writes=lost_writes)
 
+    @property
+    def calls(self) -> tuple[CallRecord, ...]:
+        """Return the calls so far."""
+        return tuple(self._calls)
+
     def record_calm(self) -> None:
         """Record that no fault follows."""
         self._calm_since = self._read_ms()
@@ -171,6 +177,7 @@ class Recorder:
         stored: Sequence[StoredBytes] = (),
         unhandled_errors: Sequence[str] = (),
         archive: ArchiveRecord | None = None,
+        debts: Sequence[StoredDebt] = (),
     ) -> History:
         """Return all records, with what was found in the store at the end."""
         now = self._read_ms()
@@ -185,6 +192,7 @@ class Recorder:
             stored=tuple(stored),
             unhandled_errors=tuple(unhandled_errors),
             archive=archive,
+            debts=tuple(debts),
             started_at=self._started_at,
             calm_since=now if self._calm_since is None else self._calm_since,
             ended_at=now,

@@ -14,13 +14,14 @@ from tests.simulation.archive.site import ArchiveSite
 from tests.simulation.faults.archive_faults import draw_archive_plan
 from tests.simulation.faults.injector import FaultInjector
 from tests.simulation.faults.plan import draw_plan, start_plan
-from tests.simulation.history import History, StoredBytes
+from tests.simulation.history import History, StoredBytes, StoredDebt
 from tests.simulation.kernel.chance import Chance
 from tests.simulation.kernel.loop import SimulatedLoop
 from tests.simulation.kernel.network import SimulatedNetwork
 from tests.simulation.kernel.threads import SimulatedThreads
 from tests.simulation.prefix import MAX_CALLS, Prefix
 from tests.simulation.redis_model.redis_site import RedisSite
+from tests.simulation.stored_debts import collect_stored_debts
 from tests.simulation.stored_values import (
     collect_stored_bytes,
     collect_stored_events,
@@ -87,6 +88,7 @@ class Simulation:
         self.faults = FaultInjector(chance.derive("faults"), network, self.redis, self.world)
         self.archive = self._create_archive(archive_draws) if has_archive else None
         self.faults.archive = self.archive
+        self.debts: list[StoredDebt] = []
         self.probe_names = draw_probes(chance.derive("probes"))
         for name in self.world.vendors:
             if draws.has_luck(TROUBLE_SHARE):
@@ -110,6 +112,9 @@ class Simulation:
         if self.archive:
             self.archive.end_faults()
         await settle(self.world)
+        self.debts = collect_stored_debts(
+            self.redis.server.keyspace, self.world.recorder.calls, self.read_true_ms()
+        )
         if self.archive:
             await self.archive.catch_up()
         await probe_logins(self.world, self.probe_names)
@@ -137,6 +142,7 @@ class Simulation:
             stored=[*stored, *logged],
             unhandled_errors=[*unhandled_errors, *self.redis.findings],
             archive=archive,
+            debts=self.debts,
         )
 
     def close(self) -> None:

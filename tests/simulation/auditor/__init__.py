@@ -17,6 +17,7 @@ from tests.simulation.auditor.authenticator_steps import check_authenticators
 from tests.simulation.auditor.charges import check_charges
 from tests.simulation.auditor.comparisons import check_comparisons
 from tests.simulation.auditor.counts_left import check_counts_left
+from tests.simulation.auditor.debts import check_debts
 from tests.simulation.auditor.index import HistoryIndex
 from tests.simulation.auditor.liveness import check_liveness
 from tests.simulation.auditor.log_changes import check_log_changes
@@ -41,6 +42,7 @@ CHECKS: tuple[Callable[[HistoryIndex], Iterator[Violation]], ...] = (
     check_charges,
     check_attempt_counts,
     check_counts_left,
+    check_debts,
     check_answers,
     check_log_order,
     check_log_changes,

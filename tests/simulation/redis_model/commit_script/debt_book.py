@@ -52,7 +52,7 @@ class DebtBook(Mapping[ScopeBucket, Debt]):
         settled = self._settled.get(key)
         if settled is None:
             packed = read_string(self._context.keyspace, key)
-            stored = _unpack_debt(packed) if packed else EMPTY_DEBT
+            stored = unpack_debt(packed) if packed else EMPTY_DEBT
             settled = self._settled[key] = settle_debt(stored, self._context.now)
             pairs = zip(stored.windows, settled.windows, strict=True)
             if any(before.newest_slot > after.newest_slot for before, after in pairs):
@@ -97,7 +97,7 @@ def _has_amount(window: DebtWindow) -> bool:
     return any(window.unverified) or any(window.verified)
 
 
-def _unpack_debt(packed: bytes) -> Debt:
+def unpack_debt(packed: bytes) -> Debt:
     values: Any = _decode_values(packed)
     if isinstance(values[1], str):
         return _unpack_countries(values)

@@ -15,6 +15,9 @@ from otp_service.core.pumping.send_debts import Measure
 MAX_PSEUDONYM_CHARS = 12
 """Characters of a pseudonym in a row of a table; the whole one is among the event's fields."""
 
+MAX_FIGURE = 2**63
+"""Figures of the service are less; those of a forged event may be any number."""
+
 _DEBT_LIMITS = frozenset(DebtLimit)
 
 SHORT_ID_CHARS = 8
@@ -112,14 +115,21 @@ def _describe_quota(event: EventRecord) -> str:
         return f"{event.quota} in {event.period} s"
     if not event.allowance:  # a floor is over 0
         return "closed by an operator"
-    return f"{_format_figures(event)} in {event.period} s"
+    return f"{_format_figures(event.limit, event.unverified, event.allowance)} in {event.period} s"
 
 
-def _format_figures(event: EventRecord) -> str:
+def _format_figures(limit: str | None, unverified: int | None, allowance: int | None) -> str:
     """Return what counts in the scope of the brake that was full, of its allowance."""
-    limit = event.limit or event.over_limit
     unit = DebtLimit(limit).unit if limit in _DEBT_LIMITS else DebtUnit.MONEY
-    return unit.format_use(event.unverified or 0, event.allowance or 0)
+    return unit.format_use(unverified or 0, allowance or 0)
+
+
+def _list_figures(event: Mapping[str, Any]) -> list[str]:
+    """Return the figures of a scope that was full; an event that is not authentic may have any values."""
+    limit = event.get("over_limit") or event.get("limit")
+    figures = event.get("unverified"), event.get("allowance")
+    is_full = all(isinstance(one, int) and 0 < one < MAX_FIGURE for one in figures)
+    return [_format_figures(limit, *figures)] if is_full and isinstance(limit, str) else []
 
 
 def describe_risk(event: EventRecord) -> str:
@@ -130,7 +140,8 @@ def describe_risk(event: EventRecord) -> str:
 def describe_brake(event: EventRecord) -> str:
     """Return what the brake found about a message that was sent; empty for one with room."""
     if event.over_limit:
-        return f"over {event.over_limit} ({_format_figures(event)} unverified)"
+        figures = _format_figures(event.over_limit, event.unverified, event.allowance)
+        return f"over {event.over_limit} ({figures} unverified)"
     return "to a known number" if event.measure == Measure.EXEMPT else ""
 
 
@@ -152,6 +163,7 @@ def list_details(event: Mapping[str, Any]) -> list[str]:
     details += [format_value(value) for value in values if value]
     if over_limit := event.get("over_limit"):
         details.append(f"over {format_value(over_limit)}")
+    details += _list_figures(event)
     if event.get("measure") == Measure.EXEMPT:
         details.append("exempt")
     if own_number := event.get("own_number"):

@@ -236,5 +236,14 @@ def test_a_timeline_and_a_row_say_what_the_brake_found(kind):
     assert "to a known number" in describe_event(build_send("a", kind, measure="exempt"))
     assert "unverified" not in describe_event(build_send("a", kind))
     assert [f"over {limit}"] == list_details({"over_limit": limit, "measure": "unverified"})
+    figures = {"unverified": 16_000_000, "allowance": 16_500_000}
+    assert [f"over {limit}", "16 of 16.5 messages"] == list_details(
+        {"over_limit": limit, **figures}
+    )
+    refused = {"limit": "UnverifiedPerCountryAndTenant", **figures}
+    assert "16.00 of 16.50" == list_details(refused)[-1]
+    assert "16 of 16.5 messages" in list_details({"limit": limit, **figures})
+    for forged in ({"limit": [limit]}, {"allowance": 10**400}, {"unverified": "1"}):
+        assert "messages" not in str(list_details({"limit": limit, **figures, **forged}))
     assert ["exempt"] == list_details({"measure": "exempt"})
     assert ["over", "record"] == list_details({"state": "over", "mode": "record"})

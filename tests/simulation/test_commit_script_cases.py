@@ -19,7 +19,6 @@ from tests.simulation.commit_twins import parts
 from tests.simulation.commit_twins.moves import MOVES, play
 from tests.simulation.commit_twins.player import LogOptions, Player
 from tests.simulation.commit_twins.twins import TwinClient
-from tests.store import redis_servers
 from tests.store.lua import replace_function
 
 
@@ -31,9 +30,8 @@ HISTORIES = 40
 
 @pytest.fixture
 async def twins(server: EmbeddedServer) -> AsyncIterator[TwinClient]:
-    with redis_servers.open_client(server) as connection:
-        async with TwinClient(server, connection) as client:
-            yield client
+    async with TwinClient(server) as client:
+        yield client
 
 
 def build_denials(player: Player, count: int, number: str = "") -> list[Commit]:
@@ -194,12 +192,9 @@ async def test_a_broken_script_is_found(server: EmbeddedServer, name: str) -> No
 
 
 async def play_histories(server: EmbeddedServer, random: Random, commit_lua: str) -> None:
-    with redis_servers.open_client(server) as connection:
-        for _ in range(HISTORIES):
-            twins = TwinClient(server, connection, commit_lua=commit_lua, is_frozen=True)
-            options = LogOptions(random.random() < 0.5, random.choice((9, 80)))
-            kinds = random.choices(list(MOVES), k=20)
-            async with twins:
-                await play(
-                    Player(twins, options), [(kind, random.getrandbits(32)) for kind in kinds]
-                )
+    for _ in range(HISTORIES):
+        twins = TwinClient(server, commit_lua=commit_lua, is_frozen=True)
+        options = LogOptions(random.random() < 0.5, random.choice((9, 80)))
+        kinds = random.choices(list(MOVES), k=20)
+        async with twins:
+            await play(Player(twins, options), [(kind, random.getrandbits(32)) for kind in kinds])

@@ -15,7 +15,6 @@ from otp_service.store.embedded import EmbeddedServer
 from tests.installation import MINUTE_MS, PROVIDER_REFUSAL, Installation, make_wrong_code
 from tests.service.app_user import AppUser
 from tests.simulation.commit_twins.twins import TwinClient
-from tests.store import redis_servers
 
 
 NUMBERS = [f"+4474001234{i}" for i in range(50, 54)]
@@ -25,9 +24,8 @@ NARROW_FLOORS = Floors(range_sends=(2, 3), country_money=(120_000, 200_000))
 
 @pytest.fixture
 async def twins(server: EmbeddedServer) -> AsyncIterator[TwinClient]:
-    with redis_servers.open_client(server) as connection:
-        async with TwinClient(server, connection) as client:
-            yield client
+    async with TwinClient(server) as client:
+        yield client
 
 
 def start_brake(installation: Installation, mode: BrakeMode) -> Installation:

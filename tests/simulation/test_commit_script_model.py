@@ -1,10 +1,7 @@
 """The model of the commit script against the script on a real server (issue 16)."""
 
 import os
-from collections.abc import Iterator
 
-import pytest
-import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -13,7 +10,6 @@ from otp_service.store.embedded import EmbeddedServer
 from tests.simulation.commit_twins.moves import MOVES, play
 from tests.simulation.commit_twins.player import LogOptions, Player
 from tests.simulation.commit_twins.twins import TwinClient
-from tests.store import redis_servers
 
 
 EXAMPLES = int(os.environ.get("OTP_MODEL_EXAMPLES", "60"))
@@ -29,12 +25,6 @@ histories = st.lists(
 )
 
 
-@pytest.fixture(scope="module")
-def connection(server: EmbeddedServer) -> Iterator[redis.Redis]:
-    with redis_servers.open_client(server) as connection:
-        yield connection
-
-
 @settings(
     max_examples=EXAMPLES,
     deadline=None,
@@ -43,7 +33,6 @@ def connection(server: EmbeddedServer) -> Iterator[redis.Redis]:
 @given(log_options, histories, st.sampled_from([True, True, False]))
 async def test_any_history_of_commits_has_the_replies_and_the_data_of_a_real_server(
     server: EmbeddedServer,
-    connection: redis.Redis,
     options: LogOptions,
     history: list[tuple[str, int]],
     is_frozen: bool,  # noqa: FBT001  # drawn by hypothesis
@@ -52,5 +41,5 @@ async def test_any_history_of_commits_has_the_replies_and_the_data_of_a_real_ser
 
     A clock that only the history moves meets each edge to the millisecond.
     """
-    async with TwinClient(server, connection, is_frozen=is_frozen) as client:
+    async with TwinClient(server, is_frozen=is_frozen) as client:
         await play(Player(client, options), history)

@@ -20,7 +20,7 @@ from tests.simulation.kernel.network import SimulatedNetwork
 from tests.simulation.kernel.runner import run_simulated
 from tests.simulation.redis_model.redis_site import FormerMaster, RedisSite
 from tests.simulation.redis_model.server_state import TOO_FEW_REPLICAS
-from tests.simulation.twin_lines import ModelEnd
+from tests.simulation.twin_ends import ModelEnd
 
 
 START_MS = 1_763_814_000_000

@@ -2,17 +2,16 @@
 
 import asyncio
 import re
-import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-from hiredis import Reader, pack_command
 
 from otp_service.store.client import ScriptClient
 from otp_service.store.embedded import EmbeddedServer
 from otp_service.store.line import Command, Request, _remove_echo
+from otp_service.store.lua_script import LuaScript
 from otp_service.store.reply_errors import parse_error_reply
 from otp_service.store.server_checks import parse_info
 from tests.simulation.commit_twins.dump import DUMP_LUA, decode_dump, dump_keyspace
@@ -21,6 +20,7 @@ from tests.simulation.redis_model.keyspace import Keyspace
 from tests.simulation.redis_model.replication import Replication
 from tests.simulation.redis_model.replies import ErrorReply
 from tests.simulation.redis_model.server import SimulatedServer
+from tests.simulation.twin_ends import ModelEnd, RealEnd
 
 
 COMPARED_INFO: Final = (
@@ -34,65 +34,6 @@ COMPARED_INFO: Final = (
     "run_id",
 )
 """Fields of INFO that the service reads, but for the version."""
-
-
-class RealEnd:
-    """A blocking connection to a real server."""
-
-    def __init__(self, socket_path: Path) -> None:
-        self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.settimeout(10)
-        self._socket.connect(str(socket_path))
-        self._reader = Reader(replyError=ErrorReply)
-
-    def run(self, *commands: Sequence[Any]) -> list[Any]:
-        """Return the replies to commands that are sent together."""
-        self._socket.sendall(b"".join(pack_command(tuple(command)) for command in commands))
-        return [self._read_reply() for _ in commands]
-
-    def run_timed(self, command: Sequence[Any]) -> tuple[int, Any]:
-        """Return the time by which the server has run a command, in milliseconds, and its reply."""
-        # One transaction has one clock.
-        *queued, results = self.run(("MULTI",), ("TIME",), command, ("EXEC",))
-        if isinstance(results, ErrorReply):
-            return 0, queued[-1]
-        (seconds, microseconds), reply = results
-        return int(seconds) * 1000 + int(microseconds) // 1000, reply
-
-    def close(self) -> None:
-        self._socket.close()
-
-    def _read_reply(self) -> Any:
-        while (reply := self._reader.gets()) is False:
-            data = self._socket.recv(1 << 16)
-            assert data, "the server has closed the connection"
-            self._reader.feed(data)
-        return reply
-
-
-class ModelEnd:
-    """A connection to a simulated server without a network. The client's and the server's end."""
-
-    def __init__(self, server: SimulatedServer) -> None:
-        self.on_data: Callable[[bytes], None] = lambda _: None
-        self.on_close: Callable[[], None] = lambda: None
-        self._reader = Reader(replyError=ErrorReply)
-        server.accept(self)
-
-    def write(self, data: bytes) -> None:
-        self._reader.feed(data)
-
-    def reset(self) -> None:
-        self.on_close()
-
-    def run(self, command: Sequence[Any]) -> Any:
-        """Return the reply to a command; False if it waits."""
-        self.on_data(pack_command(tuple(command)))
-        return self.read()
-
-    def read(self) -> Any:
-        """Return the next reply; False if there is none yet."""
-        return self._reader.gets()
 
 
 class TwinLines:
@@ -113,7 +54,8 @@ class TwinLines:
         self.model = SimulatedServer("twin", Keyspace(lambda: self._now), Chance(0), replication)
         self._model_end = ModelEnd(self.model)
         self.compared: dict[str, int] = {}
-        self._copy_identity()
+        self._replaced_scripts: dict[str, tuple[str, str]] = {}
+        self.copy_identity()
 
     async def run(
         self, _: str, requests: Sequence[Request], wait: Command | None = None
@@ -142,9 +84,10 @@ class TwinLines:
 
     def run_both(self, command: Sequence[Any]) -> Any:
         """Return the reply of the real server, which must be that of the model."""
-        now, found = self._real.run_timed(command)
+        of_real, of_model = self._replace_script(command)
+        now, found = self._real.run_timed(of_real)
         self._now = now or self._now
-        expected = self._model_end.run(_adapt_command(command))
+        expected = self._model_end.run(_adapt_command(of_model))
         name = str(command[1]) if command[0] == "EVALSHA" else str(command[0])
         self.compared[name] = self.compared.get(name, 0) + 1
         if self.model.findings:
@@ -154,6 +97,20 @@ class TwinLines:
             return found
         assert normalize_reply(command, expected) == normalize_reply(command, found), command[:3]
         return found
+
+    def replace_script(self, script: LuaScript, of_real: LuaScript, of_model: LuaScript) -> None:
+        """Run other scripts in place of one: for a test that stops its clock, or breaks it."""
+        self.run_alone("SCRIPT", "LOAD", of_real.source)
+        self.model._loaded_scripts.add(of_model.sha.encode())
+        self._replaced_scripts[script.sha] = (of_real.sha, of_model.sha)
+
+    def _replace_script(self, command: Sequence[Any]) -> tuple[Sequence[Any], Sequence[Any]]:
+        """Return a command as the real server and as the model run it."""
+        if command[0] != "EVALSHA" or command[1] not in self._replaced_scripts:
+            return command, command
+        name, _, *others = command
+        of_real, of_model = self._replaced_scripts[command[1]]
+        return (name, of_real, *others), (name, of_model, *others)
 
     def handle_finding(self, _: Any) -> Any:
         """Fail: the service has sent what the model does not have."""
@@ -196,11 +153,12 @@ class TwinLines:
         for key, content in found.items():
             assert expected[key] == content, key
 
-    def _copy_identity(self) -> None:
+    def copy_identity(self) -> None:
         """Give the model the ids of the real server, which are drawn."""
         (info,) = self._real.run(("INFO", "everything"))
-        fields = parse_info(info)
+        fields, scripts = parse_info(info), {*self.model._loaded_scripts}
         self.model.set_identity(fields["run_id"], fields["master_replid"])
+        self.model._loaded_scripts |= scripts  # the process is the same one
 
 
 def _adapt_command(command: Sequence[Any]) -> Sequence[Any]:

@@ -15,28 +15,13 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
-import msgspec
 import pytest
 
-from otp_service.store.commit_request import (
-    COMMIT_LUA,
-    INSPECT_LUA,
-    CommitRequest,
-    pack_request,
-)
 from tests import conftest
-from tests.service.frozen_workers import FETCH_SCRIPT
-from tests.simulation.redis_model.commit_script import (
-    ServerInfo,
-    run_commit_script,
-    run_inspect_script,
-)
 from tests.simulation.redis_model.keyspace import Keyspace
-from tests.simulation.redis_model.script_table import ModeledScript, load_script_table
-from tests.simulation.redis_model.scripts import run_fetch_script
 from tests.simulation.redis_model.typed_values import read_value, set_fields
+from tests.simulation.stopped_scripts import add_stopped_scripts
 from tests.simulation.twin_lines import TwinLines
-from tests.store.frozen_store import freeze_clock
 
 
 READING_COMMANDS: Final = frozenset(
@@ -60,8 +45,6 @@ READING_COMMANDS: Final = frozenset(
 
 OTHER_TESTS: Final = frozenset({"test_operators_see_who_we_are"})
 """Tests of the connection itself, which is another one here."""
-
-_decode_request = msgspec.msgpack.Decoder(CommitRequest).decode
 
 compared_commands: Counter[str] = Counter()
 
@@ -127,38 +110,11 @@ _WRITES: Mapping[str, Callable[[Keyspace, list[bytes]], None]] = {
 """What only tests send, and changes the data of both."""
 
 
-def _stop_clock(run: ModeledScript) -> ModeledScript:
-    """Return the model of a script by `freeze_clock`: what requests add to the clock is the time."""
-
-    def run_by_request(
-        keyspace: Keyspace, info: ServerInfo, keys: Sequence[bytes], arguments: Sequence[bytes]
-    ) -> Any:
-        changed, index = list(arguments), 0
-        while index < len(arguments) - 1:
-            request = _decode_request(arguments[index])
-            shift_ms = request.clock_shift_ms - info.time_ms
-            changed[index] = pack_request(msgspec.structs.replace(request, clock_shift_ms=shift_ms))
-            index += request.argument_count
-        return run(keyspace, info, keys, changed)
-
-    return run_by_request
-
-
-def _run_stopped_fetch(
-    keyspace: Keyspace, _: ServerInfo, keys: Sequence[bytes], arguments: Sequence[bytes]
-) -> Any:
-    _, *values = run_fetch_script(keyspace, keys, arguments)
-    return [int(arguments[0]), *values]
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep the tests whose client is one of one server."""
     items[:] = [item for item in items if _is_kept(item)]
     vars(conftest)["create_redis_lines"] = SuiteLines
-    table = load_script_table()
-    table.add(freeze_clock(COMMIT_LUA), _stop_clock(run_commit_script))
-    table.add(freeze_clock(INSPECT_LUA), _stop_clock(run_inspect_script))
-    table.add(FETCH_SCRIPT, _run_stopped_fetch)
+    add_stopped_scripts()
 
 
 def _is_kept(item: pytest.Item) -> bool:

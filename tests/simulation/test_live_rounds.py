@@ -40,7 +40,7 @@ def request_round(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("store", STORES)
 async def test_a_round_on_real_processes_keeps_every_promise(store, request_round):
     history = await run_round(request_round(store, "suite.1"))
@@ -54,7 +54,7 @@ async def test_a_round_on_real_processes_keeps_every_promise(store, request_roun
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(400)
 async def test_the_auditor_sees_a_service_that_counts_no_attempts(request_round):
     history = await run_round(
         request_round("single", "suite.2", has_faults=False, sitecustomize=UNCOUNTED_ATTEMPTS)

@@ -36,11 +36,23 @@ INTERRUPTED: Final = 130
 def main(arguments: Sequence[str]) -> int:
     """Run the command line."""
     options = build_parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    return asyncio.run(run_until_signal(options))
+
+
+async def run_until_signal(options: argparse.Namespace) -> int:
+    """Run rounds until they end, or until SIGINT or SIGTERM; return the exit status."""
+    rounds = asyncio.create_task(run_rounds(options))
+
+    def stop() -> None:
+        if not rounds.cancelling():  # a second signal must not cancel what ends the processes
+            rounds.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop)
     try:
-        return 0 if asyncio.run(run_rounds(options)) else 1
-    except KeyboardInterrupt:
-        print("stopped")
+        return 0 if await rounds else 1
+    except asyncio.CancelledError:
+        print_now("stopped")
         return INTERRUPTED
 
 

@@ -70,10 +70,13 @@ class LiveFaults:
                 await faults[fault](chance)
 
     def _list_process_faults(self) -> dict[str, Fault]:
-        """Return the faults of servers and of hosts by their names, about as many of each."""
+        """Return the faults of servers and of hosts by their names.
+
+        Those of servers are there twice: they are quick, and a rotation takes a minute or more.
+        """
         of_store = {
-            f"store: {fault.__name__.replace('_', ' ')} {number}": partial(self._strike, fault)
-            for number, fault in enumerate(self._site.faults)
+            f"store: {fault.__name__.replace('_', ' ')} ({number})": partial(self._strike, fault)
+            for number, fault in enumerate(2 * tuple(self._site.faults), start=1)
         }
         of_hosts: dict[str, Fault] = {
             "host: kill a worker": self.kill_worker,
@@ -118,9 +121,7 @@ class LiveFaults:
     async def pause_host(self, chance: Chance) -> None:
         """Stop a host, as a virtual machine is stopped: what it has decided happens later."""
         host, started_at = chance.pick(self._deployment.hosts), read_ms()
-        pids = host.pause()
-        await asyncio.sleep(MAX_HOST_PAUSE_SECONDS * chance.draw_fraction())
-        host.resume(pids)
+        await host.pause(MAX_HOST_PAUSE_SECONDS * chance.draw_fraction())
         self.log.add(FaultKind.HOST_PAUSED, (started_at, read_ms()), host.name)
 
     async def restart_host(self, chance: Chance) -> None:

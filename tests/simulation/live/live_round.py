@@ -151,6 +151,8 @@ class LiveRound:
             unhandled_errors=[error for path in logs for error in find_unhandled_errors(path)],
         )
         observations = read_observations(host.observations for host in self.deployment.hosts)
+        if not observations:
+            raise RuntimeError("no process of the service has reported anything: see observer.py")
         return link_records(history, observations, self.faults.log)
 
     async def _settle(self) -> None:

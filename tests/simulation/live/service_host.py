@@ -2,20 +2,24 @@
 
 import asyncio
 import contextlib
+import math
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Final
 
-from tests.processes import START_TIMEOUT_SECONDS, RunningService, _is_alive, _start_command
+from tests.processes import RunningService, _is_alive, _start_command
 from tests.simulation.live.observer import build_sitecustomize
 from tests.simulation.live.real_time import read_ms, wait_for
 from tests.store.redis_servers import find_free_port
 
 
 WORKERS: Final = 2
+START_TIMEOUT_SECONDS: Final = 300.0
+"""Of a host, whose processes import it all while others of the same machine compute."""
+
 RELOAD_TIMEOUT_SECONDS: Final = 400.0
 """Longer than the supervisor waits for its new workers before it refuses a reload."""
 
@@ -39,7 +43,7 @@ class ServiceHost:
         self._config_path = config_path
         self._sitecustomize = build_sitecustomize(self.observations) + sitecustomize
         self._starts = 0
-        self._disturbed_until = 0
+        self._disturbed_until = 0.0
         self._process = contextlib.ExitStack()
         self._service: RunningService | None = None
 
@@ -60,7 +64,6 @@ class ServiceHost:
         It ends at once if the store does not answer then. So it is started again, as by systemd.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
-        (self._folder / "sitecustomize.py").write_text(self._sitecustomize)
         for _ in range(MAX_STARTS):
             self._start_process()
             await _wait_for(lambda: self._has_ended() or self._is_ready())
@@ -75,6 +78,7 @@ class ServiceHost:
             ["serve", "--config", str(self._config_path)],
             self._folder / f"serve-{self._starts:03d}.log",
             {"SERVICE__PORT": str(self.port), "SERVICE__ADMIN_PORT": str(self.admin_port)},
+            self._sitecustomize,
         )
         process, log = self._process.enter_context(started)
         self._service = RunningService(
@@ -93,41 +97,38 @@ class ServiceHost:
 
     async def stop(self) -> None:
         """Stop it as an operator does: requests in flight finish."""
-        self.disturb()
-        await asyncio.to_thread(self._process.close)
+        with self._disturb():
+            await asyncio.to_thread(self._process.close)
 
     def kill_worker(self, index: int) -> None:
         """End one of its workers by SIGKILL; the supervisor starts another one."""
-        self.disturb()
-        pids = self.service.list_worker_pids()
-        if pids:
-            _send_signal(pids[index % len(pids)], signal.SIGKILL)
+        with self._disturb():
+            pids = self.service.list_worker_pids()
+            if pids:
+                _send_signal(pids[index % len(pids)], signal.SIGKILL)
 
     async def kill(self, *, with_workers: bool) -> None:
         """End the supervisor by SIGKILL, and return when no process of it is left."""
-        self.disturb()
-        pids = self.service.list_worker_pids()
-        process = self.service.process
-        if with_workers:
-            os.killpg(process.pid, signal.SIGKILL)
-        else:
-            _send_signal(process.pid, signal.SIGKILL)
-        await _wait_for(lambda: process.poll() is not None and not any(map(_is_alive, pids)))
-        await asyncio.to_thread(self._process.close)
+        pids, process = self.service.list_worker_pids(), self.service.process
+        with self._disturb():
+            if with_workers:
+                os.killpg(process.pid, signal.SIGKILL)
+            else:
+                _send_signal(process.pid, signal.SIGKILL)
+            await _wait_for(lambda: process.poll() is not None and not any(map(_is_alive, pids)))
+            await asyncio.to_thread(self._process.close)
 
-    def pause(self) -> list[int]:
-        """Stop all its processes, as a virtual machine is stopped; return their pids for `resume`."""
-        self.disturb()
+    async def pause(self, seconds: float) -> None:
+        """Stop all its processes for so long, as a virtual machine is stopped."""
         pids = [self.service.process.pid, *self.service.list_worker_pids()]
-        for pid in pids:
-            _send_signal(pid, signal.SIGSTOP)
-        return pids
-
-    def resume(self, pids: list[int]) -> None:
-        """Let the stopped processes go on."""
-        self.disturb()
-        for pid in pids:
-            _send_signal(pid, signal.SIGCONT)
+        with self._disturb():
+            for pid in pids:
+                _send_signal(pid, signal.SIGSTOP)
+            try:
+                await asyncio.sleep(seconds)
+            finally:
+                for pid in pids:
+                    _send_signal(pid, signal.SIGCONT)
 
     async def reload(self) -> None:
         """Have it read its settings again, and return once all its workers are new.
@@ -136,21 +137,26 @@ class ServiceHost:
         is repeated, as an operator does who reads the log.
         """
         refused, done = self._count_lines(REFUSED), self._count_lines(DONE)
-        _send_signal(self.service.process.pid, signal.SIGHUP)
-        await _wait_for(
-            lambda: self._count_lines(DONE) > done or self._count_lines(REFUSED) > refused,
-            RELOAD_TIMEOUT_SECONDS,
-        )
-        self.disturb()
+        with self._disturb():
+            _send_signal(self.service.process.pid, signal.SIGHUP)
+            await _wait_for(
+                lambda: self._count_lines(DONE) > done or self._count_lines(REFUSED) > refused,
+                RELOAD_TIMEOUT_SECONDS,
+            )
         if self._count_lines(DONE) == done:
             await self.reload()
 
     def _count_lines(self, text: str) -> int:
         return self.service.log.read_text().count(text)
 
-    def disturb(self) -> None:
-        """Note that connections to this host may break from now on, for a while."""
-        self._disturbed_until = read_ms() + DISTURBANCE_MS
+    @contextlib.contextmanager
+    def _disturb(self) -> Iterator[None]:
+        """Note that connections to this host may break in the block, and for a while after it."""
+        self._disturbed_until = math.inf
+        try:
+            yield
+        finally:
+            self._disturbed_until = read_ms() + DISTURBANCE_MS
 
     def was_disturbed_since(self, at: int) -> bool:
         """Return whether a fault of this host explains that a connection broke since this instant."""

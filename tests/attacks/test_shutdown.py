@@ -7,7 +7,6 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -132,16 +131,6 @@ def build_issue_request(service: RunningService, number: str) -> bytes:
     return build_request("POST", "/v1/challenges", body=body, key=key)
 
 
-SLOW_START = """
-import sys, time
-from pathlib import Path
-
-delay = Path(__file__).with_name("delay_seconds")
-if "otp_service.cli.worker_main" in sys.orig_argv and delay.exists():
-    time.sleep(float(delay.read_text()))
-"""
-"""Delays each worker before it responds to its supervisor, as a machine with a busy CPU does."""
-
 DELAY_SECONDS = 7
 """Longer than the 5 s after which uvicorn, which supervised workers before, killed them.
 
@@ -149,52 +138,53 @@ The delay is real time: the supervisor waits in the kernel for a pipe to another
 neither process has a clock that a test could advance.
 """
 
+SLOW_START = f"""
+import sys, time
 
-def start_with_delay(folder: Path) -> None:
-    """Delay the workers that start from now on."""
-    (folder / "delay_seconds").write_text(str(DELAY_SECONDS))
+if "otp_service.cli.worker_main" in sys.orig_argv:
+    time.sleep({DELAY_SECONDS})
+"""
+"""Delays each worker before it responds to its supervisor, as a machine with a busy CPU does."""
 
 
-def test_a_service_starts_with_workers_that_start_slowly(
-    tmp_path: Path, gateway: GatewayServer
-) -> None:
+@pytest.fixture(scope="module")
+def slow_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    """Return a service whose workers all start slowly, those of a reload as well."""
+    folder = tmp_path_factory.mktemp("slow")
+    with (
+        GatewayServer() as gateway,
+        redis_servers.start_server(folder / "redis") as redis,
+        run_service(folder, redis, [gateway.url], workers=1, sitecustomize=SLOW_START) as service,
+    ):
+        yield service
+
+
+def test_a_service_starts_with_workers_that_start_slowly(slow_service: RunningService) -> None:
     """E1, K5: each worker was killed after 5 s and started again, so it never served."""
-    start_with_delay(tmp_path)
-    with (
-        redis_servers.start_server(tmp_path / "redis") as redis,
-        run_service(tmp_path, redis, [gateway.url], workers=1, sitecustomize=SLOW_START) as service,
-    ):
-        assert 201 == service.issue(NUMBER).status
-        assert "died" not in service.log.read_text()
+    assert 201 == slow_service.issue(NUMBER).status
+    assert "is replaced" not in slow_service.log.read_text()
 
 
-def test_a_key_is_revoked_when_new_workers_start_slowly(
-    tmp_path: Path, gateway: GatewayServer
-) -> None:
+def test_a_key_is_revoked_when_new_workers_start_slowly(slow_service: RunningService) -> None:
     """E1: the reload was abandoned after 5 s, and the old worker accepted the old key for ever."""
-    with (
-        redis_servers.start_server(tmp_path / "redis") as redis,
-        run_service(tmp_path, redis, [gateway.url], workers=1, sitecustomize=SLOW_START) as service,
-    ):
-        before = service.list_worker_pids()
-        revoked = hash_api_key(service.keys["bank"]).hex()
-        config = tmp_path / "otp.toml"
-        config.write_text(config.read_text().replace(revoked, hash_api_key("another key").hex()))
-        start_with_delay(tmp_path)
+    before = slow_service.list_worker_pids()
+    revoked = hash_api_key(slow_service.keys["bank"]).hex()
+    config = slow_service.log.with_name("otp.toml")
+    config.write_text(config.read_text().replace(revoked, hash_api_key("another key").hex()))
 
-        assert 404 == request_missing_challenge(service, by="bank").status
-        os.kill(service.process.pid, signal.SIGHUP)
-        redis_servers.wait_until(
-            lambda: request_missing_challenge(service, by="bank").status == 401,
-            timeout_seconds=WAIT_TIMEOUT_SECONDS,
-            description="the end of the revoked key",
-        )
+    assert 404 == request_missing_challenge(slow_service, by="bank").status
+    os.kill(slow_service.process.pid, signal.SIGHUP)
+    redis_servers.wait_until(
+        lambda: request_missing_challenge(slow_service, by="bank").status == 401,
+        timeout_seconds=WAIT_TIMEOUT_SECONDS,
+        description="the end of the revoked key",
+    )
 
-        assert 404 == request_missing_challenge(service, by="shop").status
-        redis_servers.wait_until(
-            lambda: not set(before) & set(service.list_worker_pids()),
-            description="the old one's end",
-        )
+    assert 404 == request_missing_challenge(slow_service, by="shop").status
+    redis_servers.wait_until(
+        lambda: not set(before) & set(slow_service.list_worker_pids()),
+        description="the old one's end",
+    )
 
 
 def request_missing_challenge(service: RunningService, *, by: str) -> HttpResponse:

@@ -32,22 +32,33 @@ ORPHAN_WAIT_SECONDS = 5.0
 """The workers have 1 s, and this machine may be busy."""
 
 
-@pytest.fixture
-def service(tmp_path: Path) -> Iterator[RunningService]:
-    """Return a service that the test stops."""
+@contextlib.contextmanager
+def run_two_workers(folder: Path) -> Iterator[RunningService]:
+    """Run a service with a Redis of its own."""
     with (
         GatewayServer() as gateway,
-        redis_servers.start_server(tmp_path / "redis") as redis,
-        run_service(tmp_path, redis, [gateway.url], workers=2) as service,
+        redis_servers.start_server(folder / "redis") as redis,
+        run_service(folder, redis, [gateway.url], workers=2) as service,
     ):
         yield service
 
 
-def run_status(service: RunningService, *arguments: str) -> tuple[int, str]:
-    """Run `otp-service status` for this service."""
-    config = service.log.with_name("otp.toml")
-    ports = {"OTP_SERVICE__ADMIN_PORT": str(service.admin_port)}
-    return run_command("status", "--config", str(config), *arguments, **ports)
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    """Return a service whose workers a test may kill, and which no test stops."""
+    with run_two_workers(tmp_path_factory.mktemp("supervised")) as service:
+        yield service
+
+
+def run_status(config: Path, admin_port: int) -> tuple[int, str]:
+    """Run `otp-service status` for the service with this admin port."""
+    ports = {"OTP_SERVICE__ADMIN_PORT": str(admin_port)}
+    return run_command("status", "--config", str(config), **ports)
+
+
+def get_config(service: RunningService) -> Path:
+    """Return the path of its settings."""
+    return service.log.with_name("otp.toml")
 
 
 def list_starts(service: RunningService) -> list[dict[str, Any]]:
@@ -56,20 +67,52 @@ def list_starts(service: RunningService) -> list[dict[str, Any]]:
     return [event for event in events if event["reason"] == "started"]
 
 
-def test_workers_end_with_a_supervisor_that_was_killed(service: RunningService) -> None:
+def test_workers_end_with_a_supervisor_that_was_killed(tmp_path: Path) -> None:
     """They served for ever, without sealer and metrics, and the address was in use."""
-    workers = service.list_worker_pids()
+    with run_two_workers(tmp_path) as service:
+        workers = service.list_worker_pids()
 
-    service.process.kill()
-    service.process.wait(WAIT_TIMEOUT_SECONDS)
-    redis_servers.wait_until(
-        lambda: not service.list_worker_pids(),
-        timeout_seconds=ORPHAN_WAIT_SECONDS,
-        description="the end of the workers",
-    )
+        service.process.kill()
+        service.process.wait(WAIT_TIMEOUT_SECONDS)
+        redis_servers.wait_until(
+            lambda: not service.list_worker_pids(),
+            timeout_seconds=ORPHAN_WAIT_SECONDS,
+            description="the end of the workers",
+        )
 
     assert 2 == len(workers)
     SlotListeners("127.0.0.1", service.port, 2).close()  # the address is free
+
+
+def test_a_refused_reload_is_an_event_and_an_exit_code_and_no_start(
+    service: RunningService,
+) -> None:
+    """No event says that the refused configuration started."""
+    starts = list_starts(service)
+    config = get_config(service)
+    healthy = run_status(config, service.admin_port)
+    usable = config.read_text()
+    config.write_text(usable.replace('mode = "live"', 'mode = "life"'))
+    os.kill(service.process.pid, signal.SIGHUP)
+    redis_servers.wait_until(
+        lambda: "the reload is refused" in service.log.read_text(), description="the refusal"
+    )
+    config.write_text(usable)  # for other tests
+    redis_servers.wait_until(
+        lambda: any(
+            event["reason"] == "reload_refused"
+            for event in service.fetch_events(type="service.changed")
+        ),
+        interval_seconds=0.5,
+        description="the event",
+    )
+
+    assert 0 == healthy[0], healthy[1]
+    assert "Every process serves this configuration." in healthy[1]
+    assert "worker-2" in healthy[1]
+    assert 1 == run_status(config, service.admin_port)[0]
+    assert starts == list_starts(service)
+    assert '"reason":"mode: must be one of' in service.log.read_text()
 
 
 def test_a_worker_that_is_killed_is_replaced_and_others_serve_meanwhile(
@@ -121,61 +164,27 @@ def count_connections(worker: int, port: int) -> int:
     return len(inodes.intersection(links))
 
 
-def test_a_refused_reload_is_an_event_and_an_exit_code_and_no_start(
-    service: RunningService,
+def test_a_signal_ends_a_service_whose_workers_start_slowly(
+    service: RunningService, tmp_path: Path
 ) -> None:
-    """No event says that the refused configuration started."""
-    starts = list_starts(service)
-    healthy = run_status(service)
-    config = service.log.with_name("otp.toml")
-    config.write_text(config.read_text().replace('mode = "live"', 'mode = "life"'))
-    os.kill(service.process.pid, signal.SIGHUP)
-    redis_servers.wait_until(
-        lambda: "the reload is refused" in service.log.read_text(), description="the refusal"
-    )
-    redis_servers.wait_until(
-        lambda: any(
-            event["reason"] == "reload_refused"
-            for event in service.fetch_events(type="service.changed")
-        ),
-        interval_seconds=0.5,
-        description="the event",
-    )
-
-    assert 0 == healthy[0], healthy[1]
-    assert "Every process serves this configuration." in healthy[1]
-    assert "worker-2" in healthy[1]
-    assert starts == list_starts(service)
-    assert '"reason":"mode: must be one of' in service.log.read_text()
-
-
-def test_a_signal_ends_a_service_whose_workers_start_slowly(tmp_path: Path) -> None:
     """A start that was stuck held SIGTERM for a minute."""
-    sleep = (
+    (tmp_path / "sitecustomize.py").write_text(
         'import sys, time\nif "otp_service.cli.worker_main" in sys.orig_argv:\n    time.sleep(60)\n'
     )
-    with (
-        GatewayServer() as gateway,
-        redis_servers.start_server(tmp_path / "redis") as redis,
-    ):
-        with run_service(tmp_path, redis, [gateway.url], workers=1) as service:
-            service.process.terminate()
-            service.process.wait(WAIT_TIMEOUT_SECONDS)
-        (tmp_path / "sitecustomize.py").write_text(sleep)
-        config = str(tmp_path / "otp.toml")
-        environ = os.environ | {
-            "OTP_SERVICE__PORT": str(service.port),
-            "OTP_SERVICE__ADMIN_PORT": str(service.admin_port),
-            "PYTHONPATH": f"{tmp_path}{os.pathsep}{Path(__file__).parents[2]}",
-        }
-        command = [sys.executable, "-m", "otp_service", "serve", "--config", config]
-        process = subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL)
-        redis_servers.wait_until(lambda: is_serving(service.admin_port), description="the start")
-        started_at = time.monotonic()
-        process.terminate()
+    port, admin_port = redis_servers.find_free_port(), redis_servers.find_free_port()
+    environ = os.environ | {
+        "OTP_SERVICE__PORT": str(port),
+        "OTP_SERVICE__ADMIN_PORT": str(admin_port),
+        "PYTHONPATH": f"{tmp_path}{os.pathsep}{Path(__file__).parents[2]}",
+    }
+    command = [sys.executable, "-m", "otp_service", "serve", "--config", str(get_config(service))]
+    process = subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL)
+    redis_servers.wait_until(lambda: is_serving(admin_port), description="the start")
+    started_at = time.monotonic()
+    process.terminate()
 
-        assert 0 == process.wait(WAIT_TIMEOUT_SECONDS)
-        assert time.monotonic() - started_at < 10
+    assert 0 == process.wait(WAIT_TIMEOUT_SECONDS)
+    assert time.monotonic() - started_at < 10
 
 
 def is_serving(admin_port: int) -> bool:
@@ -194,10 +203,7 @@ def test_status_of_a_service_that_does_not_run_is_an_exit_code_of_its_own(
     service: RunningService,
 ) -> None:
     """1 means that something is wrong with a service that runs."""
-    service.process.terminate()
-    service.process.wait(WAIT_TIMEOUT_SECONDS)
-
-    code, output = run_status(service)
+    code, output = run_status(get_config(service), redis_servers.find_free_port())
 
     assert 2 == code
     assert "is the service running?" in output

@@ -1,10 +1,13 @@
 """R38, A25: a service in test mode, which shows its codes, and what keeps it apart from production."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from otp_service.cli.command import CommandError
+from otp_service.cli.common import read_safe_configuration
 from otp_service.store.embedded import EmbeddedServer
 from tests.processes import CODE_PATTERN, RunningService, run_command, run_service, send_request
 from tests.store import redis_servers
@@ -159,15 +162,25 @@ def test_production_has_no_page_of_tests(
         ),
     ],
 )
-def test_no_mixture_of_tests_and_production_starts(
-    service: RunningService, variables: dict[str, str], words: str
+def test_no_mixture_of_tests_and_production_is_safe(
+    service: RunningService,
+    monkeypatch: pytest.MonkeyPatch,
+    variables: dict[str, str],
+    words: str,
 ) -> None:
-    """R38: `serve` refuses it with the setting, by the rules that `check` also applies."""
+    """R38: what `serve` and `check` read their settings with refuses it, and names the setting."""
+    for name, text in variables.items():
+        monkeypatch.setenv(f"OTP_{name}", text)
+
+    with pytest.raises(CommandError, match=re.escape(words)):
+        read_safe_configuration(service.log.parent / "otp.toml")
+
+
+def test_a_mixture_of_tests_and_production_does_not_start(service: RunningService) -> None:
+    """R38: the first of the above, by the command."""
     config = service.log.parent / "otp.toml"
 
-    code, output = run_command(
-        "serve", "--config", str(config), **{f"OTP_{name}": v for name, v in variables.items()}
-    )
+    code, output = run_command("serve", "--config", str(config), OTP_MODE="test")
 
     assert 1 == code
-    assert words in output
+    assert "cannot be 'test' together with providers.gateway" in output

@@ -65,6 +65,7 @@ class ScriptClient:
     ) -> None:
         self.lines = lines
         self.replicas = replicas
+        self.draw_bytes = draw_bytes
         self.failure_log = FailureLog()
         if isinstance(lines, ServerLines):
             lines.on_other_server = self._report_server

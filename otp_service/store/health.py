@@ -5,7 +5,6 @@ the user of the service may not run: INFO reports almost everything.
 """
 
 import asyncio
-import secrets
 from collections.abc import Iterator, Mapping
 from itertools import chain
 from typing import Any
@@ -124,7 +123,7 @@ def _is_login_error(error: BaseException | None) -> bool:
 async def _create_probe_keys(client: ScriptClient) -> dict[Master, str]:
     """Return for each master with a partition a key that nothing else uses."""
     keys = [
-        _probe_key_names.operation_key(partition, f"check-{secrets.token_hex(8)}")
+        _probe_key_names.operation_key(partition, f"check-{client.draw_bytes(8).hex()}")
         for partition in range(PARTITION_COUNT)
     ]
     return {await client.find_master(key): key for key in keys}

@@ -185,6 +185,18 @@ def test_events_queues_and_locks_wake_those_that_wait_in_order():
     assert list(range(9)) == seen
 
 
+def test_futures_of_a_set_are_in_the_order_in_which_they_were_put_into_one():
+    """By their address they would be in another order in each process."""
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        futures = [loop.create_future() for _ in range(100)]
+        in_set = {future: number for number, future in enumerate(reversed(futures))}
+        return [in_set[future] for future in set(in_set)]
+
+    assert [*range(100)] == run(main)
+
+
 def test_tasks_of_a_set_are_canceled_in_the_order_of_their_creation():
     """The order of a set is that of hashes, which are addresses in memory for the tasks of asyncio."""
     seen: list[int] = []

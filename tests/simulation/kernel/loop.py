@@ -16,7 +16,7 @@ from typing import Any, NoReturn, TypeVar, TypeVarTuple
 
 from tests.simulation.current_host import CURRENT_HOST
 from tests.simulation.kernel.errors import DeadlockError, LivelockError, UnhandledError
-from tests.simulation.kernel.task import SimulatedTask
+from tests.simulation.kernel.task import SimulatedFuture, SimulatedTask
 
 
 T = TypeVar("T")
@@ -55,6 +55,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self._max_steps = max_steps
         self._max_seconds = max_seconds
         self._numbers = itertools.count()
+        self._draw_number = self._numbers.__next__
         self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
         self._marks: list[tuple[int, int, asyncio.Handle]] = []
         self._next_mark = max_steps
@@ -122,6 +123,9 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         handle = asyncio.Handle(callback, args, self)
         heapq.heappush(self._marks, (step, next(self._numbers), handle))
         self._next_mark = min(self._marks[0][0], self._max_steps)
+
+    def create_future(self) -> asyncio.Future[Any]:
+        return SimulatedFuture(self._draw_number, self)
 
     def create_task(
         self, coro: Generator[Any, None, T] | Coroutine[Any, Any, T], **options: Any

@@ -1,6 +1,7 @@
-"""A task whose place in a set does not depend on its address in memory."""
+"""Tasks and futures whose place in a set does not depend on their address in memory."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 
@@ -19,4 +20,20 @@ class SimulatedTask(asyncio.Task[Any]):
         super().__init__(coroutine, **options)
 
     def __hash__(self) -> int:
+        return self._number
+
+
+class SimulatedFuture(asyncio.Future[Any]):
+    """Hashes by a number of its run, which it gets when it is first hashed: few are put into a set."""
+
+    __slots__ = ("_draw_number", "_number")
+
+    def __init__(self, draw_number: Callable[[], int], loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop=loop)
+        self._draw_number = draw_number
+        self._number: int | None = None
+
+    def __hash__(self) -> int:
+        if self._number is None:
+            self._number = self._draw_number()
         return self._number

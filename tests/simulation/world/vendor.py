@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextvars import copy_context
 from enum import StrEnum
 from typing import Final
 
@@ -91,6 +92,8 @@ class Vendor:
         self._report = report
         self._message_count = 0
         self._reports: set[asyncio.Task[None]] = set()
+        self._context = copy_context()
+        """In which it acts by itself: that of a call has a host, which may be paused, and the vendor is not."""
 
     @property
     def has_reports(self) -> bool:
@@ -103,7 +106,8 @@ class Vendor:
         index = self._record_submission(message, is_taken=behavior in TAKING)
         arrival = self._draw_seconds()
         if behavior in TAKING:
-            asyncio.get_running_loop().call_later(arrival, self._take, message)
+            loop = asyncio.get_running_loop()
+            loop.call_later(arrival, self._take, message, context=self._context)
         try:
             reply = await self._answer(behavior, arrival)
         except asyncio.CancelledError:

@@ -264,6 +264,19 @@ class StoredDebt(msgspec.Struct, frozen=True, kw_only=True):
     read_at: int
 
 
+class StoredBudget(msgspec.Struct, frozen=True, kw_only=True):
+    """What the store says is used of one limit for one subject, once every refund was applied."""
+
+    limit: str
+    subject: tuple[str, ...]
+    """The tenant, unless it counts all of them, and the number or the account."""
+    used: tuple[int, ...]
+    """The units of each window, in the order in which the settings have them."""
+    asked_at: int
+    read_at: int
+    """It was read between these instants."""
+
+
 class TenantRules(msgspec.Struct, frozen=True, kw_only=True):
     """What holds for the calls of one tenant."""
 
@@ -307,6 +320,8 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
     archive: ArchiveRecord | None = None
     """None for a run without sealers."""
     debts: tuple[StoredDebt, ...] = ()
+    """Empty where nothing has read them."""
+    budgets: tuple[StoredBudget, ...] = ()
     """Empty where nothing has read them."""
     unhandled_errors: tuple[str, ...] = ()
     """Exceptions that the event loop had to handle."""

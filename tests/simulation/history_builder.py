@@ -26,6 +26,7 @@ from tests.simulation.history import (
     History,
     Outcome,
     Refused,
+    StoredBudget,
     StoredBytes,
     StoredEvent,
     SubmissionRecord,
@@ -67,6 +68,7 @@ class HistoryBuilder:
         self.faults: list[FaultRecord] = []
         self.events: list[StoredEvent] = []
         self.stored: list[StoredBytes] = []
+        self.budgets: list[StoredBudget] = []
         self.unhandled_errors: list[str] = []
         self.archive: ArchiveRecord | None = None
         self.calm_since: int | None = None
@@ -335,6 +337,15 @@ class HistoryBuilder:
             self.epoch = start
             self.add_event("log.epoch")
 
+    def add_budget(self, limit: str, *subject: str, used: tuple[int, ...]) -> None:
+        """Add what the store says now of a budget, once refunds are due."""
+        self.wait(10_000)
+        self.budgets.append(
+            StoredBudget(
+                limit=limit, subject=subject, used=used, asked_at=self.now, read_at=self.now
+            )
+        )
+
     def edit_call(self, number: int, **members: Any) -> None:
         """Replace members of a call."""
         self.calls[number] = replace(self.calls[number], **members)
@@ -354,6 +365,7 @@ class HistoryBuilder:
             faults=tuple(self.faults),
             events=tuple(self.events),
             stored=tuple(self.stored),
+            budgets=tuple(self.budgets),
             unhandled_errors=tuple(self.unhandled_errors),
             archive=self.archive,
             started_at=START_MS,

@@ -5,6 +5,7 @@ from typing import Final, cast
 
 from tests.simulation.actors.cast import draw_actors, run_actors
 from tests.simulation.actors.probes import draw_probes, probe_logins
+from tests.simulation.actors.scene import CallBudget
 from tests.simulation.archive.record import (
     build_archive_record,
     collect_archived_bytes,
@@ -13,8 +14,8 @@ from tests.simulation.archive.record import (
 from tests.simulation.archive.site import ArchiveSite
 from tests.simulation.faults.archive_faults import draw_archive_plan
 from tests.simulation.faults.injector import FaultInjector
-from tests.simulation.faults.plan import draw_plan, start_plan
-from tests.simulation.history import History, StoredBytes, StoredDebt
+from tests.simulation.faults.plan import FaultSchedule, draw_plan
+from tests.simulation.history import History, StoredBudget, StoredBytes, StoredDebt
 from tests.simulation.kernel.chance import Chance
 from tests.simulation.kernel.loop import SimulatedLoop
 from tests.simulation.kernel.network import SimulatedNetwork
@@ -29,8 +30,14 @@ from tests.simulation.stored_values import (
     list_folding_partitions,
 )
 from tests.simulation.world.audit_settings import build_audit_settings
+from tests.simulation.world.configuration import DEFAULT_PROFILE, LIMIT_PROFILES
 from tests.simulation.world.jobs import JOB_NAMES
-from tests.simulation.world.settlement import flush_folds, settle, wait_until_idle
+from tests.simulation.world.settlement import (
+    flush_folds,
+    read_stored_budgets,
+    settle,
+    wait_until_idle,
+)
 from tests.simulation.world.site import EventLogRules
 from tests.simulation.world.world import World
 
@@ -39,6 +46,9 @@ START_MS: Final = 1_790_000_000_000
 """The instant at which every simulated run begins, in milliseconds since 1970."""
 
 MEAN_CALLS: Final = 5
+LONG_SHARE: Final = 0.03
+"""The share of the runs with any number of calls up to MAX_CALLS."""
+
 JOB_SHARE: Final = 0.2
 TROUBLE_SHARE: Final = 0.3
 """The share of the runs with a background job, and of the vendors with which something is wrong."""
@@ -47,6 +57,10 @@ REPLICATED_SHARE: Final = 0.75
 """The share of the runs with replicas in which every durable change has to reach all of them."""
 
 REPLICA_COUNTS: Final = (0, 0, 0, 1, 2)
+LAG_SECONDS: Final = (0.0005, 0.002, 0.02)
+"""The longest lag of a replica, each way: a WAIT of 100 ms is met, unless a fault makes it longer."""
+
+LIMIT_DRAWS: Final = (DEFAULT_PROFILE, DEFAULT_PROFILE, *LIMIT_PROFILES)
 
 ARCHIVE_SHARE: Final = 0.06
 """The share of the runs with sealers: one turn of a sealer takes as much time as a call."""
@@ -65,12 +79,14 @@ class Simulation:
         draws = chance.derive("settings")
         replicas = draws.pick(REPLICA_COUNTS)
         self.required_replicas = replicas if draws.has_luck(REPLICATED_SHARE) else 0
+        self.limits = draws.pick(LIMIT_DRAWS)
         self.redis = RedisSite(
             self.loop,
             network,
             chance.derive("redis"),
             start_ms=START_MS,
             replicas=replicas,
+            longest_lag_seconds=draws.pick(LAG_SECONDS),
         )
         archive_draws = chance.derive("archive")
         has_archive = archive_draws.has_luck(ARCHIVE_SHARE)
@@ -82,6 +98,7 @@ class Simulation:
             self.read_true_ms,
             self.redis.address,
             replicas=self.required_replicas,
+            limits=self.limits,
             jobs=frozenset(name for name in JOB_NAMES if draws.has_luck(JOB_SHARE)),
             log=log,
         )
@@ -90,6 +107,7 @@ class Simulation:
         self.faults.archive = self.archive
         self.debts: list[StoredDebt] = []
         self.probe_names = draw_probes(chance.derive("probes"))
+        self.budgets: list[StoredBudget] = []
         for name in self.world.vendors:
             if draws.has_luck(TROUBLE_SHARE):
                 self.world.trouble_vendor(name, 0.1 + 0.5 * draws.draw_fraction())
@@ -105,9 +123,10 @@ class Simulation:
         plan = draw_plan(self.chance.derive("faults"), calls)
         if self.archive:
             plan += draw_archive_plan(self.chance.derive("archive faults"), calls)
-            plan.sort(key=lambda fault: fault.step)
-        start_plan(self.faults, self.loop, plan, prefix)
-        await run_actors(self.world, draw_actors(draws, calls), min(calls, prefix.calls))
+            plan.sort(key=lambda fault: fault[:2])
+        schedule = FaultSchedule(self.faults, self.loop, plan, prefix)
+        budget = CallBudget(min(calls, prefix.calls), schedule.start_call)
+        await run_actors(self.world, draw_actors(draws, calls), budget)
         await self.faults.end_all()
         if self.archive:
             self.archive.end_faults()
@@ -115,6 +134,7 @@ class Simulation:
         self.debts = collect_stored_debts(
             self.redis.server.keyspace, self.world.recorder.calls, self.read_true_ms()
         )
+        self.budgets = await read_stored_budgets(self.world)
         if self.archive:
             await self.archive.catch_up()
         await probe_logins(self.world, self.probe_names)
@@ -136,9 +156,12 @@ class Simulation:
         return self.world.recorder.build_history(
             self.chance.seed,
             build_audit_settings(
-                is_replicated=self.required_replicas > 0, probe_actors=self.probe_names
+                is_replicated=self.required_replicas > 0,
+                probe_actors=self.probe_names,
+                limits=self.limits,
             ),
             events=events,
+            budgets=self.budgets,
             stored=[*stored, *logged],
             unhandled_errors=[*unhandled_errors, *self.redis.findings],
             archive=archive,
@@ -157,6 +180,8 @@ class Simulation:
 
 def draw_call_count(chance: Chance) -> int:
     """Return from 1 to MAX_CALLS calls; most runs have few, so that their failures are short."""
+    if chance.has_luck(LONG_SHARE):
+        return 1 + chance.draw_below(MAX_CALLS)
     count = 1
     while count < MAX_CALLS and not chance.has_luck(1 / MEAN_CALLS):
         count += 1

@@ -142,17 +142,27 @@ def test_a_call_after_the_deadline_is_found(history):
     assert "a code was accepted after its deadline" in list_success_rules(history)
 
 
-def test_a_commit_after_the_deadline_is_found(history):
+def test_an_attempt_that_is_charged_after_the_deadline_is_found(history):
     """The call began before. This is what a service does without the deadline in its commit."""
     challenge = history.issue()
     deadline = history.now - 101 + 50 + 300_000
     call = history.verify(challenge, at=deadline - 10, ms=50)
-    history.edit_event(-1, at=deadline + 20)
+    history.edit_event(-2, at=deadline)
 
     (violation,) = [found for found in history.audit() if found.promise == "success"]
 
-    assert "the event of a success is later than the deadline" == violation.rule
+    assert "an attempt was charged after the deadline" == violation.rule
     assert (call.number,) == violation.calls
+
+
+def test_an_attempt_that_is_charged_in_time_may_be_accepted_after_the_deadline(history):
+    challenge = history.issue()
+    deadline = history.now - 101 + 50 + 300_000
+    history.verify(challenge, at=deadline - 10, ms=50)
+    history.edit_event(-2, at=deadline - 1)
+    history.edit_event(-1, at=deadline + 20)
+
+    assert [] == list_success_rules(history)
 
 
 def test_an_entry_keeps_the_instant_of_the_one_before_when_a_clock_was_set_back(history):

@@ -10,10 +10,11 @@ from tests.simulation.actors.probes import log_in_by_message
 from tests.simulation.actors.scene import CallBudget, Scene
 from tests.simulation.current_host import CURRENT_HOST
 from tests.simulation.faults import link_faults, process_faults, store_faults
-from tests.simulation.faults.plan import FAULTS, draw_plan
+from tests.simulation.faults.plan import FAULTS, FaultSchedule, PlannedFault, draw_plan
 from tests.simulation.history import FaultKind
 from tests.simulation.kernel.chance import Chance
 from tests.simulation.kernel.runner import run_simulated
+from tests.simulation.prefix import Prefix
 from tests.simulation.simulation import Simulation
 from tests.simulation.world.settlement import settle
 
@@ -44,6 +45,8 @@ KINDS = {
     store_faults.replace_by_empty: FaultKind.STORE_REPLACED,
     store_faults.fail_over: FaultKind.STORE_FAILOVER,
     store_faults.stall_replicas: FaultKind.REPLICA_DOWN,
+    store_faults.slow_replicas: FaultKind.REPLICA_SLOW,
+    store_faults.bring_back_former: FaultKind.STORE_REPLACED,
     store_faults.jump_clock: FaultKind.STORE_CLOCK,
 }
 
@@ -81,6 +84,8 @@ def test_a_fault_is_recorded_and_a_login_succeeds_after_its_end(fault):
 
     async def act(simulation, scene):
         await scene.call("issue", "shop", phone_number=NUMBERS[1])
+        if fault is store_faults.bring_back_former:
+            simulation.faults.strike(store_faults.fail_over)  # or there is no former one
         simulation.loop.call_at_step(
             simulation.loop.steps + STEPS_IN_CALL, simulation.faults.strike, fault
         )
@@ -136,6 +141,25 @@ def test_the_drain_of_a_worker_is_paused_with_its_host():
     assert seconds[0] >= 5
 
 
+def test_a_vendor_acts_although_the_host_of_its_caller_is_paused():
+    arrivals = []
+
+    async def act(simulation, scene):
+        loop, world = simulation.loop, simulation.world
+        issued = await scene.call("issue", "shop", phone_number=NUMBERS[1])
+        (call,) = world.recorder.calls
+        host = world.installation.workers[call.worker].host.name
+        loop.pause_host(host)
+        began_at = loop.time()
+        await world.phones.wait_for_code(NUMBERS[1], issued.value["id"], 30)
+        arrivals.append(loop.time() - began_at)
+        loop.resume_host(host)
+
+    run_with_faults(act)
+
+    assert 0 < arrivals[0] < 10
+
+
 def test_no_fault_happens_after_the_end_of_all():
     async def act(simulation, _):
         await simulation.faults.end_all()
@@ -146,10 +170,64 @@ def test_no_fault_happens_after_the_end_of_all():
 
 def test_the_faults_of_a_run_follow_from_its_seed():
     def list_faults(seed):
-        return [(fault.step, fault.strike) for fault in draw_plan(Chance(seed), 10)]
+        return [(one.call, one.step, one.strike) for one in draw_plan(Chance(seed), 10)]
 
     plans = [list_faults(seed) for seed in range(40)]
 
     assert plans == [list_faults(seed) for seed in range(40)]
     assert 5 < sum(not plan for plan in plans) < 25
-    assert all(plan == sorted(plan, key=lambda fault: fault[0]) for plan in plans)
+    assert all(plan == sorted(plan, key=lambda fault: fault[:2]) for plan in plans)
+    struck_calls = {fault[0] for plan in plans for fault in plan}
+    assert {0} < struck_calls <= {*range(10)}
+
+
+def test_a_fault_begins_with_its_call_unless_the_prefix_leaves_it_out():
+    struck = []
+
+    def plan_fault(call, step):
+        return PlannedFault(call, step, lambda _: struck.append((call, step)), Chance(0))
+
+    async def act(simulation, _):
+        plan = [plan_fault(0, 3), plan_fault(1, 0), plan_fault(1, 2), plan_fault(2, 0)]
+        faults, loop = simulation.faults, simulation.loop
+        schedule = FaultSchedule(faults, loop, plan, Prefix(faults=(0, 2, 3)))
+        schedule.start_call(1)
+        for _ in range(10):
+            await asyncio.sleep(0)
+
+    run_with_faults(act)
+
+    assert [(1, 2)] == struck
+
+
+def test_a_replica_that_is_slow_is_as_fast_as_before_at_the_end():
+    lags = []
+
+    async def act(simulation, _):
+        lags.append(simulation.redis.longest_lag_seconds)
+        simulation.faults.strike(store_faults.slow_replicas)
+        lags.append(simulation.redis.longest_lag_seconds)
+        await simulation.faults.end_all()
+        lags.append(simulation.redis.longest_lag_seconds)
+
+    run_with_faults(act)
+
+    assert lags[0] == lags[2] < lags[1]
+
+
+def test_a_former_server_comes_back_with_its_data_and_with_replicas():
+    found = []
+
+    async def act(simulation, scene):
+        await scene.call("issue", "shop", phone_number=NUMBERS[1])
+        redis = simulation.redis
+        former, count = redis.server, len(redis.server.replication.replicas)
+        size = len(former.keyspace.list_keys())
+        redis.replace_by_empty()
+        simulation.faults.strike(store_faults.bring_back_former)
+        found.append((redis.server is former, len(former.keyspace.list_keys()) == size))
+        found.append(count == len(former.replication.replicas) > 0)
+
+    run_with_faults(act)
+
+    assert [(True, True), True] == found

@@ -11,6 +11,8 @@ from tests.simulation.history import Answered
 
 
 PERIOD_MS: Final = 30_000
+CODE_OFFSETS: Final = (0, 0, 1, 1, -1, 5)
+"""Periods from now of the codes that are entered: after that of the next one, that of now is too old."""
 
 
 class AppUser:
@@ -64,18 +66,16 @@ class AppUser:
 
 async def use_app(scene: Scene) -> None:
     """Set an app up, and enter codes of several steps: right, replayed, older, and twice at once."""
-    user = AppUser(scene, draw_account_holder(scene.chance))
+    user, chance = AppUser(scene, draw_account_holder(scene.chance)), scene.chance
     if not await user.enroll():
         return
-    await user.enter(user.read_code())  # that of the confirmation, mostly
-    for _ in range(1 + scene.chance.draw_below(3)):
-        await scene.wait(31)
-        code, key = user.read_code(), scene.draw_key()
-        if scene.chance.has_luck(0.4):
-            await asyncio.gather(*(user.enter(code, key) for _ in range(2)))
-        else:
-            await user.enter(code, key)
-        await user.enter(user.read_code(scene.chance.pick((-1, 0, 1, 5))), scene.draw_key())
+    for _ in range(1 + chance.draw_below(3)):
+        await scene.wait(
+            chance.pick((0.0, 31.0, 31.0))
+        )  # at once it is the code of the confirmation
+        for _ in range(1 + chance.draw_below(3)):
+            code, key = user.read_code(chance.pick(CODE_OFFSETS)), scene.draw_key()
+            await asyncio.gather(*(user.enter(code, key) for _ in range(chance.pick((1, 1, 2)))))
 
 
 async def guess_app_codes(scene: Scene) -> None:

@@ -66,9 +66,8 @@ def draw_actors(chance: Chance, calls: int) -> list[Actor]:
     ]
 
 
-async def run_actors(world: World, actors: Sequence[Actor], calls: int) -> None:
-    """Let the actors act until they have made so many calls together."""
-    budget = CallBudget(calls)
+async def run_actors(world: World, actors: Sequence[Actor], budget: CallBudget) -> None:
+    """Let the actors act until they have spent the budget together."""
     async with asyncio.TaskGroup() as group:
         for actor in actors:
             group.create_task(_run_actor(actor, Scene(actor.name, world, budget)))

@@ -39,7 +39,8 @@ async def reload(scene: Scene) -> None:
 
 async def replace_workers(scene: Scene, key_ids: KeyIds) -> None:
     """Replace one worker after another, in a drawn order."""
-    configuration = build_configuration(key_ids)
+    limits = scene.world.installation.site.limits
+    configuration = build_configuration(key_ids, limits)
     names = [*WORKER_HOSTS]
     while names:
         name = names.pop(scene.chance.draw_below(len(names)))

@@ -6,16 +6,21 @@ from typing import Final
 
 from tests.simulation.actors.person import Person, draw_person
 from tests.simulation.actors.scene import Scene, get_text
-from tests.simulation.history import Outcome, Refused
+from tests.simulation.history import Answered, Outcome, Refused, Unavailable
 
 
 MAX_PATIENCE_SECONDS: Final = 700
 """The longest Retry-After that a person waits for, in the main part of a run."""
 
+PAUSES_AFTER_503: Final = (0.0, 0.0, 6.0, 12.0)
+"""Beyond Retry-After: a person who waits longer finds a store that answers again."""
+
 MESSAGE_SECONDS: Final = 20.0
 """How long a person looks at the phone before asking for another code."""
 
 LIFETIME_SECONDS: Final = 300
+LAST_SECONDS: Final = (0.001, 0.003, 0.03)
+"""Before the deadline: about what passes in a verify before its commit, by the delays of the run."""
 
 
 async def log_in(scene: Scene) -> None:
@@ -37,9 +42,11 @@ async def start_login(scene: Scene, person: Person, tries: int = 3) -> str | Non
         outcome = await issue_code(scene, person)
         if challenge := get_text(outcome, "id"):
             return challenge
-        seconds = outcome.retry_after if isinstance(outcome, Refused) else None
+        seconds = getattr(outcome, "retry_after", None)
         if seconds is None or seconds > MAX_PATIENCE_SECONDS:
             return None
+        if isinstance(outcome, Unavailable):
+            seconds += scene.chance.pick(PAUSES_AFTER_503)
         await scene.wait(seconds)
     return None
 
@@ -108,7 +115,7 @@ async def enter_wrong_first(scene: Scene, person: Person, challenge: str, code: 
     """Mistype up to six times; the last ones find no attempt left."""
     for offset in range(1, 2 + scene.chance.draw_below(6)):
         await verify_code(scene, person, challenge, make_wrong_code(code, offset), scene.draw_key())
-        await scene.wait_up_to(5)
+        await scene.wait_up_to(scene.chance.pick((5.0, 20.0)))
     await verify_code(scene, person, challenge, code, scene.draw_key())
 
 
@@ -117,6 +124,23 @@ async def enter_late(scene: Scene, person: Person, challenge: str, code: str) ->
     await scene.wait(LIFETIME_SECONDS - 30 + 40 * scene.chance.draw_fraction())
     await verify_code(scene, person, challenge, code)
     await scene.call("get", person.tenant, challenge=challenge)
+
+
+async def enter_at_deadline(scene: Scene, person: Person, challenge: str, code: str) -> None:
+    """Enter codes in the last moments: some calls begin before the deadline and end after it."""
+    shown = await scene.call("get", person.tenant, challenge=challenge)
+    deadline = shown.value.get("expires_at") if isinstance(shown, Answered) else None
+    if not isinstance(deadline, int):
+        return
+    span = scene.chance.pick(LAST_SECONDS)
+    seconds = (deadline - scene.world.read_true_ms()) / 1000 - span
+    await scene.wait(min(max(seconds, 0), LIFETIME_SECONDS))
+
+    async def enter_soon(offset: int) -> None:
+        await scene.wait(span * scene.chance.draw_fraction())
+        await verify_code(scene, person, challenge, make_wrong_code(code, offset))
+
+    await asyncio.gather(*(enter_soon(offset) for offset in range(2 + scene.chance.draw_below(3))))
 
 
 async def enter_twice(scene: Scene, person: Person, challenge: str, code: str) -> None:
@@ -194,6 +218,7 @@ LOGIN_ENDS: Final[tuple[LoginEnd, ...]] = (
     enter_right,
     enter_wrong_first,
     enter_late,
+    enter_at_deadline,
     enter_twice,
     repeat_later,
     cancel_first,

@@ -1,6 +1,7 @@
 """What an actor acts with: its own chance, the calls it may still make, and the world."""
 
 import asyncio
+from collections.abc import Callable
 from itertools import count
 from typing import Final
 
@@ -22,14 +23,18 @@ class BudgetSpent(Exception):
 class CallBudget:
     """The calls that the actors of a run may still make."""
 
-    def __init__(self, calls: int) -> None:
-        self.calls_left = calls
+    def __init__(self, calls: int, on_call: Callable[[int], None] = lambda _: None) -> None:
+        """`on_call` is called before each call, with its number from 0."""
+        self._calls = calls
+        self._spent = 0
+        self._on_call = on_call
 
     def spend(self) -> None:
         """Take one call. Raises BudgetSpent."""
-        if self.calls_left == 0:
+        if self._spent == self._calls:
             raise BudgetSpent
-        self.calls_left -= 1
+        self._on_call(self._spent)
+        self._spent += 1
 
 
 class Scene:

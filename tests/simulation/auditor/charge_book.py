@@ -62,6 +62,7 @@ class ChargeBooks(dict[tuple[str, Subject], ChargeBook]):
             call.outcome.limit for call in calls if isinstance(call.outcome, Refused)
         }
         """The limits whose possible charges matter."""
+        self.refusing_limits |= {budget.limit for budget in index.history.budgets}
         self.limits = set(self.refusing_limits)
         most = len(calls) + len(index.history.submissions)
         for rules in index.settings.tenants.values():

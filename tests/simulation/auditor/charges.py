@@ -24,6 +24,7 @@ from tests.simulation.auditor.budget import (
 from tests.simulation.auditor.charge_book import ChargeBook, fill_books
 from tests.simulation.auditor.index import HistoryIndex, read_text
 from tests.simulation.auditor.limit_subjects import EXACT_LIMITS, RESERVING_LIMITS, Subject
+from tests.simulation.auditor.stored_budgets import check_stored_budget
 from tests.simulation.auditor.violation import Promise, Violation, build_violation
 from tests.simulation.history import CallRecord
 
@@ -51,7 +52,9 @@ def check_charges(index: HistoryIndex) -> Iterator[Violation]:
     unlocks = _list_unlocks(index)
     tables = {name: rules.limits for name, rules in index.settings.tenants.items()}
     shared = next(iter(tables.values()), {})
-    for (limit, subject), book in fill_books(index).items():
+    stored = {(one.limit, one.subject): one for one in index.history.budgets}
+    books = fill_books(index)
+    for (limit, subject), book in [(key, books[key]) for key in dict.fromkeys([*books, *stored])]:
         table = tables.get(subject[0], shared) if subject else shared
         budget = Budget(limit, subject, table.get(limit, ()))
         if not budget.windows:
@@ -60,6 +63,9 @@ def check_charges(index: HistoryIndex) -> Iterator[Violation]:
             yield from _check_excess(index, budget, book, unlocks)
         if book.refusals:
             yield from _check_refusals(index, budget, book)
+        if found := stored.get((limit, subject)):
+            resets = unlocks.get(subject, []) if "Failures" in limit else []
+            yield from check_stored_budget(index, found, book, budget.windows, resets)
 
 
 def _check_excess(

@@ -11,7 +11,7 @@ from typing import Final
 from otp_service.audit.archive_format.entries import sequence_id_from_line
 from tests.simulation.faults import process_faults, store_faults
 from tests.simulation.faults.injector import FaultInjector
-from tests.simulation.faults.plan import STEPS_PER_CALL, Fault, PlannedFault, draw_fault_count
+from tests.simulation.faults.plan import MAX_STEPS, Fault, PlannedFault, draw_fault_count
 from tests.simulation.history import FaultKind
 from tests.simulation.kernel.chance import Chance
 from tests.simulation.redis_model.typed_values import read_fields
@@ -146,12 +146,15 @@ ARCHIVE_FAULTS: Final[Sequence[tuple[int, Fault]]] = (
 def draw_archive_plan(chance: Chance, calls: int) -> list[PlannedFault]:
     """Return the faults of an archive in a run with so many calls."""
     deck = [fault for weight, fault in ARCHIVE_FAULTS for _ in range(weight)]
-    steps = STEPS_PER_CALL * (calls + 1) + STEPS_PER_TURN * MEAN_TURNS
+    steps = MAX_STEPS + STEPS_PER_TURN * MEAN_TURNS // calls  # sealers take steps between two calls
     if chance.has_luck(CALM_SHARE):
         return []
     return [
         PlannedFault(
-            chance.draw_below(steps), chance.pick(deck), chance.derive(f"archive fault {number}")
+            chance.draw_below(calls),
+            chance.draw_below(steps),
+            chance.pick(deck),
+            chance.derive(f"archive fault {number}"),
         )
         for number in range(draw_fault_count(chance))
     ]

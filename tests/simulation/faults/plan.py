@@ -16,8 +16,8 @@ CALM_SHARE: Final = 0.4
 MORE_FAULTS_SHARE: Final = 0.5
 MAX_FAULTS: Final = 6
 
-STEPS_PER_CALL: Final = 60
-"""About how many steps of the loop a call has."""
+MAX_STEPS: Final = 60
+"""After the start of a call, within which a fault begins: about as many steps as a call has."""
 
 Fault = Callable[[FaultInjector], None]
 
@@ -42,46 +42,60 @@ FAULTS: Final[Sequence[tuple[int, Fault]]] = (
     (1, store_faults.replace_by_empty),
     (3, store_faults.fail_over),
     (3, store_faults.stall_replicas),
+    (2, store_faults.slow_replicas),
+    (1, store_faults.bring_back_former),
     (1, store_faults.jump_clock),
 )
 """The faults, and how often each is drawn."""
 
 
 class PlannedFault(NamedTuple):
-    """A fault that begins before a step of the loop, with draws of its own."""
+    """A fault that begins some steps of the loop after a call, with draws of its own."""
 
+    call: int
+    """The number of the call, from 0."""
     step: int
     strike: Fault
     chance: Chance
 
 
 def draw_plan(chance: Chance, calls: int) -> list[PlannedFault]:
-    """Return the faults of a run with so many calls, in the order of time.
-
-    Steps are only taken while something happens, so a fault mostly meets a call.
-    """
+    """Return the faults of a run with so many calls, in the order of time."""
     deck = [fault for weight, fault in FAULTS for _ in range(weight)]
     if chance.has_luck(CALM_SHARE):
         return []
     plan = [
         PlannedFault(
-            chance.draw_below(STEPS_PER_CALL * (calls + 1)),
+            chance.draw_below(calls),
+            chance.draw_below(MAX_STEPS),
             chance.pick(deck),
             chance.derive(f"fault {number}"),
         )
         for number in range(draw_fault_count(chance))
     ]
-    return sorted(plan, key=lambda fault: fault.step)
+    return sorted(plan, key=lambda fault: fault[:2])
 
 
-def start_plan(
-    faults: FaultInjector, loop: SimulatedLoop, plan: Sequence[PlannedFault], prefix: Prefix = WHOLE
-) -> None:
-    """Let those faults of a plan that the prefix has begin, counted from the present step."""
-    for number, fault in enumerate(plan):
-        if prefix.has_fault(number):
-            step = loop.steps + fault.step
-            loop.call_at_step(step, faults.strike, fault.strike, fault.chance)
+class FaultSchedule:
+    """Lets those faults of a plan begin that the prefix has."""
+
+    def __init__(
+        self,
+        faults: FaultInjector,
+        loop: SimulatedLoop,
+        plan: Sequence[PlannedFault],
+        prefix: Prefix = WHOLE,
+    ) -> None:
+        self._faults = faults
+        self._loop = loop
+        self._planned = [one for number, one in enumerate(plan) if prefix.has_fault(number)]
+
+    def start_call(self, number: int) -> None:
+        """Set the faults of a call, which starts now: so they begin while it runs, or soon after."""
+        for fault in self._planned:
+            if fault.call == number:
+                step = self._loop.steps + fault.step
+                self._loop.call_at_step(step, self._faults.strike, fault.strike, fault.chance)
 
 
 def draw_fault_count(chance: Chance) -> int:

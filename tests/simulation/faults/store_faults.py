@@ -14,11 +14,15 @@ from tests.simulation.redis_model.server import SimulatedServer
 
 MAX_OUTAGE_MS: Final = 8_000
 MAX_STALL_MS: Final = 4_000
+RETURN_SHARE: Final = 0.4
 KILL_SECONDS: Final = 0.005
 """After which a demoted master breaks its connections: Sentinel sends CLIENT KILL with REPLICAOF."""
 
 MAX_LOST_WRITES: Final = 4
 """Of a restart: what was acknowledged within the last second, with `appendfsync everysec`."""
+
+SLOW_LAG_SECONDS: Final = (0.05, 0.3)
+"""Each way, at most: a WAIT of 100 ms is met by chance, or mostly not."""
 
 CLOCK_STEPS_MS: Final = (-3_600_000, -31_000, -1_500, 700, 5_000, 61_000, 400_000)
 
@@ -71,10 +75,31 @@ def load_data(faults: FaultInjector) -> None:
 
 
 def replace_by_empty(faults: FaultInjector) -> None:
-    """Let an empty server answer at the address."""
+    """Let an empty server answer at the address; maybe its data are found again after a while."""
     faults.end_on("store")
     faults.redis.replace_by_empty()
     faults.record_instant(FaultKind.STORE_REPLACED, faults.redis.server.name)
+    if faults.chance.has_luck(RETURN_SHARE):
+        seconds = faults.chance.draw_ms(1, MAX_OUTAGE_MS) / 1000
+        faults.loop.call_later(seconds, faults.strike, bring_back_former, faults.chance)
+
+
+def bring_back_former(faults: FaultInjector) -> None:
+    """Start an earlier server again with the data that it had, as when a backup is restored."""
+    redis = faults.redis
+    formers = [server for server in dict.fromkeys(redis.servers) if server is not redis.server]
+    if not formers:
+        return
+    former = faults.chance.pick(formers)
+    data, boundaries = former.keyspace, former.write_boundaries
+    for name in ("store", "replicas", *dict.fromkeys(server.name for server in redis.servers)):
+        faults.end_on(name)
+    followers = [replica.name for replica in redis.server.replication.replicas]
+    former.keyspace, former.write_boundaries = data, boundaries  # also if it has followed meanwhile
+    redis.bring_back(former)
+    for name in followers:
+        redis.add_replica(name)
+    faults.record_instant(FaultKind.STORE_REPLACED, former.name)
 
 
 def fail_over(faults: FaultInjector) -> None:
@@ -111,6 +136,15 @@ def stall_replicas(faults: FaultInjector) -> None:
             redis.resume_replicas,
             longest_ms=MAX_STALL_MS,
         )
+
+
+def slow_replicas(faults: FaultInjector) -> None:
+    """Let each replica get what is written later, so that a WAIT may not be met."""
+    redis, usual = faults.redis, faults.redis.longest_lag_seconds
+    if redis.server.replication.replicas:
+        slow = partial(setattr, redis, "longest_lag_seconds", faults.chance.pick(SLOW_LAG_SECONDS))
+        end = partial(setattr, redis, "longest_lag_seconds", usual)
+        faults.begin(FaultKind.REPLICA_SLOW, "lag", slow, end, longest_ms=MAX_OUTAGE_MS)
 
 
 def jump_clock(faults: FaultInjector) -> None:

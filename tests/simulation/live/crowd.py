@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from tests.simulation.actors.cast import BEHAVIORS, Actor, run_actors
+from tests.simulation.actors.scene import CallBudget
 from tests.simulation.history import Outcome, PlainValue
 from tests.simulation.world.installation import Installation
 from tests.simulation.world.phones import Phones
@@ -113,7 +114,8 @@ async def run_crowds(world: World, *, interval_seconds: float) -> None:
     async with asyncio.TaskGroup() as group:
         for crowd in range(CROWD_COUNT - 1):  # the last one is that of the probes
             entered = enter_crowd(world, crowd)
-            group.create_task(run_actors(entered, draw_crowd(entered, crowd), CALLS_PER_CROWD))
+            budget = CallBudget(CALLS_PER_CROWD)
+            group.create_task(run_actors(entered, draw_crowd(entered, crowd), budget))
             await asyncio.sleep(interval_seconds)
 
 

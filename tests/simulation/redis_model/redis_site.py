@@ -173,6 +173,7 @@ class RedisSite:
             if server is self.server:
                 continue
             server.keyspace = self.server.keyspace.copy()
+            server.write_boundaries = list(self.server.write_boundaries)
             server.demote()
 
     def _leave(self, old: SimulatedServer, former: FormerMaster) -> None:

@@ -7,7 +7,9 @@ from otp_service.core.pumping.scopes import BrakeMode
 from tests.simulation.history import AuditSettings, TenantRules
 from tests.simulation.world.configuration import (
     ALL_KEY_IDS,
+    DEFAULT_PROFILE,
     OWN_NUMBERS,
+    Configuration,
     build_configuration,
     build_keys,
 )
@@ -15,13 +17,16 @@ from tests.simulation.world.configuration import (
 
 @functools.cache
 def build_audit_settings(
-    *, is_replicated: bool = False, probe_actors: frozenset[str] = frozenset()
+    *,
+    is_replicated: bool = False,
+    probe_actors: frozenset[str] = frozenset(),
+    limits: str = DEFAULT_PROFILE,
 ) -> AuditSettings:
     """Return the contract of this installation: limits, lifetimes, modes and secrets."""
-    configuration = build_configuration()
+    configuration = build_configuration(limits=limits)
     policy = configuration.settings.policy
     return AuditSettings(
-        tenants={name: _build_rules(name) for name in configuration.tenants},
+        tenants={name: _build_rules(configuration, name) for name in configuration.tenants},
         lifetime_ms=policy.lifetime * 1000,
         max_attempts=policy.attempts,
         max_sends=policy.sends,
@@ -34,8 +39,7 @@ def build_audit_settings(
     )
 
 
-def _build_rules(tenant: str) -> TenantRules:
-    configuration = build_configuration()
+def _build_rules(configuration: Configuration, tenant: str) -> TenantRules:
     limits = configuration.tenants[tenant].limits
     mode = configuration.settings.tenant_settings[tenant].pumping
     return TenantRules(

@@ -11,6 +11,7 @@ import msgspec
 
 from otp_service.core.keys import KEY_RING_NAMES, Key, KeyRing, ServiceKeys
 from otp_service.core.keywords import KeywordTable
+from otp_service.core.limits import Limit, LimitTable, Window
 from otp_service.core.messages import MessageRenderer
 from otp_service.core.opt_out_scope import OptOutScopes
 from otp_service.core.pumping.prices import PriceTable
@@ -35,6 +36,30 @@ ALL_KEY_IDS: KeyIds = dict.fromkeys(KEY_RING_NAMES, ("k1", "k2"))
 """Of every key that a rotation uses."""
 
 
+DEFAULT_PROFILE = "default"
+LIMIT_PROFILES: Mapping[str, LimitTable] = {
+    DEFAULT_PROFILE: {},
+    "few sends": {
+        Limit.SENDS_NUMBER_TENANT: (Window(2, 120), Window(4, 900)),
+        Limit.SENDS_NUMBER: (Window(3, 120), Window(5, 900)),
+        Limit.SENDS_ACCOUNT: (Window(2, 180),),
+        Limit.SENDS_ADDRESS: (Window(3, 180),),
+        Limit.SENDS_PREFIX: (Window(6, 180), Window(20, 1800)),
+        Limit.SENDS_TENANT: (Window(6, 120), Window(40, 3600)),
+        Limit.RECOVERY_SETS: (Window(1, 120),),
+    },
+    "few failures": {
+        Limit.FAILURES_NUMBER: (Window(2, 90), Window(5, 900)),
+        Limit.FAILURES_ACCOUNT: (Window(2, 90), Window(5, 900)),
+        Limit.AUTHENTICATOR_FAILURES: (Window(2, 90), Window(4, 600)),
+        Limit.RECOVERY_FAILURES: (Window(2, 90), Window(4, 600)),
+        Limit.FAILURES_ADDRESS: (Window(3, 120),),
+        Limit.FAILURES_TENANT: (Window(5, 120), Window(50, 3600)),
+    },
+}
+"""Limits of a run by name: with few units a run of few calls spends a budget, and waits for it."""
+
+
 class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     """What every worker with the same settings is built from."""
 
@@ -49,14 +74,21 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     versions: dict[str, str]
 
 
-def build_configuration(key_ids: KeyIds = FIRST_KEY_IDS) -> Configuration:
-    """Return the configuration with these keys: two tenants, of which the brake refuses one's sends."""
-    return _build_configuration(tuple(key_ids[name] for name in KEY_RING_NAMES))
+def build_configuration(
+    key_ids: KeyIds = FIRST_KEY_IDS, limits: str = DEFAULT_PROFILE
+) -> Configuration:
+    """Return the configuration with these keys: two tenants, of which the brake refuses one's sends.
+
+    `limits` names one of LIMIT_PROFILES.
+    """
+    return _build_configuration(tuple(key_ids[name] for name in KEY_RING_NAMES), limits)
 
 
 @functools.cache
-def _build_configuration(ids: tuple[tuple[str, ...], ...]) -> Configuration:
-    settings = _build_settings(dict(zip(KEY_RING_NAMES, ids, strict=True)))
+def _build_configuration(ids: tuple[tuple[str, ...], ...], limits: str) -> Configuration:
+    settings = _build_settings(
+        dict(zip(KEY_RING_NAMES, ids, strict=True)), dict(LIMIT_PROFILES[limits])
+    )
     tenants = settings.build_tenants()
     return Configuration(
         settings=settings,
@@ -79,8 +111,9 @@ def build_keys(key_ids: KeyIds) -> ServiceKeys:
     return ServiceKeys(**{name: _build_ring(name, ids) for name, ids in key_ids.items()})
 
 
-def _build_settings(key_ids: KeyIds) -> Settings:
+def _build_settings(key_ids: KeyIds, limits: dict[Limit, tuple[Window, ...]]) -> Settings:
     return Settings(
+        limits=limits,
         keys=build_keys(key_ids),
         tenant_settings={
             "shop": _build_tenant("shop", BrakeMode.RECORD),

@@ -4,8 +4,13 @@ import asyncio
 from collections.abc import Iterable
 from typing import Final
 
+from tests.simulation.history import StoredBudget
+from tests.simulation.world.stored_budgets import read_budgets
 from tests.simulation.world.world import World
 
+
+REFUND_SECONDS: Final = 6.0
+"""After the faults: longer than a worker needs to find a store that answers again."""
 
 LOOK_INTERVAL_SECONDS: Final = 0.5
 MAX_LOOKS: Final = 600
@@ -30,6 +35,13 @@ async def wait_until_idle(world: World) -> None:
         if world.installation.is_idle:
             return
         await asyncio.sleep(LOOK_INTERVAL_SECONDS)
+
+
+async def read_stored_budgets(world: World) -> list[StoredBudget]:
+    """Return what is charged once each refund must have been applied."""
+    await asyncio.sleep(REFUND_SECONDS)
+    worker = next(iter(world.installation.workers.values()), None)
+    return await read_budgets(worker, world.recorder.calls) if worker else []
 
 
 async def stop_jobs(world: World) -> None:

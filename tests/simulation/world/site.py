@@ -6,6 +6,7 @@ import msgspec
 
 from otp_service.store.server_checks import Address
 from tests.simulation.recorder import Recorder
+from tests.simulation.world.configuration import DEFAULT_PROFILE
 from tests.simulation.world.ports import Chance
 from tests.simulation.world.vendor import Vendor
 
@@ -30,5 +31,7 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     wait_ms: int = 100
     timeout_ms: int = 500
     log: EventLogRules
+    limits: str = DEFAULT_PROFILE
+    """The limits of every tenant: one of `configuration.LIMIT_PROFILES`."""
     jobs: frozenset[str] = frozenset()
     """The background jobs of workers that run: see `Worker.start_jobs`."""

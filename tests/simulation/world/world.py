@@ -6,7 +6,11 @@ from otp_service.core.delivery import Receipt
 from otp_service.store.server_checks import Address
 from tests.simulation.history import FaultKind
 from tests.simulation.recorder import Recorder
-from tests.simulation.world.configuration import PROVIDER_NAMES, build_configuration
+from tests.simulation.world.configuration import (
+    DEFAULT_PROFILE,
+    PROVIDER_NAMES,
+    build_configuration,
+)
 from tests.simulation.world.installation import Installation
 from tests.simulation.world.phones import Phones
 from tests.simulation.world.ports import Chance
@@ -17,8 +21,8 @@ from tests.simulation.world.vendor import Vendor
 class World:
     """One installation on any event loop and any Redis.
 
-    `read_true_ms` returns milliseconds since 1970 by a clock that never jumps. `jobs` are the names of
-    the background jobs of workers that run (`jobs.py`).
+    `read_true_ms` returns milliseconds since 1970 by a clock that never jumps. `limits` names
+    those of all tenants, and `jobs` are the background jobs of workers that run (`jobs.py`).
     """
 
     def __init__(  # noqa: PLR0913  # what a simulation and a real run bring with them
@@ -29,6 +33,7 @@ class World:
         *,
         replicas: int = 0,
         timeout_ms: int = 500,
+        limits: str = DEFAULT_PROFILE,
         jobs: frozenset[str] = frozenset(),
         log: EventLogRules | None = None,
     ) -> None:
@@ -46,9 +51,10 @@ class World:
             replicas=replicas,
             timeout_ms=timeout_ms,
             log=log or EventLogRules(),
+            limits=limits,
             jobs=jobs,
         )
-        self.installation = Installation(site, build_configuration())
+        self.installation = Installation(site, build_configuration(limits=limits))
         self._provider_faults: list[int] = []
 
     def trouble_vendor(self, name: str, share: float) -> None:

@@ -53,6 +53,25 @@ def test_a_repeat_that_sends_again_is_found(history):
     assert expected == set(history.list_rules())
 
 
+@pytest.mark.parametrize(("answer", "is_charged"), [("unknown", True), ("refused", False)])
+def test_a_repeat_finds_the_message_of_a_call_that_failed_after_it(history, answer, is_charged):
+    """Its key was freed too early: the cooldown of the first message refuses the second one."""
+    history.issue(idempotency_key="k", outcome=Unavailable(), answer=answer)
+    history.wait(1_000)
+    history.refuse(
+        "issue",
+        "rate-limited",
+        limit="CooldownPerNumber",
+        retry_after=29,
+        phone_number=NUMBER,
+        account="u-1",
+        idempotency_key="k",
+    )
+
+    charged = ["a repeat of a call that may have sent a message was charged"]
+    assert charged * is_charged == list_repeat_rules(history)
+
+
 @pytest.mark.parametrize("outcome", [Canceled(), Crashed(), Unavailable()])
 def test_a_message_that_may_have_been_taken_is_sent_once(history, outcome):
     history.issue(idempotency_key="k", outcome=outcome)

@@ -69,6 +69,27 @@ def test_a_call_that_was_503_has_no_charge_once_its_refund_is_due(history, used)
     assert kept * used == list_charge_rules(history)
 
 
+@pytest.mark.parametrize(
+    ("kinds", "is_right"),
+    [
+        ([], False),
+        (["authenticator.attempted"], True),
+        (["authenticator.attempted", "authenticator.denied"], False),
+    ],
+)
+def test_a_charged_code_of_an_app_may_have_been_compared_before_a_503(history, kinds, is_right):
+    """No hasher sees it, but the event of a refund shows that it was not."""
+    token = history.confirm()
+    call = history.call(
+        "verify_authenticator", Unavailable(), authenticator=token, account="u-1", code="123456"
+    )
+    for kind in kinds:
+        history.add_event(kind, call, reason="store_unavailable")
+    history.add_budget("AuthenticatorFailuresPerAccount", "shop", "u-1", used=(1, 1))
+
+    assert is_right == (list_charge_rules(history) == [])
+
+
 @pytest.mark.parametrize("outcome", [Canceled(), Crashed()])
 def test_a_call_whose_result_is_unknown_may_be_charged_or_not(history, outcome):
     for used in (0, 1):

@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from tests.simulation.auditor.budget import PossibleSpend, Spend
+from tests.simulation.auditor.comparisons import is_store_denial
 from tests.simulation.auditor.index import (
     AUTOMATIC_KINDS,
     ChallengeFacts,
@@ -37,6 +38,8 @@ from tests.simulation.history import (
 
 
 LimitSubject = tuple[str, Subject]
+
+UNSEEN_COMPARISONS = frozenset({"confirm_authenticator", "verify_authenticator"})
 
 
 class ChargeBook:
@@ -191,7 +194,7 @@ def _book_attempt(index: HistoryIndex, call: CallRecord, books: ChargeBooks) -> 
     release = _find_release(index, call)
     if isinstance(outcome, Answered):
         release = index.disturbance.find_release(call)
-    elif is_failure or comparisons:
+    elif is_failure or comparisons or _may_have_compared_unseen(index, call):
         release = math.inf
     is_certain = is_failure and known < math.inf
     has_account = challenge is None or challenge.account == call.arguments.get("account")
@@ -199,6 +202,18 @@ def _book_attempt(index: HistoryIndex, call: CallRecord, books: ChargeBooks) -> 
         if is_certain and (has_account or key[0] != "FailuresPerAccount"):
             books[key].spends.append(Spend(call.started_at, known, call.number))
         books.add_possible(key, PossibleSpend(call.started_at, end, release, call.number))
+
+
+def _may_have_compared_unseen(index: HistoryIndex, call: CallRecord) -> bool:
+    """Return whether a charged code of an app may have been compared, which no hasher sees.
+
+    The charge stays then, also if the store has refused the success. Where it was reversed, an event says so.
+    """
+    if call.kind not in UNSEEN_COMPARISONS:
+        return False
+    events = [event.members for event in index.events_by_request.get(call.request, ())]
+    is_charged = any(members.get("type") == "authenticator.attempted" for members in events)
+    return is_charged and not any(map(is_store_denial, events))
 
 
 def _book_creation(index: HistoryIndex, call: CallRecord, books: ChargeBooks) -> None:

@@ -32,6 +32,7 @@ def check_repeats(index: HistoryIndex) -> Iterator[Violation]:
             yield from _check_answers(index, key, calls)
             if key.kind in CREATING_KINDS:
                 yield from _check_messages(index, calls)
+                yield from _check_charged_repeats(index, calls)
     yield from _check_ids(index)
 
 
@@ -87,6 +88,23 @@ def _check_messages(index: HistoryIndex, calls: list[CallRecord]) -> Iterator[Vi
         assert first is not None
         if other is not None and not _is_forgotten(index, first, other, RECORD_MS):
             yield build("one Idempotency-Key sent the messages of two challenges", [first, other])
+
+
+def _check_charged_repeats(index: HistoryIndex, calls: list[CallRecord]) -> Iterator[Violation]:
+    """Check that no repeat is charged once a message of the first call may have been taken.
+
+    It has to find the challenge of that call, also if the store failed after the message.
+    """
+    for first in calls:
+        sent = [s for s in index.get_submissions(first) if s.answer != "refused"]
+        if not sent or isinstance(first.outcome, Answered | Refused):
+            continue
+        for call in calls:
+            is_repeat = call.started_at > sent[0].at and _list_request(call) == _list_request(first)
+            is_charged = isinstance(call.outcome, Refused) and call.outcome.reason == "rate-limited"
+            if is_repeat and is_charged and not _is_forgotten(index, first, call, RECORD_MS):
+                rule = "a repeat of a call that may have sent a message was charged"
+                yield build(rule, [first, call])
 
 
 def _check_ids(index: HistoryIndex) -> Iterator[Violation]:

@@ -24,6 +24,10 @@ class Chunk(NamedTuple):
     failures: dict[int, list[str]]
 
 
+ChunkJudge = Callable[[int, int], Chunk]
+"""By the first seed, and how many there are."""
+
+
 class SeedPool:
     """Processes that judge seeds. Use it as a context manager; its end leaves none of them."""
 
@@ -40,8 +44,13 @@ class SeedPool:
     def __exit__(self, *error: object) -> None:
         self._executor.shutdown(cancel_futures=True)
 
-    def judge_range(self, first: int, end: int, is_due: Callable[[], bool]) -> Iterator[Chunk]:
-        """Yield the seeds from `first` until `end` in order, until `is_due` says that time is over."""
+    def judge_range(
+        self, first: int, end: int, is_due: Callable[[], bool], judge: ChunkJudge | None = None
+    ) -> Iterator[Chunk]:
+        """Yield the seeds from `first` until `end` in order, until `is_due` says that time is over.
+
+        `judge` judges a chunk in a process of its own instead of `judge_chunk`.
+        """
         pending: deque[Future[Chunk]] = deque()
         starts = iter(range(first, end, CHUNK_SEEDS))
         while True:
@@ -50,7 +59,7 @@ class SeedPool:
                 if start is None:
                     break
                 count = min(CHUNK_SEEDS, end - start)
-                pending.append(self._executor.submit(judge_chunk, start, count))
+                pending.append(self._executor.submit(judge or judge_chunk, start, count))
             if not pending:
                 return
             yield pending.popleft().result()

@@ -95,6 +95,14 @@ def test_gcra_finds_a_burst_after_a_quiet_time():
     assert find_burst_excess(spend_at(0, 10_000, 10_000, 10_000), 2, 2_000) is not None
 
 
+def test_what_time_has_emptied_is_no_excess_of_gcra():
+    """A success takes one failure more: that explains an excess of one, and not all charges of a while."""
+    excess = find_burst_excess(spend_at(0, 0, 0, 500, 1_000), 3, 3_000)
+
+    assert excess is not None
+    assert 4 == excess.total
+
+
 def test_a_possible_charge_counts_until_it_is_refunded():
     charges = PossibleCharges([PossibleSpend(0, 10, 50, 0), PossibleSpend(0, 10, math.inf, 1)])
 

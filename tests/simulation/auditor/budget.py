@@ -40,6 +40,7 @@ class Excess(NamedTuple):
     start: float
     end: float
     total: int
+    """What the window would have had to hold: of GCRA without what time has emptied."""
 
 
 ROUNDING_TOLERANCE_UNITS = 0.01
@@ -84,8 +85,9 @@ def find_burst_excess(spends: Sequence[Spend], max_count: int, period_ms: int) -
             if level < lowest:
                 lowest, lowest_first = level, first
             first += 1
-        if number - rate * (end - base) - lowest > max_count + ROUNDING_TOLERANCE_UNITS:
-            return Excess(starts[lowest_first], end, number - lowest_first)
+        fullness = number - rate * (end - base) - lowest - ROUNDING_TOLERANCE_UNITS
+        if fullness > max_count:
+            return Excess(starts[lowest_first], end, math.ceil(fullness))
     return None
 
 

@@ -26,12 +26,13 @@ from tests.simulation.auditor.index import HistoryIndex, read_text
 from tests.simulation.auditor.limit_subjects import EXACT_LIMITS, RESERVING_LIMITS, Subject
 from tests.simulation.auditor.stored_budgets import check_stored_budget
 from tests.simulation.auditor.violation import Promise, Violation, build_violation
-from tests.simulation.history import CallRecord
+from tests.simulation.history import Answered, CallRecord
 
 
 build = partial(build_violation, Promise.CHARGES)
 
 SECOND_MS = 1000
+LOGIN_KINDS = frozenset({"verify", "verify_authenticator", "verify_recovery_code"})
 Unlocks = dict[Subject, list[CallRecord]]
 
 
@@ -116,7 +117,11 @@ def _count_forgiven(index: HistoryIndex, budget: Budget, spends: list[Spend]) ->
         disturbance.has_lost_writes(spend.start, spend.end, is_durable=False) for spend in spends
     )
     if budget.limit == "FailuresPerTenant":
-        forgiven += len(index.successes)  # each right code takes back one failure besides its own
+        # Each right code takes back one failure besides its own.
+        forgiven += sum(
+            call.kind in LOGIN_KINDS and isinstance(call.outcome, Answered)
+            for call in index.history.calls
+        )
     return forgiven
 
 

@@ -39,6 +39,9 @@ MAX_REFUNDS_OF_FAILED_SENDS = 3
 
 NUMBER_PREFIX_DIGITS = 4
 
+COUNTRY_CODES = {"+44": "GB", "+49": "DE"}
+"""The country of a number, a region of libphonenumber, for those of the runs."""
+
 FAILURE_LIMITS = {
     "verify": "FailuresPerNumber",
     "confirm_authenticator": "AuthenticatorFailuresPerAccount",
@@ -64,6 +67,9 @@ def list_send_subjects(
         yield "SendsPerNumberAndTenant", (tenant, number)
         yield "SendsPerPrefix", (number[:-NUMBER_PREFIX_DIGITS],)
         yield "SendsPerPrefixAndTenant", (tenant, number[:-NUMBER_PREFIX_DIGITS])
+    if country := COUNTRY_CODES.get(number[:3]):
+        yield "SendsPerCountry", (country,)
+        yield "SendsPerCountryAndTenant", (tenant, country)
     if account:
         yield "SendsPerAccount", (tenant, account)
     if network := find_network(address or ""):

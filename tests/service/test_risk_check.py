@@ -9,7 +9,8 @@ import pytest
 
 from otp_service.core.errors import NumberNotAllowed, RateLimited
 from otp_service.core.risk import RiskAnswer, RiskAssessment, RiskQuery
-from tests.installation import MINUTE_MS, Installation, gather_results
+from otp_service.service.pending_refunds import MAX_REFUND_WAIT_SECONDS
+from tests.installation import MINUTE_MS, SECOND_MS, Installation, gather_results
 from tests.service.test_auto_resend import report_failure
 from tests.service.test_commit_guards import lose_replicas
 
@@ -98,6 +99,25 @@ async def test_no_question_contains_a_code(asked: Installation, risk: FakeRiskSe
     codes = [asked.router.extract_code(0), asked.router.extract_code(1), "90817263"]
     assert [] == [code for code in codes if code in questions]
     assert 3 == len(risk.queries)
+
+
+async def test_a_refusal_is_remembered_for_as_long_as_its_refund_is_tried_again(
+    asked: Installation, risk: FakeRiskService
+) -> None:
+    """R79: the event was appended again when no replica answered for more than a minute.
+
+    A live run of the simulation found it (docs/simulation.md): the same event, a minute later.
+    """
+    risk.queued.append(REFUSED)
+    with pytest.raises(NumberNotAllowed):
+        await asked.issue(NUMBER, **PERSON)
+
+    left_ms = [
+        await asked.script_client.run_pipeline(key.decode(), [("PTTL", key)])
+        for key in await asked.list_keys("*:operation:undo-*")
+    ]
+    # That of the number has the event; the refunds of what all share have none.
+    assert max(left_ms)[0] > MAX_REFUND_WAIT_SECONDS * SECOND_MS
 
 
 @pytest.mark.parametrize("answer", [REFUSED, FAILED_CLOSED])

@@ -34,7 +34,8 @@
 
 local OPERATION_TTL_MS = 60000
 -- Longer than a refund or a settlement waits for the store (service/pending_refunds.py). A settlement
--- that is tried again after its reply has expired would repay what others owe.
+-- that is tried again after its reply has expired would repay what others owe, and a refund with the
+-- event of its refusal would append it again.
 local CHARGE_TTL_MS = 300000
 local FOLDS_PER_COMMIT = 2 -- the default of max_flushed_folds; a higher value asks for the flush
 local RECORD_VERSION_END = 7 -- a record begins with its version in eight digits
@@ -54,7 +55,7 @@ end
 -- its charges.
 local function store_reply(reply)
   local is_kept = reply[1] == 'done'
-    and (#request.charges > 0 or request.debts or request.settlement)
+    and (#request.charges > 0 or request.debts or request.settlement or request.foldable_event)
   redis.call('SET', keys[OPERATION], cmsgpack.pack(reply), 'PX',
     is_kept and CHARGE_TTL_MS or OPERATION_TTL_MS)
   return reply

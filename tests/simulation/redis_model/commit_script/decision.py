@@ -196,8 +196,10 @@ def _record_events(
 def _store_reply(context: CommitContext, reply: Reply) -> Reply:
     """Store the reply for a caller that repeats the call, and for the refund of its charges."""
     request = context.request
-    has_charges = bool(request.charges or request.debts or request.settlement)
-    is_kept = reply[0] == b"done" and has_charges
+    is_tried_for_long = bool(
+        request.charges or request.debts or request.settlement or request.foldable_event
+    )
+    is_kept = reply[0] == b"done" and is_tried_for_long
     ttl_ms = CHARGE_TTL_MS if is_kept else OPERATION_TTL_MS
     context.call.put_for(context.get_key(OPERATION), pack_reply(reply), ttl_ms)
     return reply

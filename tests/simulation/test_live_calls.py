@@ -166,6 +166,22 @@ def test_a_worker_that_was_killed_has_learned_nothing_of_its_message():
     assert (None, None) == (history.submissions[0].call, history.submissions[0].answer)
 
 
+def test_a_503_shows_that_the_store_did_not_answer_until_the_faults_are_over():
+    now = 1_000
+    recorder = Recorder(lambda: now)
+    for is_calm in (False, True):
+        if is_calm:
+            recorder.record_calm()
+        call = recorder.start_call(actor="a", tenant="shop", worker="a", kind="issue", arguments={})
+        now += 500
+        recorder.end_call(call.number, Unavailable())
+
+    history = link_records(recorder.build_history(1, AuditSettings(tenants={})), [], [])
+
+    (outage,) = history.faults
+    assert (FaultKind.LINK_SLOW, 1_000, 1_500) == (outage.kind, outage.at, outage.until)
+
+
 def test_the_answer_to_a_stop_has_the_result_that_its_event_names():
     recorder = Recorder(lambda: 1_000)
     call = recorder.start_call(

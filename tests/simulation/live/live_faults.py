@@ -11,12 +11,21 @@ from tests.simulation.live.deployment import Deployment
 from tests.simulation.live.real_time import read_ms
 from tests.simulation.live.service_host import ServiceHost
 from tests.simulation.live.store_proxy import StoreProxy
-from tests.simulation.live.store_sites import FaultLog, StoreSite
+from tests.simulation.live.store_sites import (
+    DOWN_AFTER_MS,
+    UNKNOWN_LOST_WRITES,
+    FaultLog,
+    StoreSite,
+    wait_until_whole,
+)
 from tests.simulation.world.ports import Chance
 
 
 MAX_PAUSE_SECONDS: Final = 4.0
 """Between two faults of one loop. Only the second half of a pause is drawn."""
+
+WATCH_SECONDS: Final = 1.0
+"""Between two looks at which servers are masters."""
 
 MAX_HOST_PAUSE_SECONDS: Final = 3.0
 MAX_FREEZE_SECONDS: Final = 2.5
@@ -57,6 +66,7 @@ class LiveFaults:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._run_loop("processes", self._list_process_faults()))
             group.create_task(self._run_loop("links", self._list_link_faults()))
+            group.create_task(self._watch_masters())
 
     async def _run_loop(self, name: str, faults: Mapping[str, Fault]) -> None:
         chance = self._chance.derive(name)
@@ -68,6 +78,30 @@ class LiveFaults:
                 fault = chance.pick([*faults])
                 self._report(fault)
                 await faults[fault](chance)
+
+    async def _watch_masters(self) -> None:
+        """Record each failover that is not one of the faults: a busy machine looks like a dead master."""
+        known, seen_at = await self._site.list_masters(), read_ms()
+        while not self._is_over.is_set():
+            await asyncio.sleep(WATCH_SECONDS)
+            masters, looked_at = await self._site.list_masters(), read_ms()
+            if masters != known:
+                await wait_until_whole(self._site)
+                masters = await self._site.list_masters()
+                await asyncio.sleep(WATCH_SECONDS)  # a fault that was meant is recorded by then
+                self._record_failover(seen_at)
+            known, seen_at = masters, looked_at
+
+    def _record_failover(self, seen_at: int) -> None:
+        """Record a failover since the former masters were seen, unless a fault explains it."""
+        span = (seen_at - DOWN_AFTER_MS, read_ms())
+        if any(
+            one.kind is FaultKind.STORE_FAILOVER and (one.until or 0) >= seen_at for one in self.log
+        ):
+            return
+        self._report("store: a failover that was not meant")
+        self.log.add(FaultKind.STORE_FAILOVER, span, "not meant", lost_writes=UNKNOWN_LOST_WRITES)
+        self.log.add(FaultKind.PARTITION, span, "hosts and store")
 
     def _list_process_faults(self) -> dict[str, Fault]:
         """Return the faults of servers and of hosts by their names.

@@ -13,10 +13,12 @@ from tests.simulation.history import (
     Answered,
     CallRecord,
     ComparisonRecord,
+    FaultKind,
     FaultRecord,
     History,
     StoredEvent,
     SubmissionRecord,
+    Unavailable,
 )
 from tests.simulation.live.live_installation import build_trace
 from tests.simulation.live.observer import Observation
@@ -39,8 +41,31 @@ def link_records(
         submissions=tuple(_link_submissions(history.submissions, observations, calls)),
         comparisons=tuple(_list_comparisons(observations, calls)),
         events=tuple(events),
-        faults=tuple(sorted((*history.faults, *faults), key=lambda fault: fault.at)),
+        faults=tuple(
+            sorted(
+                (*history.faults, *faults, *_list_observed_outages(history)),
+                key=lambda fault: fault.at,
+            )
+        ),
     )
+
+
+def _list_observed_outages(history: History) -> Iterable[FaultRecord]:
+    """Yield a span for each 503 before the calm: the store did not answer its host in time.
+
+    On a busy machine that needs no fault. What a call was charged is refunded once the store answers
+    again, and a host that has just been refused shows that it did not. After the calm, a 503 is a finding.
+    """
+    for call in history.calls:
+        outcome = call.outcome
+        is_closed = isinstance(outcome, Unavailable) and outcome.reason == "store-unavailable"
+        if is_closed and call.started_at < history.calm_since:
+            yield FaultRecord(
+                kind=FaultKind.LINK_SLOW,
+                at=call.started_at,
+                until=call.ended_at,
+                target=f"{call.worker} and store",
+            )
 
 
 def _link_event(event: StoredEvent, calls: Mapping[str, CallRecord]) -> StoredEvent:

@@ -10,21 +10,21 @@ from tests.processes import HIGH_CAPACITY_SETTINGS, GatewayServer, RunningServic
 from tests.store import redis_servers
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def gateway() -> Iterator[GatewayServer]:
     """The only provider of `service`."""
     with GatewayServer() as gateway:
         yield gateway
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
     """The Redis of `service`."""
     with redis_servers.start_server(tmp_path_factory.mktemp("attacked")) as redis:
         yield redis
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def service(
     tmp_path_factory: pytest.TempPathFactory, redis: EmbeddedServer, gateway: GatewayServer
 ) -> Iterator[RunningService]:

@@ -8,7 +8,7 @@ from tests.examples.example_site import FRAMEWORKS, ExampleSite, Visitor, start_
 from tests.processes import RunningService, run_dev
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
     """Return `otp-service dev`; a user can ask for another code after a second."""
     folder = tmp_path_factory.mktemp("example")
@@ -16,7 +16,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService
         yield service
 
 
-@pytest.fixture(scope="session", params=FRAMEWORKS)
+@pytest.fixture(scope="package", params=FRAMEWORKS)
 def running_site(
     request: pytest.FixtureRequest,
     service: RunningService,

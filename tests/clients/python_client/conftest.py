@@ -46,7 +46,7 @@ class BlockingAsyncClient:
 CLIENT_TYPES = {"sync": OtpClient, "async": BlockingAsyncClient}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
     """Return `otp-service dev`."""
     with run_dev(tmp_path_factory.mktemp("dev") / "data") as service:

@@ -1,0 +1,1 @@
+"""The Python client. It is a package so that what its tests share ends with them."""

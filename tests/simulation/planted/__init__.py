@@ -2,7 +2,13 @@
 
 from typing import Final
 
-from tests.simulation.planted import attempt_bugs, charge_bugs, commit_bugs, send_bugs
+from tests.simulation.planted import (
+    archive_bugs,
+    attempt_bugs,
+    charge_bugs,
+    commit_bugs,
+    send_bugs,
+)
 from tests.simulation.planted.planted_bug import PlantedBug
 
 
@@ -15,6 +21,7 @@ PLANTED_BUGS: Final[dict[str, PlantedBug]] = {
         *charge_bugs.BUGS,
         *commit_bugs.BUGS,
         *send_bugs.BUGS,
+        *archive_bugs.BUGS,
     )
 }
 """By name, in the order of their table in docs/simulation.md."""

@@ -168,6 +168,7 @@ def test_a_503_after_a_message_may_mean_that_its_result_was_not_stored(history):
 def test_a_message_in_doubt_is_found(kind, rule):
     history = HistoryBuilder(is_replicated=True)
     history.add_fault(kind, ms=10_000)
+    history.wait(1)
     history.issue(outcome=Unavailable())
 
     assert [rule] == list_send_rules(history)

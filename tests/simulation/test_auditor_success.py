@@ -62,6 +62,7 @@ def test_a_success_without_its_replicas_is_found():
     history = HistoryBuilder(is_replicated=True)
     challenge = history.issue()
     history.add_fault(FaultKind.REPLICA_DOWN, ms=10_000)
+    history.wait(1)
     history.comparisons.clear()
     history.verify(challenge)
     history.comparisons.clear()

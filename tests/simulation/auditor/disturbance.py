@@ -116,12 +116,15 @@ class Disturbance:
         return self.count_lost_writes(start, end)
 
     def is_store_closed(self, start: int, end: int) -> bool:
-        """Return whether the store took no write in the whole span."""
-        return any(at <= start and end < until for at, until in self._closed)
+        """Return whether the store took no write in the whole span.
+
+        A fault in the first millisecond of a call may have begun after the commit of the call.
+        """
+        return any(at < start and end < until for at, until in self._closed)
 
     def is_unacknowledged(self, start: int, end: int) -> bool:
         """Return whether `WAIT` could not be met in the whole span."""
-        return any(at <= start and end < until for at, until in self._unacknowledged)
+        return any(at < start and end < until for at, until in self._unacknowledged)
 
     def has_trouble(self, start: float, end: float) -> bool:
         """Return whether a fault of the store or of a link to it overlaps the span."""

@@ -18,8 +18,13 @@ from tests.simulation.world.phones import Phones
 from tests.simulation.world.world import World
 
 
-CROWD_COUNT: Final = 100
-"""Crowds with numbers of their own: two digits of a number."""
+ALIAS_COUNT: Final = 100
+"""Two digits of a number are the alias of a crowd."""
+
+CROWD_COUNT: Final = 80
+PROBE_CROWD: Final = 90
+"""That of the persons who log in at the end. No crowd has numbers in the same hundred thousand, of which
+the brake may refuse all for an hour."""
 
 NUMBER_TAIL_DIGITS: Final = 4
 """Those after the two digits that name the crowd, so that each crowd has prefixes of its own."""
@@ -38,7 +43,7 @@ class Aliases:
         """Return another number of the same length, in another prefix."""
         head, tail = number[: -NUMBER_TAIL_DIGITS - 2], number[-NUMBER_TAIL_DIGITS:]
         digits = int(number[-NUMBER_TAIL_DIGITS - 2 : -NUMBER_TAIL_DIGITS])
-        return f"{head}{(digits + self._crowd) % CROWD_COUNT:02d}{tail}"
+        return f"{head}{(digits + self._crowd) % ALIAS_COUNT:02d}{tail}"
 
     def rename_account(self, account: str) -> str:
         return f"{account}-{self._crowd}"
@@ -112,7 +117,7 @@ def enter_crowd(world: World, crowd: int) -> World:
 async def run_crowds(world: World, *, interval_seconds: float) -> None:
     """Let one crowd after another enter, until this is canceled."""
     async with asyncio.TaskGroup() as group:
-        for crowd in range(CROWD_COUNT - 1):  # the last one is that of the probes
+        for crowd in range(CROWD_COUNT):
             entered = enter_crowd(world, crowd)
             budget = CallBudget(CALLS_PER_CROWD)
             group.create_task(run_actors(entered, draw_crowd(entered, crowd), budget))

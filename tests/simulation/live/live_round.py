@@ -14,7 +14,7 @@ import msgspec
 from tests.simulation.actors.probes import PROBE_NAMES, probe_logins
 from tests.simulation.history import History, StoredBytes
 from tests.simulation.kernel.chance import Chance
-from tests.simulation.live.crowd import CROWD_COUNT, enter_crowd, run_crowds
+from tests.simulation.live.crowd import PROBE_CROWD, enter_crowd, run_crowds
 from tests.simulation.live.deployment import Deployment
 from tests.simulation.live.live_configuration import LiveConfiguration
 from tests.simulation.live.live_faults import LiveFaults
@@ -45,6 +45,9 @@ TROUBLE_SHARE: Final = 0.5
 
 SETTLE_SECONDS: Final = 40.0
 """Longer than a call may take: one that runs then is a finding."""
+
+PROBE_SECONDS: Final = 300.0
+"""Within which everybody logs in: nobody has spent anything of their limits."""
 
 REFUND_SECONDS: Final = 2.0
 """Within which the refunds of the last calls are applied: they are tried each second."""
@@ -132,8 +135,12 @@ class LiveRound:
         await wait_until_whole(self.site)
         await self._settle()
         self._report("the faults are over, and probes log in")
-        probed = enter_crowd(self.world, CROWD_COUNT - 1)
-        await probe_logins(probed, self.probe_names)
+        probed = enter_crowd(self.world, PROBE_CROWD)
+        with contextlib.suppress(
+            TimeoutError
+        ):  # then somebody has not logged in, which is a finding
+            async with asyncio.timeout(PROBE_SECONDS):
+                await probe_logins(probed, self.probe_names)
         await asyncio.sleep(REFUND_SECONDS)
 
     async def build_history(self) -> History:

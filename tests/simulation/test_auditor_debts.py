@@ -163,3 +163,12 @@ def test_debts_begin_again_with_a_new_limit_key_alone(history, target):
     history.store_debt(0)
 
     assert (target == "limit") == (list_debt_rules(history) == [])
+
+
+@pytest.mark.parametrize(("answer", "is_right"), [("accepted", True), ("refused", False)])
+def test_a_503_after_a_message_that_may_have_been_taken_keeps_its_debt(history, answer, is_right):
+    history.issue(outcome=Unavailable(), answer=answer)
+    history.wait(10_000)
+    history.store_debt(1)
+
+    assert is_right == (list_debt_rules(history) == [])

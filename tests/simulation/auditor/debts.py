@@ -66,13 +66,18 @@ def _may_be_charged(index: HistoryIndex, call: CallRecord, debt: StoredDebt) -> 
     tenant = call.tenant or (facts.tenant if facts else "")
     if not _has_subject(debt, (tenant, number, address)):
         return False
-    if isinstance(call.outcome, Refused | Unavailable) and _is_refundable(call):
+    if isinstance(call.outcome, Refused | Unavailable) and _is_refundable(index, call):
         return index.disturbance.find_release(call) > debt.read_at
     return facts is None or not _is_repaid(index, facts, call, debt)
 
 
-def _is_refundable(call: CallRecord) -> bool:
-    """Return whether a refusal gives its charge back: one that the recipient has caused does not."""
+def _is_refundable(index: HistoryIndex, call: CallRecord) -> bool:
+    """Return whether a refusal gives its charge back.
+
+    One that the recipient has caused does not, and a 503 after a message that may have been taken.
+    """
+    if isinstance(call.outcome, Unavailable):
+        return all(one.answer == "refused" for one in index.get_submissions(call))
     return not isinstance(call.outcome, Refused) or call.outcome.reason != "undeliverable"
 
 

@@ -177,6 +177,29 @@ def test_a_worker_that_was_killed_has_learned_nothing_of_its_message():
     assert (None, None) == (history.submissions[0].call, history.submissions[0].answer)
 
 
+def test_a_message_that_did_not_arrive_is_one_that_a_provider_was_asked_to_send():
+    """On a busy machine the connection to the gateway takes longer than the service waits."""
+    recorder = Recorder(lambda: 1_000)
+    call = recorder.start_call(actor="a", tenant="shop", worker="a", kind="issue", arguments={})
+    observed = {"at": 1_000, "trace": build_trace(call.number), "pid": 1}
+    asked = {"provider": "alpha", "number": "+447400123450", "code": "123456"}
+    reference = f"shop.{CHALLENGE}.1.2"
+    observations = [
+        Observation(kind="asked", reference=reference, **asked, **observed),
+        Observation(kind="learned", reference=reference, answer="unknown", **observed),
+    ]
+
+    history = link_records(recorder.build_history(1, AuditSettings(tenants={})), observations, [])
+
+    (submission,) = history.submissions
+    assert (False, "unknown", call.number) == (
+        submission.is_taken,
+        submission.answer,
+        submission.call,
+    )
+    assert (1, 2, "+447400123450") == (submission.send, submission.ordinal, submission.number)
+
+
 def test_a_503_shows_that_the_store_did_not_answer_until_the_faults_are_over():
     now = 1_000
     recorder = Recorder(lambda: now)

@@ -45,7 +45,8 @@ async def observe_comparison(self, code, salt, profile=None, *, priority=HashPri
 
 async def observe_submission(self, provider, message, began, ordinal):
     reference = message.for_submission(ordinal).reference
-    write("asked", reference=reference)
+    asked = dict(provider=provider.name, number=message.to.e164, code=message.code)
+    write("asked", reference=reference, **asked)
     submission, reply = await submit_message(self, provider, message, began, ordinal)
     write("learned", reference=reference, answer=submission.outcome, fault=submission.fault)
     return submission, reply
@@ -57,7 +58,7 @@ ProviderRouter._submit_message = observe_submission
 
 
 class Observation(msgspec.Struct, frozen=True, kw_only=True):
-    """One line. `reference` is that of a submission, `code` and `salt` are those of a comparison."""
+    """One line. `reference`, `provider` and `number` are those of a submission, `salt` of a comparison."""
 
     kind: Literal["comparison", "asked", "learned"]
     at: int
@@ -66,6 +67,8 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     """That of the call, in hexadecimal; empty for what no call started."""
     pid: int
     reference: str = ""
+    provider: str = ""
+    number: str = ""
     answer: Literal["accepted", "refused", "unknown"] | None = None
     fault: Literal["recipient", "provider", "unknown"] | None = None
     code: str = ""

@@ -38,7 +38,13 @@ def link_records(
     return replace(
         history,
         calls=tuple(_complete_call(call, opted_out) for call in history.calls),
-        submissions=tuple(_link_submissions(history.submissions, observations, calls)),
+        submissions=tuple(
+            _link_submissions(
+                [*history.submissions, *_list_lost_submissions(history, observations)],
+                observations,
+                calls,
+            )
+        ),
         comparisons=tuple(_list_comparisons(observations, calls)),
         events=tuple(events),
         faults=tuple(
@@ -81,6 +87,30 @@ def _complete_call(call: CallRecord, opted_out: set[object]) -> CallRecord:
     if not isinstance(call.outcome, Answered) or call.request not in opted_out:
         return call
     return replace(call, outcome=Answered({"result": "opted_out"}))
+
+
+def _list_lost_submissions(
+    history: History, observations: Sequence[Observation]
+) -> Iterable[SubmissionRecord]:
+    """Yield each message that a worker gave to a provider, and that did not arrive there."""
+    arrived = {name_submission(submission) for submission in history.submissions}
+    for one in observations:
+        if one.kind != "asked" or one.reference in arrived:
+            continue
+        reference = SubmissionReference.parse(one.reference)
+        assert reference, one.reference
+        yield SubmissionRecord(
+            at=one.at,
+            provider=one.provider,
+            tenant=reference.tenant,
+            number=one.number,
+            code=one.code,
+            challenge=reference.challenge_id,
+            send=reference.send,
+            ordinal=reference.ordinal,
+            is_taken=False,
+            answer=None,
+        )
 
 
 def _link_submissions(

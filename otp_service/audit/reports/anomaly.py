@@ -179,8 +179,8 @@ ANOMALY_GUIDES: Final[Mapping[AnomalyKind, AnomalyGuide]] = {
         "No code that is sent to these numbers is entered. SMS pumping buys whole ranges, and a few"
         " messages to each of many ranges stay below every limit.",
         "Compare with other ranges of the country. For pumping find a number of the range at the login"
-        " page, and close it: 'otp-service pumping block range:NUMBER --for 12h', without its last four"
-        " digits.",
+        " page, and close it: 'otp-service pumping block range:NUMBER --for 12h --reason TEXT', without its"
+        " last four digits.",
     ),
     "would-refuse": AnomalyGuide(
         "alarm",

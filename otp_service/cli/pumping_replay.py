@@ -179,6 +179,7 @@ def _read_toml(path: Path) -> dict[str, object]:
 
 def _build_prices(args: argparse.Namespace) -> PriceTable:
     """Return the prices of the options. Raises CommandError, also for an unknown country of any option."""
+    _check_rate(args)
     try:
         rate = ONE_UNIT if args.usd_rate is None else Money.from_number(args.usd_rate)
         pairs = (text.partition("=") for text in args.price)
@@ -189,6 +190,21 @@ def _build_prices(args: argparse.Namespace) -> PriceTable:
     if unknown := describe_unknown_countries(countries):
         raise CommandError(f"--country and --price need ISO 3166 codes: {unknown}.")
     return PriceTable(currency=args.currency, usd_rate=rate, by_country=by_country)
+
+
+def _check_rate(args: argparse.Namespace) -> None:
+    """Raise CommandError unless the rate is there for another currency alone, as settings have it.
+
+    Without it the floors would be as many units of that currency as they are US dollars.
+    """
+    is_default = args.currency == DEFAULT_CURRENCY
+    if not is_default and args.usd_rate is None:
+        raise CommandError(
+            f"--usd-rate is missing: write what one US dollar costs in {args.currency}, like 0.92. The"
+            " default prices and floors are in US dollars."
+        )
+    if is_default and args.usd_rate is not None:
+        raise CommandError("--usd-rate is for another --currency than USD.")
 
 
 def _check_tenant(name: str | None, tenants: set[str]) -> None:

@@ -117,6 +117,8 @@ def test_an_archive_is_verified_before_it_is_replayed(replay, archive, tmp_path)
         (("--formula", "mode=off"), 1, "--formula mode=off: mode is no part of a formula"),
         (("--formula", "missing.toml"), 2, "cannot read missing.toml"),
         (("--price", "GB=free"), 1, "--price and --usd-rate: "),
+        (("--currency", "EUR"), 1, "--usd-rate is missing: write what one US dollar costs in EUR"),
+        (("--usd-rate", "0.92"), 1, "--usd-rate is for another --currency than USD"),
         (("--from", "2030-01-01T00:00:00Z"), 1, "nothing is counted"),
         (("--from", "yesterday"), 1, "invalid time"),
         (("--country", "gb"), 1, "--country and --price need ISO 3166 codes: gb (write GB)."),

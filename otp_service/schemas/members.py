@@ -182,8 +182,8 @@ BotCheckResult = Annotated[
     BotCheck,
     Meta(
         description="The result of your own check for bots, such as a CAPTCHA or an attestation of the app."
-        " `passed` halves what the brake on SMS pumping counts, `failed` is 422 `number-not-allowed`, and"
-        " `none` is as no value.",
+        " `passed` halves the money or the message that the brake on SMS pumping counts as unverified,"
+        " `failed` is 422 `number-not-allowed`, and `none` is as no value.",
         examples=["passed"],
     ),
 ]

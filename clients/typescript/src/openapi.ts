@@ -1125,7 +1125,7 @@ export interface components {
              */
             known?: boolean | null;
             /**
-             * @description The result of your own check for bots, such as a CAPTCHA or an attestation of the app. `passed` halves what the brake on SMS pumping counts, `failed` is 422 `number-not-allowed`, and `none` is as no value.
+             * @description The result of your own check for bots, such as a CAPTCHA or an attestation of the app. `passed` halves the money or the message that the brake on SMS pumping counts as unverified, `failed` is 422 `number-not-allowed`, and `none` is as no value.
              * @example passed
              * @enum {string|null}
              */

@@ -7,7 +7,8 @@ class BotCheck(StrEnum):
     """What a CAPTCHA, an attestation of the app or a similar check of the caller has found."""
 
     PASSED = "passed"
-    """Half of the price or of a message is charged, in every scope but the budget of the day."""
+    """Half of the price or of the message is charged, in every scope but the budget of the day and the
+    countries of an address."""
     FAILED = "failed"
     """The send is refused before anything is charged."""
     NONE = "none"

@@ -96,7 +96,7 @@ async def test_an_address_is_repaid_what_its_message_was_charged(
 async def test_after_a_rotation_of_the_limit_key_an_address_begins_empty(
     installation: Installation,
 ) -> None:
-    """A challenge from before it still verifies; what it repays is under no key that counts."""
+    """A challenge from before it still verifies, which takes nothing from a bucket that is empty."""
     shop = start_brake(installation, **FLOORS)
     issued = await issue_to(shop, DEAR)
     code = shop.router.extract_code()

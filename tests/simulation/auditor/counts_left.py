@@ -74,10 +74,16 @@ def _count_possible_sends(
 
 
 def _may_be_charged(index: HistoryIndex, other: CallRecord, call: CallRecord, end: int) -> bool:
-    """Return whether a resend may have its send charged while another call was answered."""
+    """Return whether a resend may have its send charged while another call was answered.
+
+    It keeps the send if the recipient was at fault, and after a message that may have been taken.
+    """
     if other.started_at > end:
         return False
-    is_refunded = isinstance(other.outcome, Refused | Unavailable)
+    is_kept = any(
+        one.answer != "refused" or one.fault == "recipient" for one in index.get_submissions(other)
+    )
+    is_refunded = isinstance(other.outcome, Refused | Unavailable) and not is_kept
     return not is_refunded or index.disturbance.find_release(other) >= call.started_at
 
 

@@ -162,6 +162,8 @@ class RedisSite:
         """Let the address mean an earlier server again, which started with the data that it had."""
         self.crash()
         server.is_replica = False
+        offset = server.keyspace.offset  # less than its own writes if it has followed another one
+        server.write_boundaries = [one for one in server.write_boundaries if one <= offset]
         server.restart()
         server.replication.replicas.clear()
         self.servers.append(server)
@@ -173,7 +175,6 @@ class RedisSite:
             if server is self.server:
                 continue
             server.keyspace = self.server.keyspace.copy()
-            server.write_boundaries = list(self.server.write_boundaries)
             server.demote()
 
     def _leave(self, old: SimulatedServer, former: FormerMaster) -> None:

@@ -440,6 +440,7 @@ def test_the_commands_run_on_the_data_folder_of_dev(run_otp, tmp_path):
     (folder / "keys.json").write_text(json.dumps({name: f"{name[:4]:x<4}" * 11 for name in names}))
     url = f"redis://127.0.0.1:{redis_servers.find_free_port()}"
     (folder / "redis.url").write_text(url)
+    (folder / "pumping.mode").write_text("record")
 
     ended = run_otp(
         *("authenticators", "import", "--tenant", "dev", "--config", folder),

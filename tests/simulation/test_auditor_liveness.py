@@ -209,8 +209,8 @@ def test_a_refund_waits_for_the_end_of_each_outage_that_follows_another():
 def test_a_store_is_closed_only_if_it_was_for_the_whole_span():
     disturbance, _ = build_disturbance((FaultKind.STORE_FULL, 100, 100, {}))
 
-    assert disturbance.is_store_closed(START_MS + 100, START_MS + 199)
-    assert not disturbance.is_store_closed(START_MS + 99, START_MS + 150)
+    assert disturbance.is_store_closed(START_MS + 101, START_MS + 199)
+    assert not disturbance.is_store_closed(START_MS + 100, START_MS + 150)
     assert not disturbance.is_store_closed(START_MS + 150, START_MS + 200)
 
 

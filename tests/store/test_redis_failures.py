@@ -603,7 +603,7 @@ async def test_a_canceled_verify_is_charged_if_it_was_compared(script_client: Sc
     """R84, R15: whenever a verify is canceled, every comparison was charged before."""
     installation = Installation(script_client)
     compared, seed = 0, 0
-    while not compared and seed < 50:  # a fast machine may cancel a whole round before argon2
+    while not compared and seed < 50:
         seed += 1
         installation.advance_clock(600_000)  # the limit of their prefix
         issued = [await installation.issue(f"+4474001{seed:02d}45{i}") for i in range(8)]
@@ -614,7 +614,8 @@ async def test_a_canceled_verify_is_charged_if_it_was_compared(script_client: Sc
             for i in range(6)
             for challenge in issued
         ]
-        await cancel_some(list(calls), seed)
+        # Ever less often: a busy server replies after all of the first round are canceled.
+        await cancel_some(list(calls), seed, probability=0.3 / seed)
         await asyncio.sleep(0.1)  # commands in flight when their caller was canceled
 
         charged = 0

@@ -17,7 +17,7 @@ from tests.processes import run_dev
 
 pytestmark = pytest.mark.slow
 
-COOLDOWN_SECONDS = 5  # a busy machine takes two to press a button
+COOLDOWN_SECONDS = 2
 
 FAKE_WEBOTP = """
 window.OTPCredential = function () {};
@@ -36,7 +36,7 @@ once = pytest.mark.parametrize("site", FRAMEWORKS[:1], indirect=True)
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory):
-    """Return `otp-service dev`; a user can soon ask for another code."""
+    """Return `otp-service dev`; a user can ask for another code after two seconds."""
     folder = tmp_path_factory.mktemp("example")
     with run_dev(folder / "data", "--cooldown", str(COOLDOWN_SECONDS)) as service:
         yield service
@@ -225,14 +225,20 @@ def test_a_phone_that_has_read_the_message_logs_in(page, site, driver):
         driver.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", script)
 
 
+def is_refused(page):
+    """Ask for another code, which is refused if it is within the cooldown: a busy machine may be too late."""
+    if not page.find("#refusal"):
+        page.press_button("/login/sms/send")
+    return "You can try again in" in page.find("#refusal")[0].text
+
+
 def test_everything_works_without_a_script(page, site, driver):
     """The server refuses what the countdown would have held back."""
     driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
     try:
         page.open_page("/login")
         page.enter_password("alice")
-        page.press_button("/login/sms/send")
-        page.wait_until(lambda: "You can try again in" in page.find("#refusal")[0].text)
+        page.wait_until(lambda: is_refused(page))
         time.sleep(COOLDOWN_SECONDS)  # the cooldown, whose clock is that of Redis
         page.press_button("/login/sms/send")
         page.wait_until(lambda: not page.find("#refusal"))

@@ -85,7 +85,7 @@ def test_a_new_file_is_lost_until_its_folder_is_synced(folder, disk, segment):
 def test_a_process_dies_before_after_or_within_a_write(folder, segment):
     written = set()
     for calls in range(3):
-        disk = SealerDisk(folder, die=lambda: setattr(disk, "is_dead", True))  # noqa: B023
+        disk = SealerDisk(folder, die=lambda: setattr(disk, "is_dead", True))  # noqa: B023  # its own
         handle = disk.open_file(segment)
         disk.truncate_file(handle, 0)
         disk.calls_left = calls

@@ -123,7 +123,7 @@ class App:
 
     def show_code(self):
         self._step += 1
-        return self._totp.generate_otp(self._step - 1)
+        return self._totp.generate_otp(self._step)
 
 
 def test_a_person_logs_in_with_each_factor(page, site):

@@ -30,6 +30,7 @@ from urllib.parse import urlencode
 from prometheus_client.parser import text_string_to_metric_families
 
 import otp_service
+from otp_service.core.keys import generate_secret
 from otp_service.core.tenant import hash_api_key
 from otp_service.settings import render_config
 from otp_service.store.embedded import EmbeddedServer
@@ -565,7 +566,7 @@ def _write_config(path: Path, redis: str, gateways: Sequence[str]) -> dict[str, 
         tenant="shop",
         brand="Shop",
         countries=["GB", "US"],
-        generate_token=lambda: secrets.token_urlsafe(32),
+        generate_token=lambda: generate_secret(os.urandom),
         provider_url=gateways[0],
     )
     keys = {"shop": shop, "bank": secrets.token_urlsafe(32), "security": secrets.token_urlsafe(32)}

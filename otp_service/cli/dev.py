@@ -6,7 +6,6 @@ import functools
 import logging
 import os
 import re
-import secrets
 import signal
 import socket
 import sys
@@ -35,6 +34,7 @@ from otp_service.cli.sealer_runner import require_usable_archive
 from otp_service.clock import now_ms
 from otp_service.core.fixed_codes import FixedCodes
 from otp_service.core.ip_address import is_ip_address, is_loopback
+from otp_service.core.keys import generate_secret
 from otp_service.core.policy import Policy
 from otp_service.core.pumping.scopes import BrakeMode
 from otp_service.core.timestamps import format_rfc3339
@@ -183,7 +183,7 @@ def _create_settings(
     api_key: str | None,
 ) -> tuple[Settings, str]:
     """Return the settings of this run, and the API key in force: the given one, or that of the folder."""
-    generate_token = functools.partial(secrets.token_urlsafe, 32)
+    generate_token = functools.partial(generate_secret, os.urandom)
     secret_values = development.ensure_dev_secrets(args.data, api_key, generate_token)
     service = ServiceSettings(
         host=args.host,

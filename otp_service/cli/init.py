@@ -4,6 +4,7 @@ An API key is printed once, to standard output, and is not stored. Redis is not 
 """
 
 import argparse
+import functools
 import os
 import re
 import secrets
@@ -16,7 +17,7 @@ from otp_service.audit.archive_format.key_files import create_key_files
 from otp_service.cli.command import CommandError, Subparsers, add_command, format_list
 from otp_service.cli.common import count_cores
 from otp_service.clock import now_ms
-from otp_service.core.keys import KEY_RING_NAMES
+from otp_service.core.keys import KEY_RING_NAMES, generate_secret
 from otp_service.core.tenant import TENANT_NAME_PATTERN, Scope, hash_api_key
 from otp_service.core.timestamps import to_datetime
 from otp_service.settings import (
@@ -159,12 +160,12 @@ class NewConfig(NamedTuple):
 
 
 def _render_new_config(args: argparse.Namespace) -> NewConfig:
-    key_id, audit_key = _generate_key_id(to_datetime(now_ms())), _generate_token()
+    key_id, audit_key = _generate_key_id(to_datetime(now_ms())), generate_secret(os.urandom)
     text, api_key = render_config(
         tenant=args.tenant,
         brand=args.tenant if args.brand is None else args.brand,
         countries=args.country or DEFAULT_COUNTRIES[args.mode],
-        generate_token=_generate_token,
+        generate_token=functools.partial(generate_secret, os.urandom),
         mode=args.mode,
         pseudonym_id=key_id,
         seal_id=key_id,
@@ -245,10 +246,10 @@ def run_key_new(args: argparse.Namespace) -> int:
     now = to_datetime(now_ms())
     key_id = _generate_key_id(now)
     if args.ring:
-        line = f'{{ id = "{key_id}", secret = "{_generate_token()}" }},'
+        line = f'{{ id = "{key_id}", secret = "{generate_secret(os.urandom)}" }},'
         print(ROTATION_MESSAGE.format(line=line, place=f"last in `{args.ring} = [ … ]`"))
         return 0
-    token, expires = _generate_token(), now + args.expires if args.expires else None
+    token, expires = generate_secret(os.urandom), now + args.expires if args.expires else None
     scopes = ", ".join(quote_toml(scope) for scope in args.scope)
     until = f", expires = {expires:%Y-%m-%dT%H:%M:%SZ}" if expires else ""
     sha256 = hash_api_key(token).hex()
@@ -260,10 +261,6 @@ def run_key_new(args: argparse.Namespace) -> int:
 def _generate_key_id(now: datetime) -> str:
     """Return an id that begins with the date, so that it shows the age of its key."""
     return f"{now:%Y-%m-%d}-{secrets.token_hex(2)}"
-
-
-def _generate_token() -> str:
-    return secrets.token_urlsafe(32)
 
 
 def _parse_tenant_name(text: str) -> str:

@@ -2,7 +2,6 @@
 
 import os
 import tomllib
-from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import msgspec
 
 from otp_service.audit.archive_format.key_files import is_private
-from otp_service.core.keys import Key
+from otp_service.core.keys import Key, encode_secret
 from otp_service.core.secret import Secret
 from otp_service.settings import Settings
 
@@ -37,7 +36,7 @@ def _list_secrets(value: Any) -> Iterator[str]:
         case Secret():
             yield value.reveal()
         case Key():
-            yield urlsafe_b64encode(value.secret).rstrip(b"=").decode("ascii")
+            yield encode_secret(value.secret)
         case msgspec.Struct():
             for name in value.__struct_fields__:
                 yield from _list_secrets(getattr(value, name))

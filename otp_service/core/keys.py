@@ -13,7 +13,7 @@ authenticator  seals the tokens that callers store: a key is kept as long as a t
 import functools
 import hmac
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -27,7 +27,7 @@ MIN_DISTINCT_BYTES = 12
 
 MAX_LETTER_SHARE = 0.75
 """In base64url of 32 random bytes 41 % of the characters are lower-case letters, and 41 % capitals;
-one in 200,000 such texts has 75 % of either."""
+one in 300,000 such texts has more than 75 % of either."""
 
 
 class Key(msgspec.Struct, frozen=True):
@@ -110,12 +110,31 @@ def is_random_secret(secret: bytes) -> bool:
     """Return whether the secret can come from a random generator, and not from a person.
 
     Text is not random, neither as the bytes nor as their base64url: a sentence that was typed as a
-    key is one of the two.
+    key is one of the two. One random secret in 300,000 looks like such a sentence, too:
+    `generate_secret` draws another one.
     """
-    encoded = urlsafe_b64encode(secret).rstrip(b"=").decode("ascii")
+    encoded = encode_secret(secret)
     letters = max(sum(map(str.islower, encoded)), sum(map(str.isupper, encoded)))
-    is_sentence = letters > MAX_LETTER_SHARE * len(encoded) or _is_text(secret)
-    return len(set(secret)) >= MIN_DISTINCT_BYTES and not is_sentence
+    return letters <= MAX_LETTER_SHARE * len(encoded) and is_random_digest(secret)
+
+
+def is_random_digest(digest: bytes) -> bool:
+    """Return whether the bytes can be a hash: they differ, and are not text."""
+    return len(set(digest)) >= MIN_DISTINCT_BYTES and not _is_text(digest)
+
+
+def generate_secret(token_bytes: Callable[[int], bytes]) -> str:
+    """Return base64url of 32 random bytes that `is_random_secret` takes.
+
+    `token_bytes` must be of a CSPRNG (os.urandom).
+    """
+    while not is_random_secret(secret := token_bytes(MIN_KEY_BYTES)):
+        pass
+    return encode_secret(secret)
+
+
+def encode_secret(secret: bytes) -> str:
+    return urlsafe_b64encode(secret).rstrip(b"=").decode("ascii")
 
 
 def _is_text(data: bytes) -> bool:

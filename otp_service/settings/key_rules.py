@@ -5,7 +5,13 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import product
 
-from otp_service.core.keys import KEY_RING_NAMES, MIN_KEY_BYTES, Key, is_random_secret
+from otp_service.core.keys import (
+    KEY_RING_NAMES,
+    MIN_KEY_BYTES,
+    Key,
+    is_random_digest,
+    is_random_secret,
+)
 from otp_service.core.tenant import Scope
 from otp_service.core.timestamps import DAY_MS, to_epoch_ms
 from otp_service.settings.decode import ConfigIssue
@@ -131,7 +137,7 @@ def _check_api_keys(
         yield ConfigIssue(path, "has the same key twice: generate one for each use")
     weak = _hash_weak_keys(name, *(key.id for key in keys))
     for key in keys:
-        if key.sha256 in weak or not is_random_secret(bytes.fromhex(key.sha256)):
+        if key.sha256 in weak or not is_random_digest(bytes.fromhex(key.sha256)):
             remedy = "is not of a random key: use what 'otp-service key new' prints"
             yield ConfigIssue(f"{path}.{key.id}.sha256", remedy)
         if not key.scopes:

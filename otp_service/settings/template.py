@@ -56,7 +56,7 @@ def render_config(  # noqa: PLR0913  # every value that the template needs
     With a date at the start of `pseudonym_id` and `seal_id`, `check` warns when the key is too old.
     With `audit_key_sha256` there is a second tenant, the security team, whose key has this hash.
     `archive` is the folder of the archive, and `signing_key` the file of the key that seals it.
-    `generate_token` returns base64url of 32 random bytes (secrets.token_urlsafe).
+    `generate_token` returns base64url of 32 random bytes (core.keys.generate_secret).
     """
     api_key = generate_token()
     id_prefix = "" if mode == "live" else TEST_KEY_PREFIX

@@ -21,7 +21,7 @@ from otp_service.core.charges import build_consecutive_failure_charge
 from otp_service.core.commit import Commit
 from otp_service.core.errors import NumberLocked, NumberNotAllowed
 from otp_service.core.fixed_codes import FixedCodes
-from otp_service.core.keys import KEY_RING_NAMES, Key, KeyRing
+from otp_service.core.keys import KEY_RING_NAMES, Key, KeyRing, generate_secret
 from otp_service.core.phone_number import parse_number
 from otp_service.core.secret import Secret
 from otp_service.schemas import IssueRequest
@@ -44,7 +44,7 @@ def settings_of(server: EmbeddedServer, folder: Path) -> Settings:
     """Return the settings of development, on this Redis emptied."""
     with redis_servers.open_client(server) as client:
         client.flushall()
-    kept = ensure_dev_secrets(folder, None, lambda: secrets.token_urlsafe(32))
+    kept = ensure_dev_secrets(folder, None, lambda: generate_secret(os.urandom))
     return create_dev_settings(ServiceSettings(), server.url, kept)
 
 

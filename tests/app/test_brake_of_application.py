@@ -1,7 +1,7 @@
 """When a process of the service has what the brake needs, and what it shows of it."""
 
+import os
 import re
-import secrets
 from pathlib import Path
 
 import msgspec
@@ -10,6 +10,7 @@ import pytest
 from otp_service.app import Application
 from otp_service.clock import now_ms
 from otp_service.core.errors import StoreUnavailable
+from otp_service.core.keys import generate_secret
 from otp_service.core.pumping.commits import TrafficName
 from otp_service.core.timestamps import HOUR_MS
 from otp_service.schemas import IssueRequest
@@ -27,7 +28,7 @@ def settings(server: EmbeddedServer, tmp_path: Path) -> Settings:
     """Return the settings of development, on this Redis emptied."""
     with redis_servers.open_client(server) as client:
         client.flushall()
-    kept = ensure_dev_secrets(tmp_path, None, lambda: secrets.token_urlsafe(32))
+    kept = ensure_dev_secrets(tmp_path, None, lambda: generate_secret(os.urandom))
     return create_dev_settings(ServiceSettings(), server.url, kept)
 
 

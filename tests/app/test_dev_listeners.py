@@ -1,6 +1,6 @@
 """`dev` where others reach it, as in a container: everything with a code needs the API key."""
 
-import secrets
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from otp_service.app import Application, create_admin_app, create_public_app
+from otp_service.core.keys import generate_secret
 from otp_service.settings.development import create_dev_settings, ensure_dev_secrets
 from otp_service.settings.service_tables import ServiceSettings
 from otp_service.store.embedded import EmbeddedServer
@@ -54,7 +55,7 @@ async def dev(server: EmbeddedServer, tmp_path: Path) -> AsyncIterator[DevApi]:
     """The listeners with `--host 0.0.0.0 --name otp`, on an empty Redis."""
     with redis_servers.open_client(server) as client:
         client.flushall()
-    kept = ensure_dev_secrets(tmp_path, KEY, lambda: secrets.token_urlsafe(32))
+    kept = ensure_dev_secrets(tmp_path, KEY, lambda: generate_secret(os.urandom))
     everywhere = "0.0.0.0"  # noqa: S104  # nothing is bound
     service = ServiceSettings(host=everywhere, admin_host=everywhere, admin_hosts=("otp",))
     async with Application(create_dev_settings(service, server.url, kept)) as app:

@@ -1,13 +1,14 @@
 """Fixed codes over HTTP: a login without the inbox, in `dev` and in test mode."""
 
 import json
+import os
 import secrets
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from otp_service.core.keys import KEY_RING_NAMES
+from otp_service.core.keys import KEY_RING_NAMES, generate_secret
 from otp_service.core.tenant import hash_api_key
 from tests.processes import RunningService, run_command, run_dev, run_service, send_request
 from tests.store import redis_servers
@@ -27,7 +28,7 @@ def build_test_mode() -> dict[str, Any]:
         f'[{{id = "test-1", sha256 = "{hash_api_key(API_KEY).hex()}", scopes = ["challenges"]}}]'
     )
     rings = {
-        f"KEYS__{ring.upper()}": f'[{{id = "test-1", secret = "{secrets.token_urlsafe(32)}"}}]'
+        f"KEYS__{ring.upper()}": f'[{{id = "test-1", secret = "{generate_secret(os.urandom)}"}}]'
         for ring in KEY_RING_NAMES
     }
     table = ", ".join(f'"{number}" = "{code}"' for number, code in CODES.items())

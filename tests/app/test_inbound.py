@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-import secrets
+import os
 import traceback
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -15,6 +15,7 @@ from otp_service.app import Application, create_public_app
 from otp_service.core.errors import NumberNotAllowed, StoreUnavailable
 from otp_service.core.events import DoNotSendListExported
 from otp_service.core.inbound import InboundMessage
+from otp_service.core.keys import generate_secret
 from otp_service.schemas import IssueRequest
 from otp_service.service import Caller
 from otp_service.settings.development import DEV_TENANT, create_dev_settings, ensure_dev_secrets
@@ -45,7 +46,7 @@ def settings(server: EmbeddedServer, tmp_path: Path, memory: InMemorySpanExporte
     del memory
     with redis_servers.open_client(server) as client:
         client.flushall()
-    kept = ensure_dev_secrets(tmp_path, None, lambda: secrets.token_urlsafe(32))
+    kept = ensure_dev_secrets(tmp_path, None, lambda: generate_secret(os.urandom))
     telemetry = TelemetrySettings(traces="http://127.0.0.1:4318/v1/traces")
     return replace(create_dev_settings(ServiceSettings(), server.url, kept), telemetry=telemetry)
 

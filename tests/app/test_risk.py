@@ -18,6 +18,7 @@ import pytest
 from msgspec.structs import replace
 
 from otp_service.app import Application, create_public_app
+from otp_service.core.keys import generate_secret
 from otp_service.core.secret import Secret
 from otp_service.risk import RiskSettings
 from otp_service.settings.development import (
@@ -69,7 +70,7 @@ class RiskyService:
 def create_settings(server: EmbeddedServer, folder: Path, risk: RiskSettings) -> Any:
     with redis_servers.open_client(server) as client:
         client.flushall()
-    kept = ensure_dev_secrets(folder, API_KEY, lambda: secrets.token_urlsafe(32))
+    kept = ensure_dev_secrets(folder, API_KEY, lambda: generate_secret(os.urandom))
     settings = create_dev_settings(ServiceSettings(), server.url, kept)
     return replace(settings, risk=risk, hash=replace(settings.hash, max_prepared_codes=0))
 

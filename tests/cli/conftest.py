@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import os
 import secrets
 import sys
 import threading
@@ -21,6 +22,7 @@ from otp_service.cli.common import read_settings
 from otp_service.cli.numbers import create_cli_app
 from otp_service.core.charges import build_consecutive_failure_charge, build_number_send_charges
 from otp_service.core.commit import Commit
+from otp_service.core.keys import generate_secret
 from otp_service.core.phone_number import parse_number
 from otp_service.core.tenant import hash_api_key
 from otp_service.settings import render_config
@@ -81,7 +83,7 @@ def config(tmp_path, server, gateway) -> Path:
         tenant="shop",
         brand="Example",
         countries=["GB"],
-        generate_token=lambda: secrets.token_urlsafe(32),
+        generate_token=lambda: generate_secret(os.urandom),
         provider_url=gateway.url,
     )
     path = tmp_path / "otp.toml"

@@ -2,8 +2,8 @@
 
 import asyncio
 import getpass
+import os
 import re
-import secrets
 
 import msgspec
 import pytest
@@ -14,6 +14,7 @@ from otp_service.cli.limit_key_report import list_errors, list_notes
 from otp_service.cli.numbers import create_cli_app
 from otp_service.core.challenge import PARTITION_COUNT
 from otp_service.core.errors import StoreUnavailable
+from otp_service.core.keys import generate_secret
 from otp_service.store.event_streams import RedisEventStreams
 from otp_service.store.limit_key_contents import ContentKind, LimitKeyContents, MisplacedKey
 from otp_service.store.limit_key_move import LimitKeyMover
@@ -28,7 +29,7 @@ RING = re.compile(r"^limit = \[(.*)\]$", re.MULTILINE)
 def set_ring(config):
     """Return a function that writes the limit keys with these numbers; 1 is that of `init`."""
     entries = [RING.search(config.read_text())[1]]
-    entries += [f'{{ id = "later-{i}", secret = "{secrets.token_urlsafe(32)}" }}' for i in (2, 3)]
+    entries += [f'{{ id = "later-{i}", secret = "{generate_secret(os.urandom)}" }}' for i in (2, 3)]
 
     def write_ring(*numbers: int) -> None:
         ring = ", ".join(entries[number - 1].strip() for number in numbers)

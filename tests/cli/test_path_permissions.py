@@ -1,7 +1,6 @@
 """Files and folders that the user of the service may not use are named with their setting."""
 
 import os
-import secrets
 import shutil
 import tempfile
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ import pytest
 from otp_service.audit.sinks import FileSinkSettings
 from otp_service.audit.sinks.http import HttpSinkSettings
 from otp_service.cli.path_permissions import find_archive_errors, find_path_errors
+from otp_service.core.keys import generate_secret
 from otp_service.settings import load_settings, render_config
 from otp_service.settings.service_tables import AuditSettings, RedisSettings
 
@@ -38,7 +38,7 @@ def load_least():
         tenant="shop",
         brand="Shop",
         countries=["GB"],
-        generate_token=lambda: secrets.token_urlsafe(32),
+        generate_token=lambda: generate_secret(os.urandom),
     )
     return load_settings(text, {}, str, cores=1)
 

@@ -1,7 +1,7 @@
 """What keeps a sealer from working is reported before it starts."""
 
 import json
-import secrets
+import os
 from pathlib import Path
 
 import msgspec
@@ -10,6 +10,7 @@ import pytest
 from otp_service.audit.archive_format.key_files import create_key_files
 from otp_service.cli import sealer_runner
 from otp_service.cli.sealer_runner import find_sealer_errors
+from otp_service.core.keys import generate_secret
 from otp_service.settings import render_config
 from otp_service.settings.service_tables import AuditSettings
 from tests.audit import archive_builder
@@ -91,7 +92,7 @@ def test_a_sealer_keeps_its_settings_after_a_reload_that_cannot_be_done(
         tenant="shop",
         brand="Shop",
         countries=["GB"],
-        generate_token=lambda: secrets.token_urlsafe(32),
+        generate_token=lambda: generate_secret(os.urandom),
         provider_url="https://sms.example/messages",
         archive=str(tmp_path / "archive"),
         signing_key=str(tmp_path / "audit.pem"),

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otp_service.core.keys import is_random_secret, parse_key
+from otp_service.core.keys import generate_secret, is_random_digest, is_random_secret, parse_key
 
 
 def test_what_the_system_generates_is_random():
@@ -40,3 +40,25 @@ def test_a_typed_key_is_not_random_either(text):
 def test_hexadecimal_keys_are_random():
     """`openssl rand -hex 32` is base64url of 48 bytes."""
     assert all(is_random_secret(parse_key("p1", os.urandom(32).hex()).secret) for _ in range(1000))
+
+
+def test_a_generated_secret_is_never_one_that_looks_typed():
+    """R11: one random secret in 300,000 looks like a sentence, and a start with it was refused."""
+    unlucky, good = (
+        parse_key("p1", "worthless-correct-horse-battery-staple-text").secret,
+        os.urandom(32),
+    )
+    draws = iter([unlucky, b"a" * 32, good])
+
+    text = generate_secret(lambda _: next(draws))
+
+    assert good == parse_key("p1", text).secret
+
+
+def test_any_hash_is_taken():
+    """The hash of an API key is nothing that anybody types, however many letters its base64url has."""
+    digest = parse_key("p1", "worthlessXcorrectXhorseXbatteryXstapleXtexty").secret[:32]
+
+    assert is_random_digest(digest)
+    assert not is_random_secret(digest)
+    assert not is_random_digest(b"\0" * 32)

@@ -1,6 +1,6 @@
 """A whole service in this process with a hook for each product, on a real Redis."""
 
-import secrets
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from otp_service.app import Application, create_public_app
 from otp_service.clock import now_ms
+from otp_service.core.keys import generate_secret
 from otp_service.settings.development import (
     DEV_TENANT,
     DevOptions,
@@ -67,7 +68,7 @@ async def service(server: EmbeddedServer, tmp_path: Path) -> AsyncIterator[HookS
     """Return the service with production limits, on an empty Redis."""
     with redis_servers.open_client(server) as client:
         client.flushall()
-    kept = ensure_dev_secrets(tmp_path, None, lambda: secrets.token_urlsafe(32))
+    kept = ensure_dev_secrets(tmp_path, None, lambda: generate_secret(os.urandom))
     settings = create_dev_settings(
         ServiceSettings(), server.url, kept, options=DevOptions(has_relaxed_limits=False)
     )

@@ -1,12 +1,13 @@
 """What `init` writes."""
 
 import base64
+import os
 import re
-import secrets
 import tomllib
 
 import pytest
 
+from otp_service.core.keys import generate_secret
 from otp_service.core.limits import DEFAULT_LIMITS
 from otp_service.core.tenant import TENANT_NAME_PATTERN, hash_api_key
 from otp_service.settings import find_errors, find_warnings, load_settings, render_config
@@ -22,7 +23,7 @@ def written():
             "tenant": "shop",
             "brand": 'The "Shop"',
             "countries": ["GB", "IE"],
-            "generate_token": lambda: secrets.token_urlsafe(32),
+            "generate_token": lambda: generate_secret(os.urandom),
         }
         return render_config(**(values | changes))
 
@@ -63,7 +64,7 @@ def test_no_two_secrets_are_the_same(written):
     made = []
 
     def token() -> str:
-        made.append(secrets.token_urlsafe(32))
+        made.append(generate_secret(os.urandom))
         return made[-1]
 
     text, api_key = written(generate_token=token)

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import re
-import secrets
 import shutil
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import otp_service
+from otp_service.core.keys import generate_secret
 from otp_service.settings import render_config
 
 
@@ -60,7 +60,7 @@ def config(copy, gateway, server) -> Path:
         tenant="shop",
         brand="Example",
         countries=["GB"],
-        generate_token=lambda: secrets.token_urlsafe(32),
+        generate_token=lambda: generate_secret(os.urandom),
     )
     text = text.replace("redis://127.0.0.1:6379/0", server.url)
     base = gateway.url.removesuffix("/v1/messages")

@@ -1,8 +1,8 @@
 """Traces: what a collector gets about a request, and what it never gets."""
 
 import asyncio
+import os
 import re
-import secrets
 import subprocess
 import sys
 import threading
@@ -19,6 +19,7 @@ from opentelemetry.trace import StatusCode
 from otp_service.app import Application, create_admin_app, create_public_app
 from otp_service.core.delivery import Fault, Receipt, RefusalScope, Refused
 from otp_service.core.errors import StoreUnavailable
+from otp_service.core.keys import generate_secret
 from otp_service.core.secret import Secret
 from otp_service.settings.development import create_dev_settings, ensure_dev_secrets
 from otp_service.settings.service_tables import ServiceSettings, TelemetrySettings
@@ -78,7 +79,7 @@ class Traced:
 
 def kept(folder):
     """Return the keys of an installation."""
-    return ensure_dev_secrets(folder, None, lambda: secrets.token_urlsafe(32))
+    return ensure_dev_secrets(folder, None, lambda: generate_secret(os.urandom))
 
 
 def settings_of(server, folder, **telemetry):

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import re
-import secrets
 import shutil
 import subprocess
 import sys
@@ -17,6 +16,7 @@ import pytest
 import otp_service
 from otp_service.audit.archive_format.key_files import create_key_files
 from otp_service.audit.archive_format.segments import list_segments
+from otp_service.core.keys import generate_secret
 from otp_service.settings import render_config
 from otp_service.store.embedded import EmbeddedServer
 from tests.store import redis_servers
@@ -95,7 +95,7 @@ def config(copy: Path, server: EmbeddedServer, agent: Agent) -> Path:
         tenant="shop",
         brand="Example",
         countries=["GB"],
-        generate_token=lambda: secrets.token_urlsafe(32),
+        generate_token=lambda: generate_secret(os.urandom),
         provider_url="http://127.0.0.1:9/messages",
     )
     text = text.replace("redis://127.0.0.1:6379/0", server.url)

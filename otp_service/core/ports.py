@@ -49,6 +49,10 @@ class IdempotencyRecord(msgspec.Struct, frozen=True, array_like=True):
 class Store(Protocol):
     """Challenges, buckets and events. Raises StoreUnavailable if an outcome is unknown."""
 
+    @property
+    def limit_key_id(self) -> str:
+        """The id of the limit key in force, which names every bucket that a commit charges."""
+
     def get_number_partition(self, number: str) -> int:
         """Return the partition of everything about a canonical number."""
 

@@ -73,12 +73,12 @@ class DebtPlan(msgspec.Struct, frozen=True, kw_only=True):
         """The bucket that the commit to the number charges."""
         return self.number.charges[0].bucket if self.number and self.number.charges else None
 
-    def build_debt(self, charged_at: int) -> SendDebt | None:
+    def build_debt(self, charged_at: int, limit_key_id: str) -> SendDebt | None:
         """Return what a verification repays of this send; None of a volume."""
         if self.measure is not Measure.UNVERIFIED:
             return None
         price = halve_charge(self.price) if self.is_halved else self.price
-        return SendDebt(charged_at, price, self.is_new_country, self.is_halved)
+        return SendDebt(charged_at, price, limit_key_id, self.is_new_country, self.is_halved)
 
     def build_extra_commit(self, count: int) -> DebtCommit:
         """Return the charge of `count` more messages that were already sent, whatever is left."""

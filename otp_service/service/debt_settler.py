@@ -47,7 +47,11 @@ class DebtSettler:
         self._refunds.apply_later(partial(self._store.commit, commit))
 
     def _plan(self, secret: ChallengeSecret) -> SettlementPlan:
+        """Return the repayments, without what was charged under another limit key.
+
+        That is in other buckets: from these it would take what others owe.
+        """
         sender = Subject.from_request(None, None, secret.client_ip)
-        return self._brake.plan_settlement(
-            self._tenant, self._phone, sender.client_ip_key, secret.debts
-        )
+        key_id = self._store.limit_key_id
+        debts = [debt for debt in secret.debts if debt.limit_key_id == key_id]
+        return self._brake.plan_settlement(self._tenant, self._phone, sender.client_ip_key, debts)

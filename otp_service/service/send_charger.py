@@ -74,7 +74,14 @@ class SendCharger:
             charges.build_shared_send_charges(tenant, phone)
         )
         debts = self._name_debts(operation_id, shared_refunds[0].operation_id)
-        return SendCharges(number_charges, operation_id, caller_refunds, shared_refunds, debts)
+        return SendCharges(
+            number_charges,
+            operation_id,
+            self._store.limit_key_id,
+            caller_refunds,
+            shared_refunds,
+            debts,
+        )
 
     def build_commits(
         self, planned: SendCharges, known_addresses_of: Account | None = None

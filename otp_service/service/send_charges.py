@@ -33,6 +33,8 @@ class SendCharges(msgspec.Struct, frozen=True):
     number_charges: tuple[Charge, ...]
     operation_id: str
     """Of the commit of the charges to the number."""
+    limit_key_id: str
+    """Of the limit key that names the buckets of all of them."""
     caller_refunds: tuple[Refund, ...]
     shared_refunds: tuple[Refund, ...]
     debts: tuple[NamedDebts, ...] = ()
@@ -83,7 +85,7 @@ class SendCharges(msgspec.Struct, frozen=True):
         """What a verification repays of this send; None if that is nothing."""
         if not self.debts or not self.outcome.is_charged:
             return None
-        return self.debts[-1].plan.build_debt(self.charged_at)
+        return self.debts[-1].plan.build_debt(self.charged_at, self.limit_key_id)
 
     @property
     def range_settlement(self) -> DebtSettlement | None:
@@ -91,7 +93,7 @@ class SendCharges(msgspec.Struct, frozen=True):
         if not self.has_range_left:
             return None
         plan = self.debts[-1].plan
-        debt = plan.build_debt(self.charged_at)
+        debt = plan.build_debt(self.charged_at, self.limit_key_id)
         assert plan.range_bucket
         assert debt
         return DebtSettlement(repayments=(DebtRepayment.from_debts(plan.range_bucket, (debt,)),))
@@ -133,7 +135,9 @@ class SendCharges(msgspec.Struct, frozen=True):
     def select_newest_debts(self) -> "SendCharges":
         """Return the newest debts alone, for their refund."""
         newest = self.debts[-1]
-        return SendCharges((), newest.number_operation_id, (), (), (newest,))
+        return SendCharges(
+            (), newest.number_operation_id, self.limit_key_id, (), (), debts=(newest,)
+        )
 
     def build_event_fields(self) -> dict[str, Any]:
         """Return the fields of the event of the send; none where the brake is off."""

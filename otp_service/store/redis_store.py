@@ -94,6 +94,10 @@ class RedisStore:
         self._fetch_script = FETCH_SCRIPT
         self._inspect_script = INSPECT_SCRIPT
 
+    @property
+    def limit_key_id(self) -> str:
+        return self.key_names.limit_key_id
+
     def get_number_partition(self, number: str) -> int:
         return self.key_names.compute_number_partition(number)
 

@@ -83,6 +83,7 @@ class InstrumentedStore:
         self._store = store
         self._metrics = metrics
         self._start_span = (tracer or NoTracer()).start_span
+        self.limit_key_id = store.limit_key_id
         self.get_number_partition = store.get_number_partition
         self.get_bucket_partition = store.get_bucket_partition
         self.get_account_partition = store.get_account_partition

@@ -107,7 +107,7 @@ class BrakeProcess:
         outcomes = await self._commit(phone, debts=(plan.number, plan.shared))
         if any(isinstance(outcome, OverDebt) for outcome in outcomes):
             return None
-        return plan.build_debt(self.store.now)
+        return plan.build_debt(self.store.now, self.store.limit_key_id)
 
     async def verify(self, index: int, *debts: SendDebt, tenant: str = "shop") -> None:
         """Settle a challenge of a number that was charged these debts; none was of an exempt send."""

@@ -181,7 +181,13 @@ KNOWN_ADDRESS = KnownAddress(tag=fixed_bytes("tag 1", 8), verified_at=NOW_MS - 2
 KNOWN_ADDRESSES = KnownAddresses(
     addresses=(KNOWN_ADDRESS, KnownAddress(tag=fixed_bytes("tag 2", 8), verified_at=NOW_MS - 3))
 )
-SEND_DEBT = SendDebt(charged_at=NOW_MS + 1, price=40_000, is_new_country=True, is_halved=False)
+SEND_DEBT = SendDebt(
+    charged_at=NOW_MS + 1,
+    price=40_000,
+    limit_key_id="limit-2",
+    is_new_country=True,
+    is_halved=False,
+)
 SECRET = ChallengeSecret(
     number="+447400123456",
     salt=fixed_bytes("salt", 16),
@@ -192,7 +198,10 @@ SECRET = ChallengeSecret(
     client_ip="203.0.113.9",
     locale="en-GB",
     known_addresses=KNOWN_ADDRESSES,
-    debts=(SEND_DEBT, SendDebt(charged_at=NOW_MS + 30_000, price=20_000, is_halved=True)),
+    debts=(
+        SEND_DEBT,
+        SendDebt(charged_at=NOW_MS + 30_000, price=20_000, limit_key_id="limit-1", is_halved=True),
+    ),
 )
 PROVIDER_HEALTH = ProviderHealth(
     breakers={

@@ -93,10 +93,11 @@ async def test_an_address_is_repaid_what_its_message_was_charged(
     assert (0, 1.5) == await read_address(shop)
 
 
-async def test_after_a_rotation_of_the_limit_key_an_address_begins_empty(
-    installation: Installation,
+@pytest.mark.parametrize("verifies_first", [True, False])
+async def test_a_code_from_before_a_rotation_frees_nothing_of_an_address(
+    installation: Installation, *, verifies_first: bool
 ) -> None:
-    """A challenge from before it still verifies, which takes nothing from a bucket that is empty."""
+    """Its address begins empty under the new key, and the message of the code was never charged there."""
     shop = start_brake(installation, **FLOORS)
     issued = await issue_to(shop, DEAR)
     code = shop.router.extract_code()
@@ -107,10 +108,14 @@ async def test_after_a_rotation_of_the_limit_key_an_address_begins_empty(
     rotated = start_brake(
         shop, BrakeMode.REFUSE, keys=ServiceKeys(**{**rings, "limit": new}), **FLOORS
     )
-    await rotated.verify(issued, code)
-    await drain(rotated)
+    if verifies_first:
+        await rotated.verify(issued, code)
+        await drain(rotated)
     for index in range(3):
         await issue_to(rotated, f"{CHEAP[:-1]}{index}")
+    if not verifies_first:
+        await rotated.verify(issued, code)
+    await drain(rotated)
 
     with pytest.raises(DebtLimited) as refusal:
         await issue_to(rotated, DEAR[:-1] + "9")

@@ -25,6 +25,7 @@ from otp_service.sms.routes import Routes
 
 NOW = 1_763_814_000_123
 PRICE = 40_000
+KEY_ID = "limit-1"
 MESSAGE = MESSAGE_UNITS
 PHONE = parse_number("+447400123456")
 SEND = PlannedSend(tenant="shop", phone=PHONE, client_address="203.0.113.9")
@@ -76,7 +77,7 @@ def test_the_range_is_charged_with_the_number_and_the_rest_with_what_all_share()
         ScopeBucket(DebtLimit.SPEND_OVERALL),
     ] == [charge.bucket for charge in planned.shared.charges]
     assert TrafficName("shop", "GB") == planned.shared.traffic
-    assert SendDebt(NOW, PRICE, is_new_country=True) == planned.build_debt(NOW)
+    assert SendDebt(NOW, PRICE, KEY_ID, is_new_country=True) == planned.build_debt(NOW, KEY_ID)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +108,7 @@ def test_a_delivery_is_volume_and_takes_no_exemption() -> None:
         DebtLimit.VOLUME_NEW_COUNTRIES,
         DebtLimit.SPEND_OVERALL,
     ] == list_limits(planned)
-    assert planned.build_debt(NOW) is None
+    assert planned.build_debt(NOW, KEY_ID) is None
 
 
 def test_a_send_in_an_outage_is_volume_and_still_exempt_to_a_known_number() -> None:
@@ -169,8 +170,8 @@ def test_a_passed_bot_check_halves_the_debt_and_not_the_cost() -> None:
         for charge in (*planned.number.charges, *planned.shared.charges)
     }
     assert PRICE == planned.price
-    debt = planned.build_debt(NOW)
-    assert SendDebt(NOW, PRICE // 2, is_new_country=True, is_halved=True) == debt
+    debt = planned.build_debt(NOW, KEY_ID)
+    assert SendDebt(NOW, PRICE // 2, KEY_ID, is_new_country=True, is_halved=True) == debt
     assert whole.number.charges[0].terms == planned.number.charges[0].terms
 
 
@@ -238,9 +239,9 @@ def test_a_verification_repays_every_scope_that_its_sends_were_charged_in(
     brake = build_brake()
     brake.learned = LearnedTraffic() if is_new else learn(LEARNED)
     planned = plan(brake, client_address=client_address, has_passed_bot_check=has_passed)
-    debt = planned.build_debt(NOW)
+    debt = planned.build_debt(NOW, KEY_ID)
     assert debt
-    old = SendDebt(NOW - 1, PRICE)  # charged when the country had been learned
+    old = SendDebt(NOW - 1, PRICE, KEY_ID)  # charged when the country had been learned
 
     settled = brake.plan_settlement("shop", PHONE, client_address, (old, debt))
 
@@ -265,7 +266,7 @@ def test_a_verification_repays_every_scope_that_its_sends_were_charged_in(
 
 def test_debts_of_a_tenant_are_repaid_after_its_brake_was_switched_off() -> None:
     """Its number does not become known: nobody would forget it."""
-    settled = build_brake().plan_settlement("off", PHONE, None, (SendDebt(NOW, PRICE),))
+    settled = build_brake().plan_settlement("off", PHONE, None, (SendDebt(NOW, PRICE, KEY_ID),))
 
     assert settled.number
     assert settled.shared

@@ -28,6 +28,7 @@ COUNTRIES = DebtCharge(
 class FixedStore:
     """A store that has one outcome for every commit."""
 
+    limit_key_id = ""
     get_number_partition = get_bucket_partition = get_account_partition = None
 
     def __init__(self, outcome: CommitOutcome) -> None:

@@ -671,6 +671,8 @@ def test_a_value_that_changes_while_it_is_written_is_written_again():
 class Fake:
     """A store, router and hasher that returns or raises what it was given."""
 
+    limit_key_id = "limit-1"
+
     def __init__(self, answer):
         self._answer = answer
 

@@ -81,6 +81,8 @@ class SendDebt(msgspec.Struct, frozen=True, array_like=True):
     charged_at: int
     price: int
     """Where money is counted."""
+    limit_key_id: str
+    """Of the limit key that names the buckets in which it is charged."""
     is_new_country: bool = False
     """Whether the budget of new countries was charged as well."""
     is_halved: bool = False

@@ -19,7 +19,7 @@ from otp_service.core.commit import DebtState
 from otp_service.core.printable_text import format_value
 from otp_service.core.pumping.learned_traffic import LearnedTraffic
 from otp_service.core.pumping.overrides import Overrides, ScopeOverride
-from otp_service.core.pumping.prices import Money, format_money
+from otp_service.core.pumping.prices import format_estimate, format_money
 from otp_service.core.pumping.scope_text import format_scope
 from otp_service.core.pumping.scopes import DebtUnit
 from otp_service.core.timestamps import (
@@ -104,7 +104,7 @@ def format_scope_status(
 ) -> Iterator[str]:
     """Yield the lines of one scope; of money also in messages if they have one price."""
     of_country = f"{country}, " if country else ""
-    price_text = f" ({of_country}{Money(price)} {report.currency} a message)" if price else ""
+    price_text = f" ({of_country}{format_money(price, report.currency)} a message)" if price else ""
     yield f"{scope}{price_text}, at {_format_instant(report.now)}."
     rows = []
     for one in statuses:
@@ -144,7 +144,8 @@ def _list_country_rows(report: StatusReport, tenant: TenantStatus) -> Iterator[t
     for one in _select_used(report, tenant):
         figures = one.figures.unverified
         share = f"{figures.unverified_share:.2f}" if figures.unverified_share else "-"
-        usual = [format_money(amount) if share != "-" else "-" for amount in figures.usual_verified]
+        amounts = figures.usual_verified
+        usual = [format_estimate(amount) if share != "-" else "-" for amount in amounts]
         notes = []
         if one.figures.is_strained:
             notes.append("strained")
@@ -153,7 +154,7 @@ def _list_country_rows(report: StatusReport, tenant: TenantStatus) -> Iterator[t
         if share == "-":
             notes.append("new")
         state = ", ".join([_describe_state(report, one.unverified), *notes])
-        price = str(Money(one.price))
+        price = format_money(one.price)
         yield one.country, price, *_format_windows(one.unverified), share, *usual, state
         if any(one.volume.unverified):
             state = _describe_state(report, one.volume)

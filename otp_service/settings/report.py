@@ -16,6 +16,7 @@ from otp_service.core.pumping.prices import (
     Money,
     PriceSource,
     PriceTable,
+    format_money,
 )
 from otp_service.core.tenant_share import SHARE_LIMITS
 from otp_service.settings.limit_rules import format_windows
@@ -125,7 +126,7 @@ def _describe_price(prices: PriceTable, country: str, provider: str | None) -> s
         PriceSource.DEFAULT: f"list price, {PRICES_CHECKED_ON}",
         PriceSource.OTHER_COUNTRY: "no table has it",
     }
-    return f"{Money(price.micro_units)} {prices.currency}  ({sources[price.source]})"
+    return f"{format_money(price.micro_units, prices.currency)}  ({sources[price.source]})"
 
 
 def _list_costs(settings: Settings, hash_rate: HashRate | None) -> Iterator[ReportLine]:

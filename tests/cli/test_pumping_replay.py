@@ -57,7 +57,7 @@ def test_formulas_are_columns_next_to_the_default(replay):
     rows = {line[:22].strip(): line.split() for line in result.out.splitlines()}
     assert rows["UnverifiedPerRange"][1:3] == [f"{REFUSED}", f"{ATTACK_SENDS - 3 * 8}"]
     assert int(rows["SpendOverall"][-1]) > REFUSED
-    assert re.search(r"saves \(USD\) +0\.58 +0\.77 ", result.out)
+    assert re.search(r"saves \(USD\) +0\.576 +0\.768 ", result.out)
 
 
 def test_a_formula_can_be_a_toml_file(replay, tmp_path):

@@ -85,8 +85,21 @@ class Money(msgspec.Struct, frozen=True, order=True):
 
 
 def format_money(amount: int, currency: str = "") -> str:
-    """Return an amount rounded to a hundredth of a unit, and the code of the currency if it is passed."""
-    return f"{amount / MICRO_UNITS:,.2f} {currency}".rstrip()
+    """Return an amount with all its digits, and the code of the currency if it is passed.
+
+    At least two digits follow the point. A float would lose some: 0.075 is a little less than that.
+    """
+    units, rest = divmod(abs(amount), MICRO_UNITS)
+    sign, digits = "-" if amount < 0 else "", f"{rest:06}".rstrip("0")
+    return f"{sign}{units:,}.{digits:0<2} {currency}".rstrip()
+
+
+def format_estimate(amount: int, currency: str = "") -> str:
+    """Return an amount that was computed from shares: from a unit on, its hundredths, rounded half up."""
+    if amount >= MICRO_UNITS:
+        hundredth = MICRO_UNITS // 100
+        amount = (amount + hundredth // 2) // hundredth * hundredth
+    return format_money(amount, currency)
 
 
 ONE_UNIT: Final = Money(MICRO_UNITS)

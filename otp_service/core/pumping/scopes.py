@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from otp_service.core.pumping.prices import MICRO_UNITS, format_money
+from otp_service.core.pumping.prices import MICRO_UNITS, format_estimate, format_money
 
 
 class BrakeMode(StrEnum):
@@ -34,7 +34,7 @@ class DebtUnit(StrEnum):
         """Return figures as people read them: '0.64 of 2.00', '16 of 16 messages', '3 of 3 countries'."""
         match self:
             case DebtUnit.MONEY:
-                return f"{format_money(used)} of {format_money(allowance)}"
+                return f"{format_money(used)} of {format_estimate(allowance)}"
             case DebtUnit.MESSAGES:
                 return f"{_format_messages(used)} of {_format_messages(allowance)} messages"
             case DebtUnit.COUNTRIES:

@@ -1,14 +1,21 @@
 """What a message costs, and amounts of money."""
 
+from decimal import ROUND_HALF_UP, Decimal
+
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from otp_service.core.pumping.prices import (
     DEFAULT_PRICES,
+    MICRO_UNITS,
     OTHER_COUNTRY_PRICE,
     Money,
     Price,
     PriceSource,
     PriceTable,
+    format_estimate,
+    format_money,
 )
 
 
@@ -74,3 +81,53 @@ def test_money_is_exact_and_shown_as_it_is_written(value, micro_units, text):
 def test_money_is_over_zero_bounded_and_exact_to_a_millionth(value):
     with pytest.raises(ValueError, match="must be an amount of money"):
         Money.from_number(value)
+
+
+AMOUNTS = st.integers(-(10**16), 10**16)
+
+
+def read_money(text: str, currency: str = "EUR") -> Decimal:
+    """Return the amount of a text in millionths."""
+    digits, _, code = text.partition(" ")
+    assert currency == code
+    return Decimal(digits.replace(",", "")) * MICRO_UNITS
+
+
+@given(amount=AMOUNTS)
+@example(amount=75_000)
+@example(amount=8_280)
+@example(amount=-1)
+def test_money_is_shown_with_all_its_digits(amount):
+    """A price of 0.075 was shown as 0.07: format() rounds the float, which is a little less."""
+    text = format_money(amount, "EUR")
+
+    assert amount == read_money(text)
+    decimals = text.removesuffix(" EUR").partition(".")[2]
+    assert len(decimals) >= 2
+    assert not decimals[2:].endswith("0")
+
+
+@given(amount=AMOUNTS)
+@example(amount=1_005_000)
+def test_an_estimate_is_rounded_half_up_to_a_hundredth(amount):
+    """Below a unit no digit is dropped: a floor of 0.004 is not nothing."""
+    shown = read_money(format_estimate(amount, "EUR"))
+
+    if amount < MICRO_UNITS:
+        assert amount == shown
+    else:
+        assert shown == Decimal(amount).quantize(Decimal("1e4"), ROUND_HALF_UP)
+
+
+@pytest.mark.parametrize(
+    ("amount", "text"),
+    [
+        (75_000, "0.075"),
+        (100_000, "0.10"),
+        (1_234_500_000, "1,234.50"),
+        (0, "0.00"),
+        (1, "0.000001"),
+    ],
+)
+def test_money_has_two_decimals_and_groups_of_thousands(amount, text):
+    assert text == format_money(amount)

@@ -45,9 +45,8 @@ def format_report(report: ReplayReport) -> Iterator[str]:
 
 def _format_totals(report: ReplayReport) -> Iterator[str]:
     totals = report.totals
-    spent = format_money(totals.spent)
     yield f"sends    {totals.sends:,}, of which {totals.deliveries:,} are deliveries"
-    yield f"spent    {spent} {report.currency}"
+    yield f"spent    {format_money(totals.spent, report.currency)}"
     yield f"verified {totals.verified:,} challenges"
     if totals.over:
         yield f"recorded {totals.over:,} sends over a limit, by the service itself"
@@ -64,7 +63,7 @@ def _list_rows(report: ReplayReport) -> Iterator[Sequence[str]]:
     for limit in limits:
         yield f"  {limit}", *(f"{one.refused_by[limit]:,}" for one in results)
     yield "verified within a day", *(f"{one.later_verified:,}" for one in results)
-    yield f"saves ({report.currency})", *(format_money(one.saved) for one in results)
+    yield "saves", *(format_money(one.saved, report.currency) for one in results)
     yield (
         "first refusal",
         *(

@@ -76,7 +76,7 @@ class StatusReport(msgspec.Struct, frozen=True):
 
 def format_status(report: StatusReport, status: BrakeStatus) -> Iterator[str]:
     """Yield the lines of all tenants."""
-    yield f"Amounts in {report.currency}, at {_format_instant(report.now)}. {describe_age(report)}"
+    yield f"At {_format_instant(report.now)}. {describe_age(report)}"
     for tenant in status.tenants:
         yield f"\n{format_value(tenant.tenant)}: {tenant.mode}"
         yield from format_table([COUNTRY_HEADER, *_list_country_rows(report, tenant)])
@@ -87,7 +87,7 @@ def format_status(report: StatusReport, status: BrakeStatus) -> Iterator[str]:
     if status.day_budget is not None:
         yield f"\n{OVERALL_TITLE}"
         rows = [("DAY BUDGET: HOUR", "DAY", "STATE")]
-        hour, day = _format_windows(status.day_budget)
+        hour, day = _format_windows(report, status.day_budget)
         rows.append((hour, day, _describe_state(report, status.day_budget)))
         yield from format_table(rows)
     yield ""
@@ -109,7 +109,7 @@ def format_scope_status(
     rows = []
     for one in statuses:
         is_money = one.state.charge.bucket.limit.unit is DebtUnit.MONEY
-        hour, day = _format_windows(one.state, price if is_money else None)
+        hour, day = _format_windows(report, one.state, price if is_money else None)
         state = _describe_state(report, one.state)
         rows.append((format_value(one.tenant), str(one.mode), hour, day, state))
     yield from format_table([SCOPE_HEADER, *rows])
@@ -144,8 +144,8 @@ def _list_country_rows(report: StatusReport, tenant: TenantStatus) -> Iterator[t
     for one in _select_used(report, tenant):
         figures = one.figures.unverified
         share = f"{figures.unverified_share:.2f}" if figures.unverified_share else "-"
-        amounts = figures.usual_verified
-        usual = [format_estimate(amount) if share != "-" else "-" for amount in amounts]
+        amounts = (format_estimate(one, report.currency) for one in figures.usual_verified)
+        usual = [amount if share != "-" else "-" for amount in amounts]
         notes = []
         if one.figures.is_strained:
             notes.append("strained")
@@ -154,16 +154,24 @@ def _list_country_rows(report: StatusReport, tenant: TenantStatus) -> Iterator[t
         if share == "-":
             notes.append("new")
         state = ", ".join([_describe_state(report, one.unverified), *notes])
-        price = format_money(one.price)
-        yield one.country, price, *_format_windows(one.unverified), share, *usual, state
+        price = format_money(one.price, report.currency)
+        yield one.country, price, *_format_windows(report, one.unverified), share, *usual, state
         if any(one.volume.unverified):
             state = _describe_state(report, one.volume)
-            yield "  volume", "", *_format_windows(one.volume), "", "", "", state
+            yield "  volume", "", *_format_windows(report, one.volume), "", "", "", state
     state = _describe_state(report, tenant.new_countries)
-    yield "all new", "", *_format_windows(tenant.new_countries), "", "", "", state
+    yield "all new", "", *_format_windows(report, tenant.new_countries), "", "", "", state
     if any(tenant.new_countries_volume.unverified):
         state = _describe_state(report, tenant.new_countries_volume)
-        yield "  volume", "", *_format_windows(tenant.new_countries_volume), "", "", "", state
+        yield (
+            "  volume",
+            "",
+            *_format_windows(report, tenant.new_countries_volume),
+            "",
+            "",
+            "",
+            state,
+        )
 
 
 def _format_overrides(report: StatusReport) -> Iterator[str]:
@@ -183,11 +191,13 @@ def _format_overrides(report: StatusReport) -> Iterator[str]:
         yield "No scope is open or closed by an operator."
 
 
-def _format_windows(state: DebtState, price: int | None = None) -> tuple[str, str]:
+def _format_windows(
+    report: StatusReport, state: DebtState, price: int | None = None
+) -> tuple[str, str]:
     """Return what is unverified of what may be; of money with a price in messages too."""
     unit = state.charge.bucket.limit.unit
     hour, day = (
-        unit.format_use(unverified, allowance)
+        unit.format_use(unverified, allowance, report.currency)
         + (f" ({unverified // price} of {allowance // price} messages)" if price else "")
         for unverified, allowance in zip(state.unverified, state.allowance, strict=True)
     )

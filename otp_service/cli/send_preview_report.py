@@ -120,10 +120,10 @@ def _format_debt_row(debt: DebtPreview, currency: str) -> tuple[str, str, str]:
 def _format_use(state: DebtState, unverified: int, allowance: int, currency: str) -> str:
     """Return the use of a window: money also in messages of the price of this one."""
     unit, price = state.charge.bucket.limit.unit, state.charge.price
-    used = unit.format_use(unverified, allowance)
+    used = unit.format_use(unverified, allowance, currency)
     if unit is not DebtUnit.MONEY:
         return used
-    return f"{used} {currency} ({unverified // price} of {allowance // price} messages)"
+    return f"{used} ({unverified // price} of {allowance // price} messages)"
 
 
 def _describe_closed(debt: DebtPreview) -> str:

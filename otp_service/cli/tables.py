@@ -49,8 +49,8 @@ def format_row(row: Sequence[str], widths: Sequence[int] = EVENT_COLUMN_WIDTHS) 
     return "  ".join(cells).rstrip()
 
 
-def format_event(event: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the cells of an event under EVENT_HEADER."""
+def format_event(event: Mapping[str, Any], currency: str) -> tuple[str, ...]:
+    """Return the cells of an event under EVENT_HEADER; its amounts are in the currency."""
     invalid = [] if event["integrity"] == "ok" else ["MAC INVALID"]
     cells = (
         event["at"].replace("T", " ").removesuffix("Z"),
@@ -59,7 +59,7 @@ def format_event(event: Mapping[str, Any]) -> tuple[str, ...]:
         _format_person(event),
         event.get("client_ip", "-"),
         event.get("challenge", "-"),
-        ", ".join(invalid + list_details(event)) or "-",
+        ", ".join(invalid + list_details(event, currency)) or "-",
     )
     return tuple(map(format_value, cells))
 
@@ -72,7 +72,7 @@ def _format_person(event: Mapping[str, Any]) -> str:
 
 
 def format_overview(
-    overview: StatsOverview, group: str, title: str, triage: Iterable[str], currency: str = ""
+    overview: StatsOverview, group: str, title: str, triage: Iterable[str], currency: str
 ) -> Iterator[str]:
     """Yield the lines of the tables, with one row for each value of `group`, and of the triage."""
     rows = {
@@ -198,11 +198,13 @@ def format_brake_stats(stats: BrakeStats, currency: str) -> Iterator[str]:
         ("BRAKE", "MODE"),
         REFUSAL_COLUMNS,
         [(r, (r.limit, r.mode), r.money) for r in stats.refusals],
+        currency,
     )
     yield from _format_money_table(
         ("RANGE", "COUNTRY"),
         RANGE_COLUMNS,
         [(r, (r.prefix, r.country or "-"), r.unverified_money) for r in stats.ranges],
+        currency,
     )
 
 
@@ -210,6 +212,7 @@ def _format_money_table(
     names: tuple[str, ...],
     columns: Sequence[str],
     rows: Sequence[tuple[object, tuple[str, ...], int]],
+    currency: str,
 ) -> Iterator[str]:
     """Yield a table with its columns of counts and a price; nothing without rows."""
     if rows:
@@ -218,7 +221,7 @@ def _format_money_table(
             (
                 *map(format_value, texts),
                 *(str(getattr(row, name)) for name in columns),
-                format_money(money),
+                format_money(money, currency),
             )
             for row, texts, money in rows
         ]

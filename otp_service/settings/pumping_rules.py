@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from itertools import chain
 
-from otp_service.core.pumping.prices import DEFAULT_CURRENCY, MICRO_UNITS, Money
+from otp_service.core.pumping.prices import DEFAULT_CURRENCY, MICRO_UNITS, Money, format_money
 from otp_service.core.pumping.scopes import BrakeMode
 from otp_service.core.tenant import Scope
 from otp_service.settings.country_codes import describe_unknown_countries
@@ -37,7 +37,7 @@ RATE_REMEDY = (
 NO_RATE_REMEDY = (
     "has no effect: amounts are in US dollars. Set pumping.currency too, or leave it out"
 )
-PRICE_REMEDY = "is {} {} for one message: write it in units of the currency, like 0.075"
+PRICE_REMEDY = "is {} for one message: write it in units of the currency, like 0.075"
 OFF_REMEDY = 'is "off": no budget bounds what its messages cost. "record" refuses only beyond the budget of a day'
 DELIVERY_REMEDY = (
     'is "refuse", and its keys only deliver: codes that are checked elsewhere never verify here, so they '
@@ -65,11 +65,11 @@ def find_warnings(settings: Settings) -> Iterator[ConfigIssue]:
     if not find_floor_errors(settings.pumping):
         yield from _find_small_budget(settings)
         yield from _find_wide_range(settings.pumping)
-    highest = settings.pumping.convert_usd(MAX_PLAUSIBLE_USD)
+    highest, currency = settings.pumping.convert_usd(MAX_PLAUSIBLE_USD), settings.pumping.currency
     for path, prices in _list_price_tables(settings):
         for country, price in prices.items():
             if price > highest:
-                remedy = PRICE_REMEDY.format(price, settings.pumping.currency)
+                remedy = PRICE_REMEDY.format(format_money(price.micro_units, currency))
                 yield ConfigIssue(f"{path}.{country}", remedy)
     for name in sorted(settings.sending_tenants):
         mode = settings.tenant_settings[name].pumping
@@ -106,7 +106,9 @@ def _find_small_budget(settings: Settings) -> Iterator[ConfigIssue]:
     floor = settings.pumping.build_floors().new_countries_money[1]
     passing = floor * len(_list_braked_tenants(settings))
     if budget is not None and budget.micro_units < passing:
-        remedy = SMALL_BUDGET_REMEDY.format(budget, Money(passing))
+        currency = settings.pumping.currency
+        amounts = (format_money(amount, currency) for amount in (budget.micro_units, passing))
+        remedy = SMALL_BUDGET_REMEDY.format(*amounts)
         yield ConfigIssue("pumping.day_budget", remedy)
 
 

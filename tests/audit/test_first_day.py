@@ -70,7 +70,7 @@ class FirstDay:
             record = build_event_record(self.reader.decode_event(entry))
             assert record is not None
             today.add_event(record)
-        return find_anomalies(today.build_overview(), StatsCollector().build_overview())
+        return find_anomalies(today.build_overview(), StatsCollector().build_overview(), "EUR")
 
     async def search(self, anomaly: Anomaly) -> list[dict[str, Any]]:
         """Return the events that the filters of a finding find."""

@@ -13,6 +13,7 @@ from otp_service.core.pumping.scopes import MESSAGE_UNITS, DebtLimit, ScopeBucke
 from otp_service.core.send_preview import DebtPreview, SendPreview
 from otp_service.core.timestamps import MINUTE_MS
 from otp_service.service.context import Subject
+from tests.money_text import list_bare_amounts
 
 
 NOW, PRICE, WAIT_MS = 1_796_040_000_000, 40_000, 90 * MINUTE_MS
@@ -60,6 +61,7 @@ def test_a_full_scope_has_its_figures_in_its_unit_and_its_end():
     )
     assert near.startswith("  UnverifiedPerCountryAndTenant  1.60 of 2.00 EUR (40 of 50 messages)")
     assert near.endswith("  admits it")
+    assert [] == list_bare_amounts(near, "EUR")
 
 
 def test_a_scope_of_countries_has_their_number_in_a_day():

@@ -15,6 +15,7 @@ from tests.audit.pumping_archive import (
     PRICE,
     write_pumping_archive,
 )
+from tests.money_text import list_bare_amounts
 
 
 FLOOR = 16  # sends of a range in an hour
@@ -57,7 +58,8 @@ def test_formulas_are_columns_next_to_the_default(replay):
     rows = {line[:22].strip(): line.split() for line in result.out.splitlines()}
     assert rows["UnverifiedPerRange"][1:3] == [f"{REFUSED}", f"{ATTACK_SENDS - 3 * 8}"]
     assert int(rows["SpendOverall"][-1]) > REFUSED
-    assert re.search(r"saves \(USD\) +0\.576 +0\.768 ", result.out)
+    assert re.search(r"saves +0\.576 USD +0\.768 USD ", result.out)
+    assert [] == list_bare_amounts(result.out, "USD")
 
 
 def test_a_formula_can_be_a_toml_file(replay, tmp_path):

@@ -21,6 +21,7 @@ from otp_service.core.pumping.scope_text import parse_scope
 from otp_service.core.pumping.scopes import MESSAGE_UNITS, DebtLimit, ScopeBucket
 from otp_service.core.pumping.send_debts import Outage
 from otp_service.core.timestamps import MINUTE_MS, parse_rfc3339
+from tests.money_text import list_bare_amounts
 
 
 INSTANT = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
@@ -101,13 +102,16 @@ def test_an_empty_brake_shows_its_modes_and_the_budget_of_the_day(run_status):
     ended = run_status()
 
     assert (0, "") == (ended.exit_code, ended.err)
-    assert re.match(
-        rf"Amounts in USD, at {INSTANT}\. Nothing is learned yet: the floors hold\.", ended.out
-    )
+    assert re.match(rf"At {INSTANT}\. Nothing is learned yet: the floors hold\.", ended.out)
     assert "\nshop: record\n" in ended.out
-    assert ["all new", "0.00 of 10.00", "0.00 of 50.00", "admits"] == find_row(ended.out, "all new")
+    assert [
+        "all new",
+        "0.00 of 10.00 USD",
+        "0.00 of 50.00 USD",
+        "admits",
+    ] == find_row(ended.out, "all new")
     assert "Countries without a message in the last day: 1." in ended.out
-    assert "0.00 of 1,500.00  0.00 of 1,500.00  admits" in ended.out
+    assert "0.00 of 1,500.00 USD  0.00 of 1,500.00 USD  admits" in ended.out
     assert "No scope is open or closed by an operator." in ended.out
     assert "stored under keyed names" in ended.out
 
@@ -124,14 +128,15 @@ def test_a_country_has_its_figures_and_the_end_of_its_refusal(
     refused = run_status()
 
     country, price, hour, day, share, usual_hour, usual_day, state = find_row(recorded.out, "GB")
-    assert ("GB", "0.04", "12.34 of 4.78") == (country, price, hour)
+    assert ("GB", "0.04 USD", "12.34 of 4.78 USD") == (country, price, hour)
     assert day.startswith("12.34 of ")
-    assert ("0.50", "3.00", "40.00") == (share, usual_hour, usual_day)
+    assert ("0.50", "3.00 USD", "40.00 USD") == (share, usual_hour, usual_day)
     assert re.fullmatch(rf"would refuse until {INSTANT} \((59 min|1 h)[^)]*\), strained", state)
     begin, end = (parse_rfc3339(re.search(INSTANT, text)[0]) for text in (recorded.out, state))
     assert 59 * MINUTE_MS < end - begin < 71 * MINUTE_MS
     assert re.match(rf"refuses until {INSTANT}", find_row(refused.out, "GB")[-1])
     assert re.search(r"Learned (40|41|42) s ago\.", recorded.out)
+    assert [share] == list_bare_amounts(recorded.out, "USD")
 
 
 def test_a_country_without_history_and_one_in_an_outage_are_named_so(
@@ -149,16 +154,16 @@ def test_a_country_without_history_and_one_in_an_outage_are_named_so(
 
     assert [
         "GB",
-        "0.04",
-        "1.00 of 2.00",
-        "1.00 of 10.00",
+        "0.04 USD",
+        "1.00 of 2.00 USD",
+        "1.00 of 10.00 USD",
         "-",
         "-",
         "-",
         "admits, new",
     ] == find_row(ended.out, "GB")
     assert "admits, outage, counts as volume" == find_row(ended.out, "FR")[-1]
-    assert "2.00 of 5.05" == find_row(ended.out, "volume")[1]
+    assert "2.00 of 5.05 USD" == find_row(ended.out, "volume")[1]
 
 
 def test_what_operators_have_decided_is_the_state_of_its_scope(run_status, run_otp, config):
@@ -191,6 +196,17 @@ def test_a_range_is_shown_if_it_is_named(run_status, add_debt, store_learned):
     assert ("shop", "record", "3 of 3 messages") == (tenant, mode, hour)
     assert "3 of 4 messages" == day
     assert re.match(rf"would refuse until {INSTANT}", state)
+
+
+@pytest.mark.parametrize("scope", ["country:GB@shop", "new-countries@shop", "overall"])
+def test_one_scope_of_money_has_its_currency(run_status, add_debt, scope):
+    """Two of them have no price in their heading, which would state it."""
+    add_debt(scope, 1_075_000)
+
+    shown = run_status(scope).out
+
+    assert "1.075 of " in shown
+    assert [] == list_bare_amounts(shown, "USD")
 
 
 def test_an_address_has_its_messages_and_its_countries(run_status, run_otp, config, add_debt):
@@ -237,7 +253,7 @@ def test_a_scope_of_many_countries_is_counted_in_money_alone(run_status, add_deb
     heading, _, row = run_status(scope).out.splitlines()
 
     assert re.fullmatch(rf"{scope}, at {INSTANT}\.", heading)
-    assert re.search(r"  0\.12 of [0-9,]+\.00 +0\.12 of [0-9,]+\.00  admits$", row)
+    assert re.search(r"  0\.12 of [0-9,]+\.00 USD +0\.12 of [0-9,]+\.00 USD  admits$", row)
     assert json.loads(run_status(scope, "--json").out)["price"] is None
 
 

@@ -94,19 +94,23 @@ def test_a_country_in_the_name_of_a_variable_is_in_capital_letters(load_config):
 @pytest.mark.parametrize(
     ("tenant", "pumping", "warning"),
     [
-        ("", "day_budget = 49.99", "pumping.day_budget: is 49.99, below the 50 that the floors"),
+        (
+            "",
+            "day_budget = 49.99",
+            "pumping.day_budget: is 49.99 USD, below the 50.00 USD that the floors",
+        ),
         (
             "",
             "day_budget = 25\nnew_countries_floor = [5, 26]",
-            "pumping.day_budget: is 25, below the 26",
+            "pumping.day_budget: is 25.00 USD, below the 26.00 USD",
         ),
         ("", "range_floor = [33, 40]", "pumping.range_floor: is 33, 40, above the 32, 80 of"),
         ("", "block_floor = [20, 31]", "pumping.range_floor: is 16, 32, above the 20, 31 of"),
-        ("", "prices = { DE = 7.5 }", "pumping.prices.DE: is 7.5 USD for one message"),
+        ("", "prices = { DE = 7.5 }", "pumping.prices.DE: is 7.50 USD for one message"),
         (
             "",
             'currency = "JPY"\nusd_rate = 150\nprices = { DE = 301 }',
-            "pumping.prices.DE: is 301 JPY",
+            "pumping.prices.DE: is 301.00 JPY",
         ),
         (write_tenant('pumping = "off"'), "", 'tenants.shop.pumping: is "off": no budget'),
         (
@@ -152,7 +156,9 @@ def test_the_floors_of_all_tenants_use_up_one_budget(load_config, now_ms):
 
     found = [str(issue) for issue in find_warnings(load_config(extra=extra), now_ms)]
 
-    assert any(each.startswith("pumping.day_budget: is 99, below the 100") for each in found)
+    assert any(
+        each.startswith("pumping.day_budget: is 99.00 USD, below the 100.00 USD") for each in found
+    )
 
 
 def test_a_test_service_needs_no_budget(load_config):

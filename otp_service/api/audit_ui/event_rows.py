@@ -41,7 +41,7 @@ class EventRow(NamedTuple):
     fields: Sequence[RowField]
 
 
-def build_event_row(event: Mapping[str, Any]) -> EventRow:
+def build_event_row(event: Mapping[str, Any], currency: str) -> EventRow:
     is_authentic = event["integrity"] == "ok"
     return EventRow(
         time=str(event["at"])[11:23],
@@ -52,7 +52,7 @@ def build_event_row(event: Mapping[str, Any]) -> EventRow:
         challenge=build_field("challenge", event.get("challenge") or ""),
         people=list(_list_people(event)),
         client_ip=build_field("client_ip", event.get("client_ip") or ""),
-        details=", ".join(_list_row_details(event)),
+        details=", ".join(_list_row_details(event, currency)),
         weight=_weigh_event(event) if is_authentic else "alarm",
         is_authentic=is_authentic,
         fields=_list_fields(event),
@@ -73,9 +73,9 @@ def _list_people(event: Mapping[str, Any]) -> Iterator[RowField]:
         yield build_field("account", account, describe_person({"account": account}))
 
 
-def _list_row_details(event: Mapping[str, Any]) -> list[str]:
+def _list_row_details(event: Mapping[str, Any], currency: str) -> list[str]:
     changed = ["another client IP"] if event.get("client_ip_changed") is True else []
-    return changed + list_details(event)
+    return changed + list_details(event, currency)
 
 
 def _weigh_event(event: Mapping[str, Any]) -> RowWeight:

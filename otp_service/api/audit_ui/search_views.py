@@ -60,7 +60,8 @@ async def show_search_results(request: AuthenticatedRequest) -> ASGIResponse:
         found, following = await _search(request, form, read_one_page)
     except InvalidRequest as error:
         return _render_search_page(request, form, errors=_list_field_errors(error))
-    lines = [build_event_row(event) for event in found]
+    currency = get_dependencies(request).currency
+    lines = [build_event_row(event, currency) for event in found]
     return _render_search_page(request, form, lines=lines, following=following)
 
 

@@ -60,7 +60,7 @@ async def show_last_day(request: AuthenticatedRequest) -> ASGIResponse:
     if dependencies.background_verifier:
         dependencies.background_verifier.start_if_due()
     since = day.begins if day.since is None else day.since
-    anomalies = find_anomalies(day.overview, before.overview, tenant)
+    anomalies = find_anomalies(day.overview, before.overview, dependencies.currency, tenant)
     return render_view(
         request,
         "last_day.html",
@@ -99,7 +99,8 @@ async def show_timeline(request: AuthenticatedRequest) -> ASGIResponse:
     challenge: str = request.path_params["challenge"]
     if parse_partition(challenge) is None:
         raise ChallengeNotFound(_UNKNOWN_CHALLENGE_MESSAGE)
-    reader = get_context(request).reader
+    reader, dependencies = get_context(request).reader, get_dependencies(request)
+    currency = dependencies.currency
     with admit_call(request):
         events, is_cut = await _collect_events(reader, challenge, get_visible_tenant(request))
     if not events:
@@ -111,8 +112,8 @@ async def show_timeline(request: AuthenticatedRequest) -> ASGIResponse:
         request,
         "challenge.html",
         challenge=challenge,
-        story=render_timeline(records, get_dependencies(request).now()) if records else [],
-        lines=[build_event_row(event) for event in shown],
+        story=render_timeline(records, dependencies.now(), currency) if records else [],
+        lines=[build_event_row(event, currency) for event in shown],
         is_cut=is_cut,
         can_prove=can_prove(request),
         forged=len(events) - len(records),

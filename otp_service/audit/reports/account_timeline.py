@@ -24,16 +24,17 @@ from otp_service.core.timestamps import format_rfc3339
 CODES_PER_SET: Final = 10
 
 
-def render_account_timeline(events: Sequence[EventRecord]) -> list[str]:
+def render_account_timeline(events: Sequence[EventRecord], currency: str) -> list[str]:
     """Return the lines of an account's timeline, oldest first.
 
     `events` are its events in order, at least one; those of challenges may be among them.
+    `currency` is that of the settings.
     """
     events, copies = separate_copies([escape_fields(event) for event in events])
     verdict = [*_describe_authenticators(events), *_describe_recovery_sets(events)]
     verdict = verdict or ["It has neither an authenticator nor recovery codes."]
     verdict += [*_describe_locks(events), *copies]
-    lines = [_render_line(event) for event in events]
+    lines = [_render_line(event, currency) for event in events]
     return [_render_header(events), "", *lines, "", *verdict]
 
 
@@ -46,20 +47,20 @@ def _render_header(events: Sequence[EventRecord]) -> str:
     )
 
 
-def _render_line(event: EventRecord) -> str:
+def _render_line(event: EventRecord, currency: str) -> str:
     title = event.type.replace(".", " ").replace("_", " ").removeprefix("otp ")
-    details = ", ".join(filter(None, _list_details(event)))
+    details = ", ".join(filter(None, _list_details(event, currency)))
     return f"    {_format_at(event)}  {title:<23}  {details}".rstrip()
 
 
-def _list_details(event: EventRecord) -> Iterator[str]:
+def _list_details(event: EventRecord, currency: str) -> Iterator[str]:
     yield (
         (event.authenticator or event.recovery_set or "")[:SHORT_ID_CHARS] or event.challenge or ""
     )
     if event.type.startswith("otp."):
-        yield describe_event(event)
+        yield describe_event(event, currency)
     else:
-        yield describe_reason(event)
+        yield describe_reason(event, currency)
     if event.type in {"authenticator.enrolled", "recovery.created"} and event.key_id:
         yield f"by key {event.key_id}"
     if event.codes_left is not None:

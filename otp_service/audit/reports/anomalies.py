@@ -23,15 +23,15 @@ class Baseline(msgspec.Struct, frozen=True):
 
 
 def find_anomalies(
-    today: StatsOverview, before: StatsOverview, tenant: str | None = None
+    today: StatsOverview, before: StatsOverview, currency: str, tenant: str | None = None
 ) -> list[Anomaly]:
     """Return what to look at, alarms first. `before` is an equal period, or the day before.
 
-    Where both count the events of one `tenant`, so do the filters.
+    Where both count the events of one `tenant`, so do the filters. `currency` is that of the settings.
     """
     absolute = find_absolute_anomalies(today, before)
     relative = find_relative_anomalies(today, before)
-    brake = find_brake_anomalies(today)
+    brake = find_brake_anomalies(today, currency)
     found = [*absolute, *relative, *find_opt_out_anomalies(today, before), *brake]
     if tenant is not None:
         found = [_limit_to_tenant(anomaly, tenant) for anomaly in found]

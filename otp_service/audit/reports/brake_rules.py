@@ -26,34 +26,34 @@ MAX_FALSE_REFUSALS: Final = 0.1
 """More refused numbers that verified within a day than that share are people, and not an attack."""
 
 
-def find_brake_anomalies(today: StatsOverview) -> Iterator[Anomaly]:
+def find_brake_anomalies(today: StatsOverview, currency: str) -> Iterator[Anomaly]:
     for row in today.brake.ranges:
         if MIN_UNVERIFIED_SENDS <= row.unverified == row.sends <= MIN_PUMPED_SENDS:
-            yield _build_unverified_range(row)
+            yield _build_unverified_range(row, currency)
     for refusals in today.brake.refusals:
         if refusals.numbers >= MIN_REFUSED_NUMBERS:
-            yield _build_refusals(refusals)
+            yield _build_refusals(refusals, currency)
 
 
-def _build_unverified_range(row: RangeRow) -> Anomaly:
+def _build_unverified_range(row: RangeRow, currency: str) -> Anomaly:
     return build_anomaly(
         "unverified-range",
         "prefix",
         row.prefix,
         f"{row.sends} messages to one range of 10,000 numbers in {row.country or 'an unknown country'}"
-        f" cost {format_money(row.unverified_money)}, and no code came back.",
+        f" cost {format_money(row.unverified_money, currency)}, and no code came back.",
         now=row.sends,
         criteria=EventCriteria(type="otp.issued", pseudonym=row.prefix),
     )
 
 
-def _build_refusals(row: RefusalRow) -> Anomaly:
+def _build_refusals(row: RefusalRow, currency: str) -> Anomaly:
     is_recorded = row.mode == BrakeMode.RECORD
     share = row.verified_later / row.numbers
     verb = "would have refused" if is_recorded else "refused"
     sentence = (
         f"{row.limit} {verb} {row.times} messages to {row.numbers} numbers, of which {share:.0%} verified"
-        f" within a day; their price is {format_money(row.money)}."
+        f" within a day; their price is {format_money(row.money, currency)}."
     )
     types = SEND_TYPES if is_recorded else DENIED_TYPES
     return build_anomaly(

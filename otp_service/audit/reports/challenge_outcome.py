@@ -25,15 +25,15 @@ RECEIPT_EVENTS: Final = frozenset({"otp.delivery", "delivery.reported"})
 DENIED_EVENTS: Final = frozenset({"otp.issue_denied", "delivery.denied"})
 
 
-def describe_outcome(events: Sequence[EventRecord], now: int) -> str:
+def describe_outcome(events: Sequence[EventRecord], now: int, currency: str) -> str:
     """Return how the challenge or delivery ended, or that it has not.
 
     `events` are all its events without copies, oldest first, at least one. `now` is in milliseconds
-    since 1970.
+    since 1970, and `currency` that of the settings.
     """
     ends = {event.type: event for event in events if event.type in {"otp.verified", "otp.canceled"}}
     if all(event.type in DENIED_EVENTS for event in events):
-        reason = describe_reason(events[-1]) or "no reason"
+        reason = describe_reason(events[-1], currency) or "no reason"
         kind = "delivery" if is_delivery(events[0]) else "challenge"
         return f"Refused: {reason}. No {kind} was stored, and no message was sent."
     if is_delivery(events[0]):
@@ -42,7 +42,7 @@ def describe_outcome(events: Sequence[EventRecord], now: int) -> str:
         return _describe_success(events, verified)
     if canceled := ends.get("otp.canceled"):
         after = format_elapsed(canceled.at - events[0].at)[1:]
-        return f"Canceled {after} after it was issued: {describe_reason(canceled)}."
+        return f"Canceled {after} after it was issued: {describe_reason(canceled, currency)}."
     if _has_no_attempts_left(events):
         return f"Locked: {_describe_wrong_codes(events)}, and no attempt is left."
     status, codes = _describe_status(events, now), _describe_wrong_codes(events)

@@ -102,34 +102,42 @@ def build_event_record(decoded: DecodedEvent) -> EventRecord | None:
     return record
 
 
-def describe_reason(event: EventRecord) -> str:
-    """Return why an event happened, with the limit or the answer that refused; empty without a reason."""
-    limit = f" ({event.limit}: {_describe_quota(event)})" if event.limit else ""
+def describe_reason(event: EventRecord, currency: str) -> str:
+    """Return why an event happened, with the limit or the answer that refused; empty without a reason.
+
+    Events have no currency: here and below, it is that of the settings.
+    """
+    limit = f" ({event.limit}: {_describe_quota(event, currency)})" if event.limit else ""
     risk = f" ({describe_risk(event)})" if event.risk_answer else ""
     return f"{event.reason or ''}{limit}{risk}"
 
 
-def _describe_quota(event: EventRecord) -> str:
+def _describe_quota(event: EventRecord, currency: str) -> str:
     """Return how much a limit admits: messages, or what counts in a scope of the brake."""
     if event.allowance is None:
         return f"{event.quota} in {event.period} s"
     if not event.allowance:  # a floor is over 0
         return "closed by an operator"
-    return f"{_format_figures(event.limit, event.unverified, event.allowance)} in {event.period} s"
+    figures = _format_figures(event.limit, event.unverified, event.allowance, currency)
+    return f"{figures} in {event.period} s"
 
 
-def _format_figures(limit: str | None, unverified: int | None, allowance: int | None) -> str:
+def _format_figures(
+    limit: str | None, unverified: int | None, allowance: int | None, currency: str
+) -> str:
     """Return what counts in the scope of the brake that was full, of its allowance."""
     unit = DebtLimit(limit).unit if limit in _DEBT_LIMITS else DebtUnit.MONEY
-    return unit.format_use(unverified or 0, allowance or 0)
+    return unit.format_use(unverified or 0, allowance or 0, currency)
 
 
-def _list_figures(event: Mapping[str, Any]) -> list[str]:
+def _list_figures(event: Mapping[str, Any], currency: str) -> list[str]:
     """Return the figures of a scope that was full; an event that is not authentic may have any values."""
     limit = event.get("over_limit") or event.get("limit")
     figures = event.get("unverified"), event.get("allowance")
     is_full = all(isinstance(one, int) and 0 < one < MAX_FIGURE for one in figures)
-    return [_format_figures(limit, *figures)] if is_full and isinstance(limit, str) else []
+    return (
+        [_format_figures(limit, *figures, currency)] if is_full and isinstance(limit, str) else []
+    )
 
 
 def describe_risk(event: EventRecord) -> str:
@@ -137,10 +145,10 @@ def describe_risk(event: EventRecord) -> str:
     return ": ".join(filter(None, (event.risk_answer, event.risk_reason)))
 
 
-def describe_brake(event: EventRecord) -> str:
+def describe_brake(event: EventRecord, currency: str) -> str:
     """Return what the brake found about a message that was sent; empty for one with room."""
     if event.over_limit:
-        figures = _format_figures(event.over_limit, event.unverified, event.allowance)
+        figures = _format_figures(event.over_limit, event.unverified, event.allowance, currency)
         return f"over {event.over_limit} ({figures} unverified)"
     return "to a known number" if event.measure == Measure.EXEMPT else ""
 
@@ -155,7 +163,7 @@ def describe_person(event: Mapping[str, Any]) -> str:
     return str(country or "")
 
 
-def list_details(event: Mapping[str, Any]) -> list[str]:
+def list_details(event: Mapping[str, Any], currency: str) -> list[str]:
     """Return what the row of an event in a table shows besides its columns."""
     id_ = str(event.get("authenticator") or event.get("recovery_set") or "")
     details = [format_value(id_[:SHORT_ID_CHARS])] if id_ else []
@@ -163,7 +171,7 @@ def list_details(event: Mapping[str, Any]) -> list[str]:
     details += [format_value(value) for value in values if value]
     if over_limit := event.get("over_limit"):
         details.append(f"over {format_value(over_limit)}")
-    details += _list_figures(event)
+    details += _list_figures(event, currency)
     if event.get("measure") == Measure.EXEMPT:
         details.append("exempt")
     if own_number := event.get("own_number"):

@@ -40,15 +40,16 @@ FIRST_EVENT_TITLES = {
 """What the header says about the first event."""
 
 
-def render_timeline(events: Sequence[EventRecord], now: int) -> list[str]:
+def render_timeline(events: Sequence[EventRecord], now: int, currency: str) -> list[str]:
     """Return the lines of the timeline of a challenge or delivery, oldest first.
 
-    `events` are all its events in order, at least one. `now` is in milliseconds since 1970.
+    `events` are all its events in order, at least one. `now` is in milliseconds since 1970, and
+    `currency` that of the settings.
     """
     events, copies = separate_copies([escape_fields(event) for event in events])
     first = events[0]
-    lines = [_render_line(event, first.at) for event in events]
-    verdict = [describe_outcome(events, now), *describe_warnings(events), *copies]
+    lines = [_render_line(event, first.at, currency) for event in events]
+    verdict = [describe_outcome(events, now, currency), *describe_warnings(events), *copies]
     return [_render_header(first), "", *lines, "", " ".join(verdict)]
 
 
@@ -70,29 +71,31 @@ def _render_header(first: EventRecord) -> str:
     )
 
 
-def _render_line(event: EventRecord, started_at: int) -> str:
+def _render_line(event: EventRecord, started_at: int, currency: str) -> str:
     title = event.type.removeprefix("otp.").removeprefix("delivery.").replace("_", " ")
     count = f"{event.folded} times" if event.folded > 1 else ""
-    details = (describe_event(event), count)
+    details = (describe_event(event, currency), count)
     text = ", ".join(filter(None, details))
     return f"{format_elapsed(event.at - started_at):>12}  {title:<16}  {text}".rstrip()
 
 
-def describe_event(event: EventRecord) -> str:
+def describe_event(event: EventRecord, currency: str) -> str:
     """Return the details of an event of a challenge, on one line."""
-    return _LINE_DESCRIBERS.get(event.type, describe_reason)(event)
+    describe = _LINE_DESCRIBERS.get(event.type)
+    details = describe(event) if describe else describe_reason(event, currency)
+    return ", ".join(filter(None, (details, describe_brake(event, currency))))
 
 
 def _describe_issued(event: EventRecord) -> str:
     key = f"by key {event.key_id}" if event.key_id else ""
     address = f"for {event.client_ip}" if event.client_ip else ""
     risk = f"risk service: {describe_risk(event)}" if event.risk_answer else ""
-    return ", ".join(filter(None, (key, address, risk, describe_brake(event))))
+    return ", ".join(filter(None, (key, address, risk)))
 
 
 def _describe_resent(event: EventRecord) -> str:
     reason = f"because {event.reason}" if event.reason else ""
-    return ", ".join(filter(None, (f"send {event.send}", reason, describe_brake(event))))
+    return ", ".join(filter(None, (f"send {event.send}", reason)))
 
 
 def _describe_sent(event: EventRecord) -> str:
@@ -102,7 +105,7 @@ def _describe_sent(event: EventRecord) -> str:
 
 def _describe_failed(event: EventRecord) -> str:
     took = f"in {event.milliseconds} ms"
-    return f"{event.provider} did not accept it, {took}: {describe_reason(event)}"
+    return f"{event.provider} did not accept it, {took}{_append_reason(event)}"
 
 
 def _describe_delivery(event: EventRecord) -> str:
@@ -114,7 +117,7 @@ def _describe_delivery(event: EventRecord) -> str:
 def _describe_attempt(event: EventRecord) -> str:
     count = event.attempts_left or 0
     left = f"{count} attempt{'s' * (count != 1)} left"
-    return ", ".join(filter(None, (describe_reason(event), left, _describe_client_ip(event))))
+    return ", ".join(filter(None, (event.reason, left, _describe_client_ip(event))))
 
 
 def _describe_client_ip(event: EventRecord) -> str:

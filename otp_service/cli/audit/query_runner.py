@@ -109,20 +109,22 @@ async def _print_events(args: argparse.Namespace, query: EventQuery) -> int:
             await record_lookup(app, args, query, len(found))
         found.sort(key=sort_key, reverse=True)
         shown = [reader.decode_event(entry).to_public() for entry in found]
-    _print_in_format(args, shown)
+    _print_in_format(args, shown, app.settings.pumping.currency)
     if has_more:
         print(f"These are the newest {args.limit}: --limit or --until.", file=sys.stderr)
     return 0
 
 
-def _print_in_format(args: argparse.Namespace, events: Sequence[dict[str, Any]]) -> None:
+def _print_in_format(
+    args: argparse.Namespace, events: Sequence[dict[str, Any]], currency: str
+) -> None:
     if args.json:
         for event in events:
             print(format_json(event))
     elif args.csv:
         print(format_csv(events), end="")
     else:
-        rows = [tables.EVENT_HEADER, *map(tables.format_event, events)]
+        rows = [tables.EVENT_HEADER, *(tables.format_event(event, currency) for event in events)]
         print("\n".join(tables.format_table(rows)) if events else "Nothing was found.")
 
 
@@ -152,11 +154,11 @@ async def _print_timeline(args: argparse.Namespace, query: EventQuery) -> int:
     if not found:
         kind = "challenge" if args.challenge else "account"
         raise CommandError(f"this {kind} has no events.")
-    events = found[::-1]
+    events, currency = found[::-1], app.settings.pumping.currency
     if args.account is None:
-        print("\n".join(render_timeline(events, now_ms())))
+        print("\n".join(render_timeline(events, now_ms(), currency)))
     else:
-        print("\n".join(render_account_timeline(events)))
+        print("\n".join(render_account_timeline(events, currency)))
     return 0
 
 
@@ -164,13 +166,16 @@ async def print_new_events(args: argparse.Namespace) -> int:
     async with _open_app(args) as app:
         reader = app.create_reader()
         streams = RedisEventStreams(app.script_client, app.store.key_names)
+
+        def format_row(event: dict[str, Any]) -> str:
+            return tables.format_row(tables.format_event(event, app.settings.pumping.currency))
+
         if not args.json:
             print(tables.format_row(tables.EVENT_HEADER))
         wait = functools.partial(asyncio.sleep, POLL_INTERVAL_SECONDS)
         async for entry in follow_entries(streams, wait, count=args.last):
             shown = reader.decode_event(entry).to_public()
-            row = format_json(shown) if args.json else tables.format_row(tables.format_event(shown))
-            print(row, flush=True)
+            print(format_json(shown) if args.json else format_row(shown), flush=True)
     return 0
 
 
@@ -180,7 +185,7 @@ async def print_stats(args: argparse.Namespace) -> int:
     since = until - DAY_MS if args.since is None else parse_instant(args.since, now)
     currency = read_running_settings(args.config).pumping.currency
     during, before = (stats.build_overview() for stats in await _count_events(args, since, until))
-    anomalies, baseline = find_anomalies(during, before), describe_baseline(before)
+    anomalies, baseline = find_anomalies(during, before, currency), describe_baseline(before)
     if args.json:
         period = {"since": format_rfc3339(since), "until": format_rfc3339(until)}
         period["currency"] = currency

@@ -84,22 +84,32 @@ class Money(msgspec.Struct, frozen=True, order=True):
         return f"{units}.{rest:06}".rstrip("0").rstrip(".")
 
 
-def format_money(amount: int, currency: str = "") -> str:
-    """Return an amount with all its digits, and the code of the currency if it is passed.
-
-    At least two digits follow the point. A float would lose some: 0.075 is a little less than that.
-    """
-    units, rest = divmod(abs(amount), MICRO_UNITS)
-    sign, digits = "-" if amount < 0 else "", f"{rest:06}".rstrip("0")
-    return f"{sign}{units:,}.{digits:0<2} {currency}".rstrip()
+def format_money(amount: int, currency: str) -> str:
+    """Return an amount with all its digits and the code of its currency: '0.075 EUR'."""
+    return f"{_format_digits(amount)} {currency}"
 
 
-def format_estimate(amount: int, currency: str = "") -> str:
+def format_use(used: int, allowance: int, currency: str) -> str:
+    """Return an amount of its allowance: '0.64 of 2.00 EUR'."""
+    return f"{_format_digits(used)} of {format_estimate(allowance, currency)}"
+
+
+def format_estimate(amount: int, currency: str) -> str:
     """Return an amount that was computed from shares: from a unit on, its hundredths, rounded half up."""
     if amount >= MICRO_UNITS:
         hundredth = MICRO_UNITS // 100
         amount = (amount + hundredth // 2) // hundredth * hundredth
     return format_money(amount, currency)
+
+
+def _format_digits(amount: int) -> str:
+    """Return an amount in units, with at least two digits after the point.
+
+    A float would lose some: 0.075 is a little less than that.
+    """
+    units, rest = divmod(abs(amount), MICRO_UNITS)
+    sign, digits = "-" if amount < 0 else "", f"{rest:06}".rstrip("0")
+    return f"{sign}{units:,}.{digits:0<2}"
 
 
 ONE_UNIT: Final = Money(MICRO_UNITS)

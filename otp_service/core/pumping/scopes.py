@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from otp_service.core.pumping.prices import MICRO_UNITS, format_estimate, format_money
+from otp_service.core.pumping.prices import MICRO_UNITS, format_use
 
 
 class BrakeMode(StrEnum):
@@ -30,11 +30,11 @@ class DebtUnit(StrEnum):
     """Millionths of a message, whatever it costs."""
     COUNTRIES = "countries"
 
-    def format_use(self, used: int, allowance: int) -> str:
-        """Return figures as people read them: '0.64 of 2.00', '16 of 16 messages', '3 of 3 countries'."""
+    def format_use(self, used: int, allowance: int, currency: str) -> str:
+        """Return figures as people read them: '0.64 of 2.00 EUR', '16 of 16 messages', '3 of 3 countries'."""
         match self:
             case DebtUnit.MONEY:
-                return f"{format_money(used)} of {format_estimate(allowance)}"
+                return format_use(used, allowance, currency)
             case DebtUnit.MESSAGES:
                 return f"{_format_messages(used)} of {_format_messages(allowance)} messages"
             case DebtUnit.COUNTRIES:

@@ -1,10 +1,12 @@
 """The section of the audit page about SMS pumping, and the form that leads to its events."""
 
+import re
 from typing import Any
 
 from tests.api.audit_ui.page_client import Browser
 from tests.api.audit_ui.test_opt_outs import HOSTILE, read_cells, read_form
 from tests.api.fakes import ApiHarness
+from tests.money_text import list_bare_amounts
 
 
 RANGE = "n1:617915ab71e8bfbfc2786fd522b718e0"
@@ -47,6 +49,36 @@ async def test_the_section_has_ranges_refusals_and_money(api: ApiHarness, browse
         ["UnverifiedPerCountryAndTenant", "record", "1", "1", "0", "0.04 EUR"],
     ] == read_cells(section, "braked")
     assert [[RANGE, "GB", "4", "4", "2", "0.16 EUR"]] == read_cells(section, "ranges")
+
+
+async def test_findings_rows_and_timelines_have_the_currency(
+    api: ApiHarness, browser: Browser
+) -> None:
+    """They gave money without one: a reader took yen for dollars."""
+    scope = {"limit": "UnverifiedPerCountryAndTenant", "period": 3600}
+    figures = {"unverified": 1_075_000, "allowance": 1_100_000, "reason": "rate_limited"}
+    for n in range(10):
+        add_event(api, measure="unverified", challenge=f"c07-{n:032}", price=75_000)
+        add_event(
+            api, "otp.issue_denied", number=f"n1:{n:032}", challenge=CHALLENGE, **scope, **figures
+        )
+
+    overview = read_text((await browser.get("/audit")).text)
+    rows = read_text(
+        (await browser.send("/audit/search", hours="24", type="otp.issue_denied")).text
+    )
+    timeline = read_text((await browser.get(f"/audit/challenges/{CHALLENGE}")).text)
+
+    assert "cost 0.75 EUR, and no code came back" in overview
+    assert "their price is 0.40 EUR." in overview
+    for page in (rows, timeline):
+        assert "1.075 of 1.10 EUR" in page
+    assert [] == list_bare_amounts(overview + rows + timeline, "EUR")
+
+
+def read_text(page: str) -> str:
+    """Return a page without its tags, which have sizes of drawings."""
+    return re.sub(r"<[^>]+>", " ", page)
 
 
 async def test_limits_and_ranges_lead_to_their_events(api: ApiHarness, browser: Browser) -> None:

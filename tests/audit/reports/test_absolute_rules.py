@@ -41,7 +41,7 @@ def build_logins(count: int, verified: int, **fields: Any) -> list[EventRecord]:
 
 def find_first_day(*events: EventRecord) -> list[Anomaly]:
     """Return what is found where the day before has no event."""
-    return find_anomalies(count_events(*events), NOTHING)
+    return find_anomalies(count_events(*events), NOTHING, "EUR")
 
 
 def test_wrong_codes_for_one_number_are_an_alarm_from_the_tenth_on() -> None:
@@ -175,14 +175,14 @@ def test_what_was_as_frequent_the_day_before_is_a_notice() -> None:
     today = [event for event in usual for _ in (1, 2) if event.type != "otp.issued"] + usual[:100]
     before = count_events(*usual)
 
-    weights = {one.kind: one.weight for one in find_anomalies(before, before)}
-    doubled = {one.kind: one.weight for one in find_anomalies(count_events(*today), before)}
+    weights = {one.kind: one.weight for one in find_anomalies(before, before, "EUR")}
+    doubled = {one.kind: one.weight for one in find_anomalies(count_events(*today), before, "EUR")}
 
     kinds = {"attempts-exhausted", "client-ip-changed", "wrong-keys"}
     assert kinds == {kind for kind, weight in weights.items() if weight == "notice"}
     assert kinds == {kind for kind, weight in doubled.items() if weight == "notice"}
     assert "alarm" == find_anomalies(
-        count_events(*usual[:100], *[usual[100]] * 3), before
+        count_events(*usual[:100], *[usual[100]] * 3), before, "EUR"
     )[0].weight  # fmt: skip
 
 
@@ -192,8 +192,8 @@ def test_the_filters_of_one_tenant_find_no_event_of_another() -> None:
     copied = build_event("otp.sent", id="a" * 32)
     copies = count_events(copied, copied)
 
-    (one,) = find_anomalies(events, NOTHING, "shop")
-    (log,) = find_anomalies(copies, NOTHING, "shop")
+    (one,) = find_anomalies(events, NOTHING, "EUR", "shop")
+    (log,) = find_anomalies(copies, NOTHING, "EUR", "shop")
 
     assert "shop" == one.criteria.tenant
     assert NO_EVENTS == log.criteria

@@ -28,7 +28,7 @@ def test_an_enrolment_and_logins_are_a_timeline() -> None:
             told("authenticator.verified", 86_401, authenticator=APP, repeated=True),
             told("otp.issued", 86_402, challenge="c07-1", client_ip="203.0.113.9"),
             told("authenticator.denied", 86_403, reason="rate_limited", limit="L", quota=5, period=600, folded=3),
-        ]
+        ], "EUR"
     )  # fmt: skip
 
     assert lines == [
@@ -48,7 +48,7 @@ def test_an_enrolment_and_logins_are_a_timeline() -> None:
 
 def describe_end(*events: EventRecord) -> list[str]:
     """Return what follows the lines of the events."""
-    return render_account_timeline(events)[len(events) + 3 :]
+    return render_account_timeline(events, "EUR")[len(events) + 3 :]
 
 
 def test_each_authenticator_and_recovery_set_has_its_state_at_the_end() -> None:
@@ -89,7 +89,7 @@ def test_hostile_values_stay_on_their_line_and_copies_are_left_out() -> None:
     """R70, R72: as in the timeline of a challenge."""
     hostile = told("otp.canceled", reason="x\n\x1b[2J", id="a" * 32)
 
-    lines = render_account_timeline([hostile, hostile])
+    lines = render_account_timeline([hostile, hostile], "EUR")
 
     assert all(line.isprintable() for line in lines)
     assert "x\\n" in lines[2]

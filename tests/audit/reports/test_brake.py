@@ -58,7 +58,9 @@ def find(today: list[EventRecord]) -> list[Any]:
     """Return the findings about the brake."""
     kinds = {"unverified-range", "would-refuse", "brake-refusals"}
     return [
-        one for one in find_anomalies(count_events(today), count_events([])) if one.kind in kinds
+        one
+        for one in find_anomalies(count_events(today), count_events([]), "EUR")
+        if one.kind in kinds
     ]
 
 
@@ -168,7 +170,7 @@ def test_a_range_of_which_nobody_verifies_is_found_with_its_events():
     (found,) = find(sends)
 
     assert ("unverified-range", "alarm", "prefix") == (found.kind, found.weight, found.dimension)
-    assert "cost 0.40" in found.sentence
+    assert "cost 0.40 EUR, and" in found.sentence
     assert EventCriteria(type="otp.issued", pseudonym="p:1") == found.criteria
     assert [] == find(sends[1:])
     assert [] == find([*sends, build_success("c3")])
@@ -203,6 +205,7 @@ def test_what_record_mode_would_refuse_is_an_alarm():
 
     (found,) = find(sends)
 
+    assert found.sentence.endswith("; their price is 0.40 EUR.")
     assert ("would-refuse", "alarm") == (found.kind, found.weight)
     assert found.criteria.type == "otp.issued,delivery.created,otp.resent"
     assert "SpendOverall" == found.criteria.event_limit
@@ -218,8 +221,8 @@ def test_the_command_shows_the_same_numbers():
     assert "Messages cost 0.08 EUR; 0.04 EUR of it for codes that were not entered." in text
     assert "Refusals saved at most 0.04 EUR; record mode would have saved 0.00 EUR more." in text
     table = [line.split() for line in text.splitlines()]
-    assert ["UnverifiedPerRange", "refuse", "1", "1", "0", "0.04"] in table
-    assert ["p:1", "GB", "2", "1", "1", "0.04"] in table
+    assert ["UnverifiedPerRange", "refuse", "1", "1", "0", "0.04", "EUR"] in table
+    assert ["p:1", "GB", "2", "1", "1", "0.04", "EUR"] in table
     assert [] == [*format_brake_stats(count_events([]).brake, "EUR")]
 
 
@@ -229,21 +232,21 @@ def test_a_timeline_and_a_row_say_what_the_brake_found(kind):
     limit = "UnverifiedPerRange"
     over = build_send("a", kind, over_limit=limit, unverified=16_000_000, allowance=16_500_000)
 
-    assert "over UnverifiedPerRange (16 of 16.5 messages unverified)" in describe_event(over)
+    assert "over UnverifiedPerRange (16 of 16.5 messages unverified)" in describe_event(over, "EUR")
     countries = "UnverifiedCountriesPerClientAddress"
     over = build_send("a", kind, over_limit=countries, unverified=3, allowance=3)
-    assert f"over {countries} (3 of 3 countries unverified)" in describe_event(over)
-    assert "to a known number" in describe_event(build_send("a", kind, measure="exempt"))
-    assert "unverified" not in describe_event(build_send("a", kind))
-    assert [f"over {limit}"] == list_details({"over_limit": limit, "measure": "unverified"})
+    assert f"over {countries} (3 of 3 countries unverified)" in describe_event(over, "EUR")
+    assert "to a known number" in describe_event(build_send("a", kind, measure="exempt"), "EUR")
+    assert "unverified" not in describe_event(build_send("a", kind), "EUR")
+    assert [f"over {limit}"] == list_details({"over_limit": limit, "measure": "unverified"}, "EUR")
     figures = {"unverified": 16_000_000, "allowance": 16_500_000}
     assert [f"over {limit}", "16 of 16.5 messages"] == list_details(
-        {"over_limit": limit, **figures}
+        {"over_limit": limit, **figures}, "EUR"
     )
     refused = {"limit": "UnverifiedPerCountryAndTenant", **figures}
-    assert "16.00 of 16.50" == list_details(refused)[-1]
-    assert "16 of 16.5 messages" in list_details({"limit": limit, **figures})
+    assert "16.00 of 16.50 EUR" == list_details(refused, "EUR")[-1]
+    assert "16 of 16.5 messages" in list_details({"limit": limit, **figures}, "EUR")
     for forged in ({"limit": [limit]}, {"allowance": 10**400}, {"unverified": "1"}):
-        assert "messages" not in str(list_details({"limit": limit, **figures, **forged}))
-    assert ["exempt"] == list_details({"measure": "exempt"})
-    assert ["over", "record"] == list_details({"state": "over", "mode": "record"})
+        assert "messages" not in str(list_details({"limit": limit, **figures, **forged}, "EUR"))
+    assert ["exempt"] == list_details({"measure": "exempt"}, "EUR")
+    assert ["over", "record"] == list_details({"state": "over", "mode": "record"}, "EUR")

@@ -29,4 +29,4 @@ def test_details_name_the_token_and_a_repeated_answer(
     event: dict[str, Any], details: list[str]
 ) -> None:
     """R70: any client of Redis may have written the event, so its members have any type."""
-    assert details == list_details(event)
+    assert details == list_details(event, "EUR")

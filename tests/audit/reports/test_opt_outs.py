@@ -50,7 +50,7 @@ def build_sends(count: int, provider: str = "east") -> list[EventRecord]:
 
 def find(today: list[EventRecord], before: Iterable[EventRecord] = ()) -> list[Any]:
     """Return the findings about messages from phones."""
-    found = find_anomalies(count_events(today), count_events(before))
+    found = find_anomalies(count_events(today), count_events(before), "EUR")
     return [one for one in found if one.kind in {"opt-outs", "ignored-messages"}]
 
 
@@ -185,7 +185,7 @@ def test_the_command_prints_answers_refusals_and_what_was_ignored():
         ]
     )
 
-    text = "\n".join(format_overview(overview, "provider", "", ()))
+    text = "\n".join(format_overview(overview, "provider", "", (), "EUR"))
 
     assert (
         "ANSWERS     PROVIDER  OWN NUMBER  OPTED OUT  OPTED IN  HELP  IMPORTED\n"
@@ -194,4 +194,4 @@ def test_the_command_prints_answers_refusals_and_what_was_ignored():
     ) in text
     assert "Sends refused because of an opt-out: 7." in text
     assert "by provider and reason:\n  40  east  unexpected" in text
-    assert "opt-out" not in "\n".join(format_overview(count_events([]), "hour", "", ()))
+    assert "opt-out" not in "\n".join(format_overview(count_events([]), "hour", "", (), "EUR"))

@@ -247,13 +247,13 @@ def test_a_conversion_that_falls_is_shown_and_noise_is_not():
     before = counted([*day(100, 80), *day(10, 10, tenant="bank", country="DE")])
     today = counted([*day(100, 50), *day(10, 0, tenant="bank", country="DE")])
 
-    found = find_anomalies(today, before)
+    found = find_anomalies(today, before, "EUR")
 
     assert {("tenant", "shop"), ("country", "GB"), ("provider", "east")} == {
         (one.dimension, one.name) for one in found
     }
     assert "The conversion of tenant shop fell from 80% to 50%." in {e.sentence for e in found}
-    assert [] == find_anomalies(before, before)
+    assert [] == find_anomalies(before, before, "EUR")
 
 
 # ---------------------------------------------------------------------------------- deliveries
@@ -280,7 +280,7 @@ def test_a_delivery_is_in_no_row_and_no_conversion_of_challenges():
     assert [("shop", 50, 50, 40)] == [
         (row.tenant, row.created, row.sent, row.delivered) for row in both.deliveries
     ]
-    assert [] == find_anomalies(both, both)
+    assert [] == find_anomalies(both, both, "EUR")
 
 
 def test_refused_deliveries_are_counted_with_their_reason_and_person():
@@ -323,6 +323,7 @@ def test_a_rise_of_deliveries_and_a_drop_of_their_receipts_are_alarms(
     found = find_anomalies(
         counted(deliveries(today[0], delivered=today[1])),
         counted(deliveries(before[0], delivered=before[1])),
+        "EUR",
     )
 
     assert expected == [one.sentence for one in found]
@@ -338,7 +339,7 @@ def test_a_copied_event_is_counted_once_and_reported():
     overview = counted([told("otp.issued"), sent, success, success, *epochs])
 
     assert (1, 1, ()) == (overview.total.verified, overview.copies, overview.accepted_twice)
-    (found,) = find_anomalies(overview, counted([]))
+    (found,) = find_anomalies(overview, counted([]), "EUR")
     assert ("copies", 1) == (found.kind, found.now)
 
 
@@ -353,7 +354,7 @@ def test_a_code_that_was_accepted_twice_is_reported():
     overview = counted(events)
 
     assert ("c1",) == overview.accepted_twice
-    (found,) = find_anomalies(overview, counted([]))
+    (found,) = find_anomalies(overview, counted([]), "EUR")
     assert "The code of c1 was accepted more than once." == found.sentence
 
 
@@ -371,8 +372,8 @@ def test_a_flood_of_refusals_is_shown_by_its_hour():
     quiet = [told("otp.issue_denied", n * HOUR_MS, folded=30) for n in range(20)]
     flood = told("otp.issue_denied", 5 * HOUR_MS, folded=900)
 
-    (found,) = find_anomalies(counted([*quiet, flood]), counted([]))
-    (alone,) = find_anomalies(counted([flood]), counted([]))
+    (found,) = find_anomalies(counted([*quiet, flood]), counted([]), "EUR")
+    (alone,) = find_anomalies(counted([flood]), counted([]), "EUR")
 
     assert ("refusals", "1970-01-01T05:00:00.000Z", 930, 30) == (
         found.kind, found.name, found.now, found.before,
@@ -386,7 +387,7 @@ def test_a_flood_of_refusals_of_one_factor_is_not_hidden_by_those_of_another():
     quiet = [factor("authenticator.verified", n * HOUR_MS) for n in range(20)]
     flood = factor("authenticator.denied", 5 * HOUR_MS, folded=900, reason="rate_limited")
 
-    (found,) = find_anomalies(counted([*usual, *quiet, flood]), counted([]))
+    (found,) = find_anomalies(counted([*usual, *quiet, flood]), counted([]), "EUR")
 
     assert ("refusals", "1970-01-01T05:00:00.000Z", 900, 0) == (
         found.kind, found.name, found.now, found.before,
@@ -394,7 +395,7 @@ def test_a_flood_of_refusals_of_one_factor_is_not_hidden_by_those_of_another():
     assert "900 calls for authenticator apps were refused in an hour; 0 are usual." == (
         found.sentence
     )
-    assert [] == find_anomalies(counted([*usual, *quiet]), counted([]))
+    assert [] == find_anomalies(counted([*usual, *quiet]), counted([]), "EUR")
 
 
 def test_a_locked_number_is_something_to_look_at():
@@ -402,6 +403,7 @@ def test_a_locked_number_is_something_to_look_at():
     (found,) = find_anomalies(
         counted([told("otp.locked", reason="number_locked", number="p1:1", number_suffix="56")]),
         counted([]),
+        "EUR",
     )
 
     assert ("locked", "p1:1") == (found.kind, found.name)
@@ -417,7 +419,7 @@ def test_guesses_at_many_accounts_of_a_tenant_are_reported():
         for kind in ("recovery.rejected", "recovery.used")
     ]
     logins = [factor("authenticator.verified", account=f"p1:v{n}") for n in range(10)]
-    (found,) = find_anomalies(counted([*guesses, *typed]), counted(typed))
+    (found,) = find_anomalies(counted([*guesses, *typed]), counted(typed), "EUR")
 
     assert ("guessing", "tenant", "shop", 20, 0) == (
         found.kind, found.dimension, found.name, found.now, found.before,
@@ -426,8 +428,8 @@ def test_guesses_at_many_accounts_of_a_tenant_are_reported():
         "20 codes of authenticator apps were wrong and 0 were right at shop; 20 accounts had wrong"
         " ones only."
     )
-    assert [] == find_anomalies(counted(guesses[1:]), counted([]))
-    assert [] == find_anomalies(counted([*guesses, *logins]), counted([]))
+    assert [] == find_anomalies(counted(guesses[1:]), counted([]), "EUR")
+    assert [] == find_anomalies(counted([*guesses, *logins]), counted([]), "EUR")
 
 
 def test_codes_that_are_used_again_and_again_are_reported():
@@ -435,31 +437,31 @@ def test_codes_that_are_used_again_and_again_are_reported():
     replays = [factor("authenticator.replayed", n) for n in range(10)]
     logins = [factor("authenticator.verified", n) for n in range(201)]
 
-    (found,) = find_anomalies(counted(replays), counted([]))
+    (found,) = find_anomalies(counted(replays), counted([]), "EUR")
 
     assert ("replays", "shop", 10) == (found.kind, found.name, found.now)
     assert "10 codes of authenticator apps at shop were right, and used before." == found.sentence
-    assert [] == find_anomalies(counted(replays[1:]), counted([]))
-    assert [] == find_anomalies(counted([*replays, *logins]), counted([]))
+    assert [] == find_anomalies(counted(replays[1:]), counted([]), "EUR")
+    assert [] == find_anomalies(counted([*replays, *logins]), counted([]), "EUR")
 
 
 def test_far_more_recoveries_than_before_are_reported():
     """Somebody has a list of codes, or an app was lost by many."""
     used = [factor("recovery.used", n) for n in range(10)]
 
-    (found,) = find_anomalies(counted(used), counted(used[:1]))
+    (found,) = find_anomalies(counted(used), counted(used[:1]), "EUR")
 
     assert ("recoveries", "shop", 10, 1) == (found.kind, found.name, found.now, found.before)
     assert "10 logins at shop used a recovery code; in the period before, 1 did." == (
         found.sentence
     )
-    assert [] == find_anomalies(counted(used), counted(used[:3]))
+    assert [] == find_anomalies(counted(used), counted(used[:3]), "EUR")
 
 
 def test_a_locked_account_is_something_to_look_at():
     """It names the factor, because the others are open."""
     (found,) = find_anomalies(
-        counted([factor("authenticator.locked", reason="account_locked")]), counted([])
+        counted([factor("authenticator.locked", reason="account_locked")]), counted([]), "EUR"
     )
 
     assert ("locked", "account", "p1:a") == (found.kind, found.dimension, found.name)

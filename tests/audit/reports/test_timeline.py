@@ -155,12 +155,12 @@ Not verified, because the number is locked: no code was tried. The last message 
 )  # fmt: skip
 def test_a_story_reads_like_this(events, now, expected):
     """What happened when, and how it ended."""
-    assert [HEAD, "", *expected.splitlines()] == render_timeline(events, now)
+    assert [HEAD, "", *expected.splitlines()] == render_timeline(events, now, "EUR")
 
 
 def test_a_story_without_its_beginning_says_so():
     """Retention has deleted the earlier events."""
-    head, *_, verdict = render_timeline([told("attempted", 0)], LATE)
+    head, *_, verdict = render_timeline([told("attempted", 0)], LATE, "EUR")
 
     assert "first event 2026-11-24" in head
     assert verdict.startswith("Expired without being verified: no code was tried.")
@@ -176,11 +176,13 @@ EVIL = (
 def test_whatever_is_said_stays_on_its_line(evil):
     """R70: control and bidi characters are shown as what they are."""
     lines = render_timeline(
-        [told("issued", 0, key_id=evil, client_ip=evil, country=evil, number_suffix=evil)], 0
+        [told("issued", 0, key_id=evil, client_ip=evil, country=evil, number_suffix=evil)], 0, "EUR"
     )
-    lines += render_timeline([told("sent", 0, provider=evil, reason=evil)], 0)
-    lines += render_timeline([told("delivery", 0, provider=evil, status=evil, reason=evil)], 0)
-    lines += render_timeline([told(evil, 0, reason=evil, limit=evil)], 0)
+    lines += render_timeline([told("sent", 0, provider=evil, reason=evil)], 0, "EUR")
+    lines += render_timeline(
+        [told("delivery", 0, provider=evil, status=evil, reason=evil)], 0, "EUR"
+    )
+    lines += render_timeline([told(evil, 0, reason=evil, limit=evil)], 0, "EUR")
 
     assert all(line.isprintable() for line in lines)
 
@@ -222,7 +224,7 @@ def test_a_copied_event_is_told_once_and_named(copied_to: EventPlace, said: str)
     success = told("verified", 10, id="b" * 32, place=place(10))
     copy = told("verified", 20, id="b" * 32, place=copied_to)
 
-    lines = render_timeline([ISSUED, success, copy], LATE)
+    lines = render_timeline([ISSUED, success, copy], LATE, "EUR")
 
     assert 1 == sum(line.endswith("  verified") for line in lines)
     assert said in lines[-1]
@@ -233,7 +235,7 @@ def test_many_copies_are_counted() -> None:
     """A flood of copies does not fill the screen."""
     sent = [told("sent", n, id="c" * 32, provider="east", place=place(n)) for n in range(30)]
 
-    lines = render_timeline([ISSUED, *sent], LATE)
+    lines = render_timeline([ISSUED, *sent], LATE, "EUR")
 
     assert 1 + 1 + 1 + 1 + 1 + 1 == len(lines)
     assert "Left out: 24 more copies." in lines[-1]
@@ -244,8 +246,11 @@ def test_a_code_that_was_accepted_twice_is_a_warning() -> None:
     events = [told("verified", n, id=str(n) * 32) for n in (1, 2)]
     repeated = told("verified", 3, id="3" * 32, repeated=True)
 
-    assert "WARNING: its code was accepted 2 times" in render_timeline([ISSUED, *events], LATE)[-1]
-    assert "WARNING" not in render_timeline([ISSUED, events[0], repeated], LATE)[-1]
+    assert (
+        "WARNING: its code was accepted 2 times"
+        in render_timeline([ISSUED, *events], LATE, "EUR")[-1]
+    )
+    assert "WARNING" not in render_timeline([ISSUED, events[0], repeated], LATE, "EUR")[-1]
 
 
 def test_a_success_from_another_client_ip_is_a_warning() -> None:
@@ -254,14 +259,14 @@ def test_a_success_from_another_client_ip_is_a_warning() -> None:
     wrong = told("rejected", 1, reason="mismatch", attempts_left=4, **address)
     same = told("verified", 2, client_ip="203.0.113.9", client_ip_changed=False)
 
-    lines = render_timeline([ISSUED, wrong, told("verified", 2, **address)], LATE)
+    lines = render_timeline([ISSUED, wrong, told("verified", 2, **address)], LATE, "EUR")
 
     assert lines[3].endswith("mismatch, 4 attempts left, from 198.51.100.7, another client IP")
     assert lines[4].endswith("verified          from 198.51.100.7, another client IP")
     assert lines[-1].endswith(
         "WARNING: it was issued for 203.0.113.9 and verified from 198.51.100.7."
     )
-    assert "WARNING" not in render_timeline([ISSUED, same], LATE)[-1]
+    assert "WARNING" not in render_timeline([ISSUED, same], LATE, "EUR")[-1]
 
 
 def test_a_refused_issue_is_not_a_challenge() -> None:
@@ -270,7 +275,7 @@ def test_a_refused_issue_is_not_a_challenge() -> None:
         "issue_denied", 0, reason="rate_limited", limit="SendsPerNumber", quota=5, period=600
     )
 
-    head, *_, verdict = render_timeline([denied], BEGIN)
+    head, *_, verdict = render_timeline([denied], BEGIN, "EUR")
 
     assert "refused 2026-11-24 09:30:00.123 UTC" in head
     assert verdict == (
@@ -282,7 +287,7 @@ def test_a_refused_issue_is_not_a_challenge() -> None:
 @pytest.mark.parametrize(
     ("limit", "used", "allowance", "text"),
     [
-        ("UnverifiedPerCountryAndTenant", 640_000, 640_000, "0.64 of 0.64 in 3600 s"),
+        ("UnverifiedPerCountryAndTenant", 640_000, 640_000, "0.64 of 0.64 EUR in 3600 s"),
         ("UnverifiedPerClientAddress", 15_500_000, 16_000_000, "15.5 of 16 messages in 3600 s"),
         ("UnverifiedPerClientAddress", 640_000, 0, "closed by an operator"),
     ],
@@ -295,7 +300,7 @@ def test_a_refusal_of_the_brake_has_the_figures_of_its_scope(
     figures = {"unverified": used, "allowance": allowance}
     denied = told("issue_denied", 0, reason="rate_limited", **fields, **figures)
 
-    assert f"rate_limited ({limit}: {text})." in render_timeline([denied], BEGIN)[-1]
+    assert f"rate_limited ({limit}: {text})." in render_timeline([denied], BEGIN, "EUR")[-1]
 
 
 def test_a_delivery_ends_with_what_is_known_of_it() -> None:
@@ -315,8 +320,9 @@ def test_a_delivery_ends_with_what_is_known_of_it() -> None:
             build_event("reported", 2100, provider="east", status="delivered"),
         ],
         LATE,
+        "EUR",
     )
-    refused = render_timeline([build_event("denied", 0, reason="country")], LATE)
+    refused = render_timeline([build_event("denied", 0, reason="country")], LATE, "EUR")
 
     assert (
         f"Delivery {id_} of shop, for login, to GB …56, created 2026-11-24 09:30:00.123 UTC."
@@ -339,7 +345,7 @@ def test_a_delivery_ends_with_what_is_known_of_it() -> None:
 )
 def test_a_challenge_is_open_until_its_own_deadline(after: int, is_open: bool) -> None:  # noqa: FBT001
     """F4: seen to fail where every challenge counted as open for ten minutes."""
-    verdict = render_timeline([ISSUED, SENT], BEGIN + after)[-1]
+    verdict = render_timeline([ISSUED, SENT], BEGIN + after, "EUR")[-1]
 
     assert is_open == ("open until 09:35:00 UTC" in verdict)
     assert is_open != ("Expired without being verified" in verdict)
@@ -349,7 +355,7 @@ def test_a_lock_of_the_number_does_not_keep_a_challenge_open() -> None:
     """F4: after the deadline it has expired, whatever refused it before."""
     denied = told("verify_denied", 900, reason="number_locked")
 
-    assert render_timeline([ISSUED, denied], LATE)[-1].startswith("Expired")
+    assert render_timeline([ISSUED, denied], LATE, "EUR")[-1].startswith("Expired")
 
 
 def test_the_last_attempt_locks_a_challenge_unless_it_was_refunded() -> None:
@@ -357,8 +363,10 @@ def test_the_last_attempt_locks_a_challenge_unless_it_was_refunded() -> None:
     charged = told("attempted", 1, attempts_left=0)
     refunded = told("verify_denied", 2, reason="store_unavailable")
 
-    assert render_timeline([ISSUED, charged], SOON)[-1].startswith("Locked")
-    assert render_timeline([ISSUED, charged, refunded], SOON)[-1].startswith("Not verified yet")
+    assert render_timeline([ISSUED, charged], SOON, "EUR")[-1].startswith("Locked")
+    assert render_timeline([ISSUED, charged, refunded], SOON, "EUR")[-1].startswith(
+        "Not verified yet"
+    )
 
 
 def test_the_answer_of_the_risk_service_is_shown() -> None:
@@ -368,6 +376,6 @@ def test_the_answer_of_the_risk_service_is_shown() -> None:
     )
     asked = told("issued", 0, key_id="web", risk_answer="failed", risk_reason="timeout")
 
-    assert "risk (refuse: sim)" == describe_event(refused)
-    assert "by key web, risk service: failed: timeout" == describe_event(asked)
-    assert "by key web, for 203.0.113.9" == describe_event(ISSUED)
+    assert "risk (refuse: sim)" == describe_event(refused, "EUR")
+    assert "by key web, risk service: failed: timeout" == describe_event(asked, "EUR")
+    assert "by key web, for 203.0.113.9" == describe_event(ISSUED, "EUR")

@@ -116,7 +116,8 @@ def test_a_scope_of_messages_knows_no_price(limit):
 @pytest.mark.parametrize(
     ("unit", "figures", "text"),
     [
-        (DebtUnit.MONEY, (640_000, 2_000_000_000), "0.64 of 2,000.00"),
+        (DebtUnit.MONEY, (640_000, 2_000_000_000), "0.64 of 2,000.00 EUR"),
+        (DebtUnit.MONEY, (1_075_000, 1_099_999), "1.075 of 1.10 EUR"),
         (DebtUnit.MESSAGES, (16_000_000, 16_000_000), "16 of 16 messages"),
         (DebtUnit.MESSAGES, (15_500_000, 16_999_999), "15.5 of 16.9 messages"),
         (DebtUnit.COUNTRIES, (3, 3), "3 of 3 countries"),
@@ -124,4 +125,4 @@ def test_a_scope_of_messages_knows_no_price(limit):
 )
 def test_figures_are_shown_with_their_unit(unit, figures, text):
     """A part of a message is rounded down: it admits none."""
-    assert text == unit.format_use(*figures)
+    assert text == unit.format_use(*figures, "EUR")

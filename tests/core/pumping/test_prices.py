@@ -130,4 +130,4 @@ def test_an_estimate_is_rounded_half_up_to_a_hundredth(amount):
     ],
 )
 def test_money_has_two_decimals_and_groups_of_thousands(amount, text):
-    assert text == format_money(amount)
+    assert f"{text} EUR" == format_money(amount, "EUR")

@@ -51,6 +51,9 @@ REQUEST_LINE_PATTERN = re.compile(r'"event": ?"request"')
 """The line of the log about a request that was answered."""
 
 REPOSITORY_ROOT = Path(otp_service.__file__).parents[1]
+
+SERVICE_PYTHON = os.environ.get("OTP_TESTS_SERVICE_PYTHON", sys.executable)
+"""What runs the service: the Python of the tests, or another one, whose environment needs no tests."""
 """The folder of the tested package: its processes import the same one."""
 
 CHEAPEST_HASH_SETTINGS = {
@@ -622,7 +625,7 @@ def _start_command(
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("OTP_")}
     with log.open("wb") as stream:
         process = subprocess.Popen(
-            [sys.executable, "-m", "otp_service", *command],
+            [SERVICE_PYTHON, "-m", "otp_service", *command],
             cwd=REPOSITORY_ROOT,
             env=inherited
             | {f"OTP_{name}": value for name, value in environment.items()}
@@ -653,7 +656,7 @@ def stop_process(
 def run_command(*command: str, **environment: str) -> tuple[int, str]:
     """Run a command that ends at once; return its exit code and its output."""
     result = subprocess.run(
-        [sys.executable, "-m", "otp_service", *command],
+        [SERVICE_PYTHON, "-m", "otp_service", *command],
         cwd=REPOSITORY_ROOT,
         env=os.environ | environment,
         stdin=subprocess.DEVNULL,

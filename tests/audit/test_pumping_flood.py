@@ -55,7 +55,7 @@ async def test_refusals_lead_to_events_with_their_range_and_figures(
     day, found = await pump(installation, BrakeMode.REFUSE)
 
     assert ("brake-refusals", SENDS - ROOM) == (found.kind, found.now)
-    assert f"their price is {(SENDS - ROOM) * PRICE / 1_000_000:.2f}." in found.sentence
+    assert f"their price is {(SENDS - ROOM) * PRICE / 1_000_000:.2f} EUR." in found.sentence
     events = await search(day, found)
     assert [("otp.issue_denied", PRICE, *[ROOM * MESSAGE_UNITS] * 2)] * (SENDS - ROOM) == [
         (one["type"], one["price"], one["unverified"], one["allowance"]) for one in events

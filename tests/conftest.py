@@ -17,6 +17,7 @@ from otp_service.store.client import ScriptClient
 from otp_service.store.connect import create_redis_lines
 from otp_service.store.embedded import EmbeddedServer
 from tests.store import redis_servers
+from tests.store.known_cluster import create_known_lines
 
 
 # A deadline for each example fails where the machine is busy; pytest-timeout bounds each test. CI tries
@@ -129,17 +130,14 @@ def masters(request: pytest.FixtureRequest) -> list[EmbeddedServer]:
 async def script_client(masters: list[EmbeddedServer]) -> AsyncIterator[ScriptClient]:
     """Return a client of each kind of Redis in turn."""
     # A long timeout, because the machine may run other tests at the same time.
-    async with ScriptClient(
-        create_redis_lines(**redis_servers.build_connect_options(masters), timeout_ms=5000)
-    ) as script_client:
+    async with ScriptClient(create_known_lines(masters, timeout_ms=5000)) as script_client:
         yield script_client
 
 
 @pytest.fixture
 async def one_server_client(server: EmbeddedServer) -> AsyncIterator[ScriptClient]:
     """Return a client of the embedded server, with no data."""
-    with redis_servers.open_client(server) as client:
-        client.flushall()
+    redis_servers.flush_server(server)
     async with ScriptClient(create_redis_lines(url=server.url, timeout_ms=5000)) as script_client:
         yield script_client
 

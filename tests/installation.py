@@ -34,6 +34,9 @@ from otp_service.store.redis_store import RedisStore
 from otp_service.store.rotating_store import RotatingStore
 
 
+KEYWORDS = KeywordTable(DEFAULT_KEYWORDS)
+"""Every installation has it: folding the words of all languages takes longer than a test."""
+
 SECOND_MS, MINUTE_MS, HOUR_MS, DAY_MS = 1000, 60_000, 3_600_000, 86_400_000
 
 
@@ -149,7 +152,7 @@ class Installation:
             send_slots=AdmissionControl(1000, 1000),
             prepared_codes=PreparedCodes(1000, Policy().digits, TEST_PROFILE),
             random=RandomSource(secrets.randbelow, os.urandom),
-            keywords=KeywordTable(DEFAULT_KEYWORDS),
+            keywords=KEYWORDS,
             opt_out_scopes=OptOutScopes({"447400999001": "shop", "447400999002": "bank"}),
             versions={"config": "test"},
             issue_timeout_ms=13_000,

@@ -23,7 +23,6 @@ def scenario_steps(server: EmbeddedServer) -> list[ScenarioStep]:
 @pytest.fixture
 async def sealed_log(server: EmbeddedServer, tmp_path: Path) -> AsyncIterator[SealedLog]:
     """The log on one server, for behaviour that is the same on every kind of Redis."""
-    with redis_servers.open_client(server) as client:
-        client.flushall()
+    redis_servers.flush_server(server)
     async with ScriptClient(create_redis_lines(url=server.url, timeout_ms=5000)) as link:
         yield SealedLog(link, tmp_path / "archive")

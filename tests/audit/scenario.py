@@ -80,8 +80,7 @@ class ScenarioStep(NamedTuple):
 
 def run_scenario(server: EmbeddedServer) -> list[ScenarioStep]:
     """Return every step with its events. The server is emptied before."""
-    with redis_servers.open_client(server) as client:
-        client.flushall()
+    redis_servers.flush_server(server)
     with GatewayServer() as one, GatewayServer() as two, pytest.MonkeyPatch.context() as patch:
         # Background tasks run only when the scenario starts them.
         for name in ("HOUSEKEEPING_INTERVAL_SECONDS", "HEALTH_SYNC_INTERVAL_SECONDS"):

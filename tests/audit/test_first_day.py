@@ -34,8 +34,7 @@ HOME, PROXY, GUESSER = "203.0.113.9", "198.51.100.7", "192.0.2.66"
 @pytest.fixture
 async def first_day(server: EmbeddedServer) -> AsyncIterator["FirstDay"]:
     """A new installation after its first hours."""
-    with redis_servers.open_client(server) as client:
-        client.flushall()
+    redis_servers.flush_server(server)
     async with ScriptClient(create_redis_lines(url=server.url, timeout_ms=5000)) as link:
         day = FirstDay(Installation(link))
         await day.run()

@@ -25,8 +25,7 @@ VICTIMS = [f"+447400{40 + n}3456" for n in range(20)]
 @pytest.fixture
 async def day(server: EmbeddedServer) -> AsyncIterator[FirstDay]:
     """A new installation without an event."""
-    with redis_servers.open_client(server) as client:
-        client.flushall()
+    redis_servers.flush_server(server)
     async with ScriptClient(create_redis_lines(url=server.url, timeout_ms=5000)) as link:
         yield FirstDay(Installation(link))
 

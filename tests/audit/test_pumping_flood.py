@@ -26,8 +26,7 @@ ROOM, SENDS = 3, 14
 
 @pytest.fixture
 async def installation(server: EmbeddedServer) -> AsyncIterator[Installation]:
-    with redis_servers.open_client(server) as client:
-        client.flushall()
+    redis_servers.flush_server(server)
     async with ScriptClient(create_redis_lines(url=server.url, timeout_ms=5000)) as link:
         yield Installation(link)
 

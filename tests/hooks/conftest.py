@@ -66,8 +66,7 @@ class HookService:
 @pytest.fixture
 async def service(server: EmbeddedServer, tmp_path: Path) -> AsyncIterator[HookService]:
     """Return the service with production limits, on an empty Redis."""
-    with redis_servers.open_client(server) as client:
-        client.flushall()
+    redis_servers.flush_server(server)
     kept = ensure_dev_secrets(tmp_path, None, lambda: generate_secret(os.urandom))
     settings = create_dev_settings(
         ServiceSettings(), server.url, kept, options=DevOptions(has_relaxed_limits=False)

@@ -30,8 +30,7 @@ def installation(script_client: ScriptClient) -> Installation:
 @pytest.fixture
 async def proxy(server: EmbeddedServer) -> AsyncIterator[FaultyProxy]:
     """A bad network in front of an empty server."""
-    with redis_servers.open_client(server) as client:
-        client.flushall()
+    redis_servers.flush_server(server)
     async with FaultyProxy(server) as proxy:
         yield proxy
 

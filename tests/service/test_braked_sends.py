@@ -76,8 +76,7 @@ NARROW = {"range_sends": (2, 3)}
 @pytest.fixture
 async def local(server: EmbeddedServer) -> AsyncIterator[Installation]:
     """Return an installation on the newest Redis, where the kind of Redis does not matter."""
-    with redis_servers.open_client(server) as client:
-        client.flushall()
+    redis_servers.flush_server(server)
     async with ScriptClient(create_redis_lines(url=server.url, timeout_ms=5000)) as client:
         yield Installation(client)
 

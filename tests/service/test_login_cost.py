@@ -20,8 +20,7 @@ CLIENT_FIELDS: dict[str, Any] = {"account": "u-81", "client_ip": "203.0.113.9"}
 @pytest.fixture
 async def installation(server: EmbeddedServer) -> AsyncIterator[Installation]:
     """Return an installation on an empty Redis, after one login."""
-    with redis_servers.open_client(server) as client:
-        client.flushall()
+    redis_servers.flush_server(server)
     async with ScriptClient(create_redis_lines(url=server.url, timeout_ms=5000)) as script_client:
         installation = Installation(script_client)
         await log_in(installation, {})

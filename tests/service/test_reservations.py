@@ -79,8 +79,7 @@ class RecordingStore:
 @pytest.fixture
 async def workers(server: EmbeddedServer) -> AsyncIterator[list[Installation]]:
     """Return four workers of one installation; each has its own connections to one Redis."""
-    with redis_servers.open_client(server) as client:
-        client.flushall()
+    redis_servers.flush_server(server)
     async with contextlib.AsyncExitStack() as stack:
         clients = [
             await stack.enter_async_context(

@@ -42,8 +42,7 @@ PROXY_DELAY_SECONDS = 0.03
 @pytest.fixture
 async def proxy(server: EmbeddedServer) -> AsyncIterator[FaultyProxy]:
     """Return a connection to Redis that counts its exchanges."""
-    with redis_servers.open_client(server) as client:
-        client.flushall()
+    redis_servers.flush_server(server)
     async with FaultyProxy(server) as proxy:
         yield proxy
 

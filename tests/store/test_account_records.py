@@ -298,8 +298,7 @@ async def test_a_repeated_commit_returns_the_records_of_the_first(
 @pytest.fixture
 async def proxy(server: EmbeddedServer) -> AsyncIterator[FaultyProxy]:
     """A bad network in front of an empty server."""
-    with redis_servers.open_client(server) as client:
-        client.flushall()
+    redis_servers.flush_server(server)
     async with FaultyProxy(server) as proxy:
         yield proxy
 

@@ -28,8 +28,7 @@ EPOCH_ID = "the-event-of-an-epoch"
 
 @pytest.fixture
 async def proxy(server: EmbeddedServer) -> AsyncIterator[FaultyProxy]:
-    with redis_servers.open_client(server) as client:
-        client.flushall()
+    redis_servers.flush_server(server)
     async with FaultyProxy(server) as proxy:
         yield proxy
 

@@ -143,8 +143,7 @@ def log(script_client: ScriptClient) -> EventLogHarness:
 @pytest.fixture
 async def empty_client(server: EmbeddedServer) -> AsyncIterator[ScriptClient]:
     """Return a client of one empty server, for slow tests that do not depend on the kind of Redis."""
-    with redis_servers.open_client(server) as client:
-        client.flushall()
+    redis_servers.flush_server(server)
     async with ScriptClient(create_redis_lines(url=server.url, timeout_ms=5000)) as link:
         yield link
 

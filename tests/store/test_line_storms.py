@@ -36,8 +36,7 @@ QUICK_BREAKAGES = [
 @pytest.fixture
 async def proxy(server: EmbeddedServer) -> AsyncIterator[BreakingProxy]:
     """A network that can break, in front of an empty server."""
-    with redis_servers.open_client(server) as client:
-        client.flushall()
+    redis_servers.flush_server(server)
     async with BreakingProxy(server, seed=1) as proxy:
         yield proxy
 
@@ -228,8 +227,7 @@ async def test_a_master_of_a_cluster_that_hangs_refuses_no_call_to_the_others(
 ) -> None:
     """R77, R85: calls that wait for it keep no call to another master waiting."""
     for master in cluster:
-        with redis_servers.open_client(master) as admin:
-            admin.flushall()
+        redis_servers.flush_server(master)
     hanging, *_ = cluster
     with redis_servers.open_client(hanging) as admin:
         affected = [p for p in range(64) if redis_servers.is_key_owner(admin, f"{{{p:02d}}}")]

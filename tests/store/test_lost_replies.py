@@ -52,8 +52,7 @@ lost = pytest.mark.parametrize(
 @pytest.fixture
 async def proxy(server: EmbeddedServer) -> AsyncIterator[FaultyProxy]:
     """A bad network in front of an empty server."""
-    with redis_servers.open_client(server) as client:
-        client.flushall()
+    redis_servers.flush_server(server)
     async with FaultyProxy(server) as proxy:
         yield proxy
 

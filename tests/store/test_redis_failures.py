@@ -193,8 +193,7 @@ async def test_an_issue_that_is_lost_during_its_send_fails(
     async with connect_installation(server_with_port) as installation:
 
         async def forget() -> None:
-            with redis_servers.open_client(server_with_port) as client:
-                client.flushall()
+            redis_servers.flush_server(server_with_port)
 
         installation.router.on_send = forget
         with pytest.raises(StoreUnavailable):
@@ -379,8 +378,7 @@ async def test_every_error_of_redis_is_a_503(
         FaultyProxy(server) as proxy,
         ScriptClient(create_redis_lines(url=proxy.url, timeout_ms=5000)) as script_client,
     ):
-        with redis_servers.open_client(server) as client:
-            client.flushall()
+        redis_servers.flush_server(server)
         scenario = await StoreFailureScenario.create(Installation(script_client))
         proxy.fail_next(
             f"-{ERROR_REPLIES[error]}\r\n".encode(), command_prefix, times=UNLIMITED_TIMES
@@ -398,8 +396,7 @@ async def test_a_malformed_reply_is_not_a_success(server: EmbeddedServer) -> Non
         FaultyProxy(server) as proxy,
         ScriptClient(create_redis_lines(url=proxy.url, timeout_ms=5000)) as script_client,
     ):
-        with redis_servers.open_client(server) as client:
-            client.flushall()
+        redis_servers.flush_server(server)
         scenario = await StoreFailureScenario.create(Installation(script_client))
         for answer in (b"$-1\r\n", b"*0\r\n", b":1\r\n", b"+OK\r\n", b"*1\r\n$4\r\nDONE\r\n"):
             proxy.fail_next(answer, b":operation:", times=UNLIMITED_TIMES)
@@ -452,8 +449,7 @@ async def test_of_two_hundred_requests_on_a_slow_network_each_is_answered(
             create_redis_lines(url=proxy.url, timeout_ms=500, max_calls=20)
         ) as script_client,
     ):
-        with redis_servers.open_client(server) as client:
-            client.flushall()
+        redis_servers.flush_server(server)
         installation = Installation(script_client)
         issued = await installation.issue()
         code, runs = installation.router.extract_code(), installation.hasher.hash_count

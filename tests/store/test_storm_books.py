@@ -91,8 +91,7 @@ async def test_a_storm_fails_on_a_client_that_is_broken(
     server: EmbeddedServer, broken: type[ScriptClient]
 ) -> None:
     """A reply is lost that only a commit can have, as nothing else is called."""
-    with redis_servers.open_client(server) as client:
-        client.flushall()
+    redis_servers.flush_server(server)
     async with BreakingProxy(server, seed=1) as proxy:
         lines = create_redis_lines(url=proxy.url, timeout_ms=5000)
         with pytest.raises(AssertionError):

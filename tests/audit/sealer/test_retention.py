@@ -25,8 +25,7 @@ RETENTION_MS = 30 * DAY_SECONDS * 1000
 @pytest.fixture
 async def link(server: EmbeddedServer) -> AsyncIterator[ScriptClient]:
     """One empty server."""
-    with redis_servers.open_client(server) as client:
-        client.flushall()
+    redis_servers.flush_server(server)
     async with ScriptClient(create_redis_lines(url=server.url, timeout_ms=5000)) as link:
         yield link
 

@@ -35,8 +35,7 @@ from tests.store import redis_servers
 @pytest.fixture
 async def log(server: EmbeddedServer, tmp_path: Path) -> AsyncIterator[SealedLog]:
     """The log on one server."""
-    with redis_servers.open_client(server) as client:
-        client.flushall()
+    redis_servers.flush_server(server)
     async with ScriptClient(create_redis_lines(url=server.url, timeout_ms=5000)) as link:
         yield SealedLog(link, tmp_path / "archive")
 

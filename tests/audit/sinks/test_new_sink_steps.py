@@ -88,8 +88,7 @@ async def agent() -> AsyncIterator[Agent]:
 @pytest.fixture
 def config(copy: Path, server: EmbeddedServer, agent: Agent) -> Path:
     """The file that `init` writes, with an archive and the new sink, and an empty Redis."""
-    with redis_servers.open_client(server) as client:
-        client.flushall()
+    redis_servers.flush_server(server)
     create_key_files(copy / "audit.pem")
     text, _ = render_config(
         tenant="shop",

@@ -210,8 +210,14 @@ def create_transport(
 
     The connections of one provider are limited, so that one that hangs leaves some to the others.
     """
-    context = tls_context or httpx.create_ssl_context(trust_env=False)
+    context = tls_context or _create_default_tls_context()
     return HttpTransport(context, max_connections, max_connections_per_provider)
+
+
+@functools.cache
+def _create_default_tls_context() -> ssl.SSLContext:
+    """Return the context that all transports share: to read its authorities takes tens of milliseconds."""
+    return httpx.create_ssl_context(trust_env=False)
 
 
 def _merge_headers(headers: Headers) -> httpx.Headers:

@@ -49,7 +49,7 @@ def snippets() -> tuple[str, str]:
 @pytest.fixture
 def copy(tmp_path, snippets) -> Path:
     """A folder with the package, and the steps taken in it."""
-    shutil.copytree(PACKAGE, tmp_path / "otp_service", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(PACKAGE, tmp_path / "otp_service")  # with what is compiled
     struct, entry = snippets
     files = [
         ("core/events/send_events.py", "class MessageTaken(", f"{struct}\n\nclass MessageTaken("),

@@ -52,7 +52,7 @@ def module_text() -> str:
 def copy(tmp_path: Path, module_text: str) -> Path:
     """A folder with a copy of the package after steps 2 and 3."""
     package = tmp_path / "otp_service"
-    shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(PACKAGE, package)  # with what is compiled: each process would do it again
     (package / "audit/sinks/unix.py").write_text(module_text)
     union = package / "audit/sinks/__init__.py"
     text = union.read_text()

@@ -26,7 +26,7 @@ from otp_service.core.timestamps import format_rfc3339
 
 EVENT_HEADER = ("TIME (UTC)", "TYPE", "TENANT", "PERSON", "CLIENT IP", "CHALLENGE", "DETAILS")
 COUNT_HEADER: tuple[str, ...] = (
-    *("ISSUED", "SENT", "FAILED", "DELIVERED", "VERIFIED", "CONVERSION"),
+    *("ISSUED", "SENT", "FAILED", "DELIVERED", "VERIFIED", "PENDING", "CONVERSION"),
     *("REJECTED", "REFUSED", "LOCKED"),
 )
 
@@ -168,7 +168,7 @@ def to_json_members(overview: StatsOverview) -> dict[str, object]:
 
 def _format_counts(name: str, row: StatsRow) -> tuple[str, ...]:
     conversion = "-" if row.conversion is None else f"{row.conversion:.0%}"
-    counts = (row.issued, row.sent, row.failed, row.delivered, row.verified)
+    counts = (row.issued, row.sent, row.failed, row.delivered, row.verified, row.pending)
     refusals = (row.rejected, row.refused, row.locked)
     return (name, *map(str, counts), conversion, *map(str, refusals))
 
@@ -190,7 +190,9 @@ def format_brake_stats(stats: BrakeStats, currency: str) -> Iterator[str]:
     sent, unverified = (
         format_money(amount, currency) for amount in (stats.sent_money, stats.unverified_money)
     )
-    yield f"\nMessages cost {sent}; {unverified} of it for codes that were not entered."
+    pending = format_money(stats.pending_money, currency)
+    rest = f", and {pending} for codes that still can be" if stats.pending_money else ""
+    yield f"\nMessages cost {sent}; {unverified} of it for codes that were not entered{rest}."
     saved = format_money(stats.saved_money, currency)
     recorded = format_money(stats.recorded_money, currency)
     yield f"Refusals saved at most {saved}; record mode would have saved {recorded} more."

@@ -21,7 +21,7 @@ MIN_WRONG_CODES: Final = 10
 """Wrong codes of one number or account. `FailuresPerNumber` refuses the eleventh in an hour."""
 
 MIN_PUMPED_SENDS, MAX_PUMPED_CONVERSION = 20, 0.1
-"""Pumping: more challenges than that for one prefix or country, of which fewer were verified."""
+"""Pumping: more settled challenges than that for one prefix or country, of which fewer were verified."""
 
 MIN_WRONG_KEYS: Final = 10
 """Calls without a valid key from which on they are an alarm; one back end with an old key makes few."""
@@ -124,16 +124,21 @@ def _find_client_ip_changes(today: StatsOverview, before: StatsOverview) -> Iter
 
 def _find_pumping(today: StatsOverview) -> Iterator[Anomaly]:
     """Find prefixes, and countries with too few codes that came back outside these prefixes."""
-    issued, verified = Counter[str](), Counter[str]()
+    issued, verified, pending = Counter[str](), Counter[str](), Counter[str]()
     for prefix in filter(_is_pumped, today.attacks.prefixes):
         issued[prefix.country or ""] += prefix.issued
         verified[prefix.country or ""] += prefix.verified
+        pending[prefix.country or ""] += prefix.pending
         where = f"one block of 10,000 numbers in {prefix.country or 'an unknown country'}"
         criteria = EventCriteria(type="otp.issued", pseudonym=prefix.prefix)
         yield _build_pumping("prefix", prefix, where, criteria)
     for country, row in today.countries:
         rest = PrefixRow(
-            country, country, row.issued - issued[country], row.verified - verified[country]
+            country,
+            country,
+            row.issued - issued[country],
+            row.verified - verified[country],
+            row.pending - pending[country],
         )
         if _is_pumped(rest):
             others = " outside these" if issued[country] else ""
@@ -142,17 +147,18 @@ def _find_pumping(today: StatsOverview) -> Iterator[Anomaly]:
 
 
 def _is_pumped(row: PrefixRow) -> bool:
-    is_large = row.issued > MIN_PUMPED_SENDS
-    return is_large and row.verified < MAX_PUMPED_CONVERSION * row.issued
+    is_large = row.settled > MIN_PUMPED_SENDS
+    return is_large and row.verified < MAX_PUMPED_CONVERSION * row.settled
 
 
 def _build_pumping(
     dimension: Literal["prefix", "country"], row: PrefixRow, where: str, criteria: EventCriteria
 ) -> Anomaly:
-    conversion = _divide(row.verified, row.issued)
-    sentence = f"{row.issued} codes were sent to {where}, and {conversion:.0%} came back."
+    conversion = _divide(row.verified, row.settled)
+    pending = f"; {row.pending} more can still be entered" if row.pending else ""
+    sentence = f"{row.settled} codes were sent to {where}, and {conversion:.0%} came back{pending}."
     return build_anomaly(
-        "pumping", dimension, row.prefix, sentence, now=row.issued, criteria=criteria
+        "pumping", dimension, row.prefix, sentence, now=row.settled, criteria=criteria
     )
 
 

@@ -7,6 +7,7 @@ import msgspec
 
 from otp_service.audit.reports.bounded_counter import MAX_TRACKED_ITEMS, BoundedCounter
 from otp_service.audit.reports.event_record import EventRecord
+from otp_service.audit.reports.issue_outcome import IssueOutcome
 
 
 TOP_SUBJECTS: Final = 10
@@ -35,6 +36,13 @@ class PrefixRow(msgspec.Struct):
     country: str | None
     issued: int = 0
     verified: int = 0
+    pending: int = 0
+    """Those that could still be verified at the end of the period."""
+
+    @property
+    def settled(self) -> int:
+        """Those that were verified or can no longer be."""
+        return self.issued - self.pending
 
 
 class AttackStats(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,12 +81,13 @@ class AttackCollector:
             self._compared_client_ips += 1
             self._client_ip_changes += event.client_ip_changed
 
-    def add_issue(self, event: EventRecord, *, is_verified: bool) -> None:
-        """Count an `otp.issued`, and whether its challenge was verified."""
+    def add_issue(self, event: EventRecord, outcome: IssueOutcome) -> None:
+        """Count an `otp.issued`, and what became of its challenge."""
         if event.prefix:
             row = self._prefixes.setdefault(event.prefix, PrefixRow(event.prefix, event.country))
             row.issued += 1
-            row.verified += is_verified
+            row.verified += outcome is IssueOutcome.VERIFIED
+            row.pending += outcome is IssueOutcome.PENDING
             if len(self._prefixes) > MAX_TRACKED_ITEMS:
                 top = self._sort_prefixes()[: MAX_TRACKED_ITEMS // 2]
                 self._prefixes = {row.prefix: row for row in top}
@@ -116,5 +125,5 @@ class AttackCollector:
 
     def _sort_prefixes(self) -> list[PrefixRow]:
         return sorted(
-            self._prefixes.values(), key=lambda row: (row.verified - row.issued, row.prefix)
+            self._prefixes.values(), key=lambda row: (row.verified - row.settled, row.prefix)
         )

@@ -18,8 +18,8 @@ from otp_service.core.pumping.scopes import BrakeMode
 
 
 MIN_UNVERIFIED_SENDS: Final = 10
-"""Messages to a range of which none was verified. Of honest ones with a share of 55 %, one in 3,000
-ranges has so many in a row. More than MIN_PUMPED_SENDS are the finding `pumping`."""
+"""Settled messages to a range of which none was verified. Of honest ones with a share of 55 %, one in
+3,000 ranges has so many in a row. More than MIN_PUMPED_SENDS are the finding `pumping`."""
 
 MIN_REFUSED_NUMBERS: Final = 10
 MAX_FALSE_REFUSALS: Final = 0.1
@@ -28,7 +28,7 @@ MAX_FALSE_REFUSALS: Final = 0.1
 
 def find_brake_anomalies(today: StatsOverview, currency: str) -> Iterator[Anomaly]:
     for row in today.brake.ranges:
-        if MIN_UNVERIFIED_SENDS <= row.unverified == row.sends <= MIN_PUMPED_SENDS:
+        if MIN_UNVERIFIED_SENDS <= row.unverified == row.sends - row.pending <= MIN_PUMPED_SENDS:
             yield _build_unverified_range(row, currency)
     for refusals in today.brake.refusals:
         if refusals.numbers >= MIN_REFUSED_NUMBERS:
@@ -40,9 +40,9 @@ def _build_unverified_range(row: RangeRow, currency: str) -> Anomaly:
         "unverified-range",
         "prefix",
         row.prefix,
-        f"{row.sends} messages to one range of 10,000 numbers in {row.country or 'an unknown country'}"
+        f"{row.unverified} messages to one range of 10,000 numbers in {row.country or 'an unknown country'}"
         f" cost {format_money(row.unverified_money, currency)}, and no code came back.",
-        now=row.sends,
+        now=row.unverified,
         criteria=EventCriteria(type="otp.issued", pseudonym=row.prefix),
     )
 

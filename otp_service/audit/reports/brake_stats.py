@@ -11,6 +11,7 @@ import msgspec
 
 from otp_service.audit.reports.bounded_counter import MAX_TRACKED_ITEMS
 from otp_service.audit.reports.event_record import EventRecord
+from otp_service.audit.reports.issue_outcome import IssueOutcome
 from otp_service.core.pumping.scopes import BrakeMode, DebtLimit
 from otp_service.core.pumping.send_debts import Measure
 from otp_service.core.timestamps import DAY_MS
@@ -25,7 +26,7 @@ MAX_PENDING_CHALLENGES: Final = 200_000
 
 BRAKE_LIMITS: Final = frozenset(limit.value for limit in DebtLimit)
 
-RANGE_COLUMNS: Final = ("sends", "unverified", "refused")
+RANGE_COLUMNS: Final = ("sends", "unverified", "pending", "refused")
 REFUSAL_COLUMNS: Final = ("times", "numbers", "verified_later")
 """The counts that tables show, in addition to the price."""
 
@@ -43,8 +44,10 @@ class RangeRow(msgspec.Struct):
     sends: int = 0
     """Messages that count as unverified until their challenge verifies; resends are among them."""
     unverified: int = 0
-    """Those of challenges that were not verified, and their price."""
+    """Those of challenges that were not verified and no longer can be, and their price."""
     unverified_money: int = 0
+    pending: int = 0
+    """Those of challenges that could still be verified at the end of the period."""
     refused: int = 0
     """Messages that the brake refused, or in record mode would have refused."""
 
@@ -72,7 +75,9 @@ class BrakeStats(msgspec.Struct, frozen=True, kw_only=True):
     sent_money: int
     """The price of all messages; exempt ones and deliveries are among them."""
     unverified_money: int
-    """The price of those that count as unverified, and were not verified."""
+    """The price of those that count as unverified, were not verified and no longer can be."""
+    pending_money: int
+    """The price of those that count as unverified, and could still be verified at the end of the period."""
 
     @property
     def saved_money(self) -> int:
@@ -94,7 +99,7 @@ class BrakeCollector:
         self._verified_at: dict[int, int] = {}
         self._unsent: set[str] = set()
         self._resent: dict[str, tuple[int, int]] = {}
-        self._sent_money = self._unverified_money = 0
+        self._sent_money = self._unverified_money = self._pending_money = 0
 
     def add_event(self, event: EventRecord) -> None:
         """Count an event, except what `add_issue` counts of it."""
@@ -113,7 +118,7 @@ class BrakeCollector:
             if event.type == "otp.resent" and event.measure == Measure.UNVERIFIED:
                 self._keep_resend(event)
 
-    def add_issue(self, event: EventRecord, *, is_verified: bool) -> None:
+    def add_issue(self, event: EventRecord, outcome: IssueOutcome) -> None:
         """Count an `otp.issued` in its range with its resends, except where no provider took a message."""
         count, money = self._resent.pop(event.challenge or "", (0, 0))
         if event.challenge in self._unsent:
@@ -122,13 +127,16 @@ class BrakeCollector:
         if event.price is None or event.measure != Measure.UNVERIFIED:
             return
         count, money = count + 1, money + event.price
-        if not is_verified:
-            self._unverified_money += money
+        is_unverified = outcome is IssueOutcome.UNVERIFIED
+        is_pending = outcome is IssueOutcome.PENDING
+        self._unverified_money += is_unverified * money
+        self._pending_money += is_pending * money
         if event.prefix:
             row = self._get_range(event.prefix, event.country)
             row.sends += count
-            row.unverified += 0 if is_verified else count
-            row.unverified_money += 0 if is_verified else money
+            row.unverified += is_unverified * count
+            row.unverified_money += is_unverified * money
+            row.pending += is_pending * count
 
     def build_stats(self) -> BrakeStats:
         refusals = sorted(self._refusals.values(), key=lambda row: (-row.money, row.limit))
@@ -137,6 +145,7 @@ class BrakeCollector:
             refusals=tuple(refusals),
             sent_money=self._sent_money,
             unverified_money=self._unverified_money,
+            pending_money=self._pending_money,
         )
 
     def _count_refusal(self, event: EventRecord, limit: str, mode: BrakeMode) -> None:
@@ -167,7 +176,8 @@ class BrakeCollector:
 
     def _sort_ranges(self) -> list[RangeRow]:
         return sorted(
-            self._ranges.values(), key=lambda row: (-row.unverified_money, -row.refused, row.prefix)
+            self._ranges.values(),
+            key=lambda row: (-row.unverified_money, -row.refused, -row.pending, row.prefix),
         )
 
 

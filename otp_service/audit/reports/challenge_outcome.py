@@ -1,16 +1,13 @@
 """How a challenge or a delivery ended, in the last line of its timeline."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from typing import Final
 
 from otp_service.audit.reports.copies import count_acceptances
 from otp_service.audit.reports.event_record import EventRecord, describe_reason
-from otp_service.core.timestamps import format_rfc3339, parse_rfc3339
+from otp_service.audit.reports.issue_outcome import find_deadline, read_deadline
+from otp_service.core.timestamps import format_rfc3339
 
-
-MAX_CODE_LIFETIME_MS: Final = 600_000
-"""The longest lifetime of a code that settings allow, in milliseconds."""
 
 LOCK_TEXTS: Final = {
     "number_locked": "the number is locked",
@@ -108,11 +105,8 @@ def _describe_status(events: Sequence[EventRecord], now: int) -> str:
 
 def _find_deadline(events: Sequence[EventRecord]) -> int:
     """Return the deadline in its `otp.issued`, or without that the last one that is possible."""
-    for event in events:
-        if event.expires_at:
-            with suppress(ValueError):
-                return parse_rfc3339(event.expires_at)
-    return events[0].at + MAX_CODE_LIFETIME_MS
+    deadlines = filter(None, map(read_deadline, events))
+    return next(deadlines, find_deadline(events[0]))
 
 
 def _describe_wrong_codes(events: Sequence[EventRecord]) -> str:

@@ -70,9 +70,9 @@ class DayStatsCache:
         return day
 
     async def _count_day(self, tenant: str | None, begins: int) -> DayStats:
-        at, stats = self._now(), StatsCollector()
+        at, since, last = self._now(), None, begins + DAY_MS
+        stats = StatsCollector(min(at, last))
         events = forged = 0
-        since, last = None, begins + DAY_MS
         entries = self._reader.iterate_entries(tenant=tenant, since=begins, until=last)
         async with aclosing(entries):
             async for entry in entries:

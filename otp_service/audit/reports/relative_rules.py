@@ -16,7 +16,7 @@ from otp_service.core.timestamps import HOUR_MS, format_rfc3339
 
 
 MIN_CONVERSION_SAMPLE = 20
-"""Challenges or messages that both periods need for their conversions to be compared."""
+"""Settled challenges or messages that both periods need for their conversions to be compared."""
 
 CONVERSION_DROP_RATIO = 0.7
 """A conversion below this share of the earlier one is a drop."""
@@ -67,7 +67,7 @@ def _find_conversion_drops(
     earlier_rows = dict(before)
     for name, row in today:
         earlier = earlier_rows.get(name, StatsRow())
-        if min(row.issued or row.sent, earlier.issued or earlier.sent) < MIN_CONVERSION_SAMPLE:
+        if min(row.settled, earlier.settled) < MIN_CONVERSION_SAMPLE:
             continue
         now, then = row.conversion or 0.0, earlier.conversion or 0.0
         if now < CONVERSION_DROP_RATIO * then:

@@ -22,6 +22,7 @@ from otp_service.audit.reports.factor_stats import (
     FactorRefusals,
     FactorRow,
 )
+from otp_service.audit.reports.issue_outcome import IssueOutcome, OutcomeCollector
 from otp_service.audit.reports.opt_out_stats import OptOutCollector, OptOutStats
 from otp_service.core.conversion import ConversionMatcher
 from otp_service.core.errors import InvalidRequest
@@ -48,6 +49,8 @@ class StatsRow(msgspec.Struct):
     """Messages that a receipt reports as delivered."""
     verified: int = 0
     """Of those challenges (for a provider, of those messages) the ones that were verified."""
+    pending: int = 0
+    """Challenges that could still be verified at the end of the period; for a provider, their messages."""
     rejected: int = 0
     """Codes that were wrong."""
     refused: int = 0
@@ -56,10 +59,14 @@ class StatsRow(msgspec.Struct):
     """Challenges that ran out of attempts, and numbers and accounts that were locked for SMS."""
 
     @property
+    def settled(self) -> int:
+        """Challenges, for a provider messages, that were verified or can no longer be."""
+        return (self.issued or self.sent) - self.pending
+
+    @property
     def conversion(self) -> float | None:
-        """Verified per issued, for a provider per sent; None if there were none."""
-        total = self.issued or self.sent
-        return self.verified / total if total else None
+        """Verified per settled; None if there were none."""
+        return self.verified / self.settled if self.settled > 0 else None
 
 
 StatsRows = tuple[tuple[str, StatsRow], ...]
@@ -125,11 +132,12 @@ class StatsOverview(msgspec.Struct, frozen=True, kw_only=True):
 class StatsCollector:
     """Counts events, which have to be added newest first.
 
-    A success is then known before its challenge's issue and newest message, and is counted in
-    their rows: of the challenges issued in an hour, so many were verified.
+    `ends_at` is the end of the period, or now if that is earlier, in milliseconds since 1970. A success
+    is known before its challenge's issue and newest message, and is counted in their rows: of the
+    challenges issued in an hour, so many were verified.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, ends_at: int) -> None:
         self._total = StatsRow()
         self._hours: defaultdict[int, StatsRow] = defaultdict(StatsRow)
         self._countries: defaultdict[str, StatsRow] = defaultdict(StatsRow)
@@ -146,7 +154,7 @@ class StatsCollector:
         self._brake = BrakeCollector()
         self._locked_numbers: dict[str, NumberLock] = {}
         self._unlocked_numbers: set[str] = set()
-        self._awaiting_issue: set[str] = set()
+        self._outcomes = OutcomeCollector(ends_at)
         self._conversion_matcher = ConversionMatcher()
         self._without_key = 0
         self._seen_ids: set[int] = set()
@@ -184,6 +192,7 @@ class StatsCollector:
             self._increment_rows(event, field, event.folded if field == "refused" else 1)
         if handler:
             handler(event)
+        self._outcomes.add_event(event)
         self._factors.add_event(event)
         self._deliveries.add_event(event)
         self._opt_outs.add_event(event)
@@ -213,7 +222,7 @@ class StatsCollector:
             deliveries=self._deliveries.build_rows(),
             opt_outs=self._opt_outs.build_stats(),
             brake=self._brake.build_stats(),
-            earlier=len(self._awaiting_issue),
+            earlier=self._outcomes.count_earlier(),
             without_key=self._without_key,
             copies=self._copies,
             accepted_twice=tuple(self._accepted_twice),
@@ -221,12 +230,16 @@ class StatsCollector:
         )
 
     def _count_issued(self, event: EventRecord) -> None:
-        is_verified = event.challenge in self._awaiting_issue
-        self._attacks.add_issue(event, is_verified=is_verified)
-        self._brake.add_issue(event, is_verified=is_verified)
-        if is_verified:
-            self._awaiting_issue.discard(event.challenge or "")
+        outcome = self._outcomes.take_outcome(event)
+        self._attacks.add_issue(event, outcome)
+        self._brake.add_issue(event, outcome)
+        providers = self._outcomes.take_providers(event.challenge or "")
+        if outcome is IssueOutcome.VERIFIED:
             self._increment_rows(event, "verified", 1)
+        elif outcome is IssueOutcome.PENDING:
+            self._increment_rows(event, "pending", 1)
+            for provider in providers:
+                self._providers[provider].pending += 1
 
     def _count_sent(self, event: EventRecord) -> None:
         if self._conversion_matcher.add_sent(event.challenge or "") and event.provider:
@@ -237,7 +250,6 @@ class StatsCollector:
             is_second = _add_bounded(self._accepted, event.challenge)
             if is_second and len(self._accepted_twice) < TOP_OFFENDERS:
                 self._accepted_twice[event.challenge] = None
-            self._awaiting_issue.add(event.challenge)
             self._conversion_matcher.add_verified(event.challenge, repeated=event.repeated)
 
     def _count_refused(self, event: EventRecord) -> None:

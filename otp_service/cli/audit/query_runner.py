@@ -208,7 +208,8 @@ async def _count_events(
     args: argparse.Namespace, since: int, until: int
 ) -> tuple[StatsCollector, StatsCollector]:
     """Return the statistics of this period, and of the equal period before it."""
-    during, before, left_out = StatsCollector(), StatsCollector(), 0
+    during, before = StatsCollector(min(until, now_ms())), StatsCollector(since)
+    left_out = 0
     async with _open_reader(args) as (_, reader):
         async for entry in reader.iterate_entries(since=since - (until - since), until=until):
             record = build_event_record(reader.decode_event(entry))

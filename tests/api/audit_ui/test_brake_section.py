@@ -10,11 +10,14 @@ from tests.money_text import list_bare_amounts
 
 
 RANGE = "n1:617915ab71e8bfbfc2786fd522b718e0"
+PAST = "2025-11-24T10:00:00.000Z"
+"""A deadline that is over."""
 CHALLENGE = "c07-5d41402abc4b2a76b9719d911017c592"
 
 
 def add_event(api: ApiHarness, event_type: str = "otp.issued", **fields: Any) -> None:
     known: dict[str, Any] = {"price": 40_000, "prefix": RANGE, "country": "GB", "number": RANGE}
+    known["expires_at"] = PAST
     event_id = f"{len(api.reader.log):032}"
     api.reader.add_event(type=event_type, id=event_id, **(known | fields))
 
@@ -48,7 +51,24 @@ async def test_the_section_has_ranges_refusals_and_money(api: ApiHarness, browse
         ["UnverifiedPerRange", "refuse", "1", "1", "0", "0.25 EUR"],
         ["UnverifiedPerCountryAndTenant", "record", "1", "1", "0", "0.04 EUR"],
     ] == read_cells(section, "braked")
-    assert [[RANGE, "GB", "4", "4", "2", "0.16 EUR"]] == read_cells(section, "ranges")
+    assert [[RANGE, "GB", "4", "4", "0", "2", "0.16 EUR"]] == read_cells(section, "ranges")
+
+
+async def test_what_can_still_be_entered_is_pending(api: ApiHarness, browser: Browser) -> None:
+    """It was among the codes that were not entered, seconds after the message."""
+    for name, deadline in (("1", PAST), ("2", "2099-01-01T00:00:00.000Z")):
+        add_event(api, measure="unverified", challenge=CHALLENGE[:-1] + name, expires_at=deadline)
+
+    page = (await browser.get("/audit")).text
+
+    section = read_section(page)
+    cost = (
+        "0.04 EUR of it for codes that were not entered, and 0.04 EUR for codes that still can be."
+    )
+    assert f"Messages cost 0.08 EUR; {cost}" in section
+    assert [[RANGE, "GB", "2", "1", "1", "0", "0.04 EUR"]] == read_cells(section, "ranges")
+    ((_, *hour),) = read_cells(page, "by-hour")
+    assert ["2", "0", "0", "0", "0", "1", "0", "0", "0"] == hour
 
 
 async def test_findings_rows_and_timelines_have_the_currency(

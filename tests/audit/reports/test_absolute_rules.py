@@ -9,7 +9,12 @@ from otp_service.audit.reports import attack_stats
 from otp_service.audit.reports.anomalies import describe_baseline, find_anomalies
 from otp_service.audit.reports.anomaly import ANOMALY_GUIDES, NO_EVENTS, Anomaly
 from otp_service.audit.reports.event_record import EventRecord
+from otp_service.audit.reports.issue_outcome import IssueOutcome
 from otp_service.audit.reports.stats import StatsCollector, StatsOverview
+
+
+LATE = 2**53
+"""After the deadline of every challenge."""
 
 
 def build_event(kind: str, **fields: Any) -> EventRecord:
@@ -19,7 +24,7 @@ def build_event(kind: str, **fields: Any) -> EventRecord:
 
 def count_events(*events: EventRecord) -> StatsOverview:
     """Return the statistics of these events, which are given oldest first."""
-    collector = StatsCollector()
+    collector = StatsCollector(LATE)
     for event in reversed(events):
         collector.add_event(event)
     return collector.build_overview()
@@ -233,7 +238,7 @@ def test_a_flood_of_prefixes_and_accounts_does_not_fill_the_memory(
     collector = attack_stats.AttackCollector()
 
     for event in [*pumped, *others]:
-        collector.add_issue(event, is_verified=False)
+        collector.add_issue(event, IssueOutcome.UNVERIFIED)
 
     assert len(collector._prefixes) <= 100
     assert "1:bad" == collector.build_stats().prefixes[0].prefix

@@ -10,6 +10,7 @@ from otp_service.audit.reports import brake_stats
 from otp_service.audit.reports.anomalies import find_anomalies
 from otp_service.audit.reports.brake_stats import RangeRow, RefusalRow
 from otp_service.audit.reports.event_record import EventRecord, list_details
+from otp_service.audit.reports.issue_outcome import IssueOutcome
 from otp_service.audit.reports.stats import StatsCollector, StatsOverview
 from otp_service.audit.reports.timeline import describe_event
 from otp_service.cli.tables import format_brake_stats
@@ -18,10 +19,13 @@ from otp_service.core.timestamps import DAY_MS
 
 PRICE = 40_000
 
+LATE = 2**53
+"""After the deadline of every challenge."""
+
 
 def count_events(events: Iterable[EventRecord]) -> StatsOverview:
     """Return the statistics of these events, which are given oldest first."""
-    collector = StatsCollector()
+    collector = StatsCollector(LATE)
     for event in reversed([*events]):
         collector.add_event(event)
     return collector.build_overview()
@@ -157,7 +161,7 @@ def test_many_ranges_do_not_fill_the_memory(monkeypatch):
 
     collector = brake_stats.BrakeCollector()
     for event in sends:
-        collector.add_issue(event, is_verified=False)
+        collector.add_issue(event, IssueOutcome.UNVERIFIED)
 
     assert len(collector._ranges) <= 20
     assert "p:299" == collector.build_stats().ranges[0].prefix
@@ -222,7 +226,7 @@ def test_the_command_shows_the_same_numbers():
     assert "Refusals saved at most 0.04 EUR; record mode would have saved 0.00 EUR more." in text
     table = [line.split() for line in text.splitlines()]
     assert ["UnverifiedPerRange", "refuse", "1", "1", "0", "0.04", "EUR"] in table
-    assert ["p:1", "GB", "2", "1", "1", "0.04", "EUR"] in table
+    assert ["p:1", "GB", "2", "1", "0", "1", "0.04", "EUR"] in table
     assert [] == [*format_brake_stats(count_events([]).brake, "EUR")]
 
 

@@ -8,6 +8,7 @@ import pytest
 from otp_service.audit.event_decoder import DecodedEvent, decode_event
 from otp_service.audit.reports.daily_stats import CACHE_TTLS_MS, EVENTS_PER_YIELD, DayStatsCache
 from otp_service.core.log_entry import Entry, StreamPosition
+from otp_service.core.timestamps import MINUTE_MS
 
 
 HOUR, DAY = 3_600_000, 86_400_000
@@ -66,6 +67,19 @@ async def test_days_are_counted_apart(log) -> None:
     ends = NOON + HOUR
     assert (ends - DAY, ends - 2 * DAY) == (last.begins, before.begins)
     assert (None, NOON) == (last.since, last.counted_at)
+
+
+async def test_a_challenge_is_pending_until_its_deadline_and_no_longer(log) -> None:
+    """The page is opened seconds after the issue; a day that is over ends with its last hour."""
+    clock = Clock()
+    days = DayStatsCache(log, clock)
+    log.tell(NOON + HOUR - DAY - 1)
+
+    last, before = await days.get_last_days(None)
+    clock.now += 10 * MINUTE_MS
+    later, _ = await days.get_last_days(None)
+
+    assert (2, 1, 0) == tuple(day.overview.total.pending for day in (last, before, later))
 
 
 async def test_what_was_counted_is_good_for_a_moment(log) -> None:

@@ -22,10 +22,13 @@ from otp_service.core.timestamps import DAY_MS
 
 SHORT_CODE = "13013"
 
+LATE = 2**53
+"""After the deadline of every challenge."""
+
 
 def count_events(events: Iterable[EventRecord]) -> StatsOverview:
     """Return the statistics of these events, which are given oldest first."""
-    collector = StatsCollector()
+    collector = StatsCollector(LATE)
     for event in reversed([*events]):
         collector.add_event(event)
     return collector.build_overview()

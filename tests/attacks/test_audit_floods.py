@@ -18,11 +18,23 @@ from tests.store import redis_servers
 
 pytestmark = pytest.mark.slow
 
-MAX_EVENTS = 1000
-"""The lowest `events.maximum`."""
+MAX_EVENTS, NODE_ENTRIES = 64, 16
+"""Entries that a partition keeps, and those that Redis deletes together: both fewer than in production."""
 
-FLOOD_CALLS = 1300
-"""More than a partition keeps."""
+FLOOD_CALLS = 150
+"""More than a partition keeps: 64, the rest of a node, and 32 from one trim to the next."""
+
+SITECUSTOMIZE = f"""
+from otp_service.store.redis_store import RedisStore
+
+create_store = RedisStore.__init__
+
+def create_small_store(self, *positional, **named):
+    create_store(self, *positional, **named | {{"max_stream_entries": {MAX_EVENTS}}})
+
+RedisStore.__init__ = create_small_store
+"""
+"""The lowest `events.maximum` is 1,000, and a flood of it takes a minute."""
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +45,9 @@ def gateway() -> Iterator[GatewayServer]:
 
 @pytest.fixture(scope="module")
 def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
-    with redis_servers.start_server(tmp_path_factory.mktemp("redis")) as redis:
+    folder = tmp_path_factory.mktemp("redis")
+    entries = str(NODE_ENTRIES)
+    with redis_servers.start_server(folder, stream_node_max_entries=entries) as redis:
         yield redis
 
 
@@ -41,11 +55,12 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
 def service(
     tmp_path_factory: pytest.TempPathFactory, redis: EmbeddedServer, gateway: GatewayServer
 ) -> Iterator[RunningService]:
-    """Return a service without an archive, in which the smallest log is allowed."""
+    """Return a service without an archive and with a small log."""
     settings = HIGH_CAPACITY_SETTINGS | CHEAPEST_HASH_SETTINGS
-    settings |= {"EVENTS__MAXIMUM": str(MAX_EVENTS)}
     folder = tmp_path_factory.mktemp("service")
-    with run_service(folder, redis, [gateway.url], workers=1, **settings) as service:
+    with run_service(
+        folder, redis, [gateway.url], workers=1, sitecustomize=SITECUSTOMIZE, **settings
+    ) as service:
         yield service
 
 

@@ -11,7 +11,6 @@ from tests.processes import (
     CODE_PATTERN,
     HttpResponse,
     RunningService,
-    run_command,
     run_dev,
     send_request,
 )
@@ -150,21 +149,26 @@ def test_other_origins_cannot_read_the_inbox(
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "example.com"])  # noqa: S104  # refused
-def test_dev_refuses_to_listen_on_other_addresses(tmp_path: Path, host: str) -> None:
+def test_dev_refuses_to_listen_on_other_addresses(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], host: str
+) -> None:
     """Development has no TLS and no real secret, and its inbox shows codes."""
-    code, output = run_command(
-        "dev", "--host", host, "--port", "0", "--data", str(tmp_path / "data")
-    )
+    code = main(["dev", "--host", host, "--port", "0", "--data", str(tmp_path / "data")])
 
     assert 1 == code
-    assert "a loopback address only" in output
+    assert "a loopback address only" in capsys.readouterr().err
     assert not (tmp_path / "data").exists()
 
 
-def test_production_refuses_the_development_key() -> None:
+def test_production_refuses_the_development_key(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """R38, A25: a public key must not authenticate in production."""
-    code, output = run_command("serve", "--config", "none.toml", OTP_DEV_API_KEY="sesame")
+    monkeypatch.setenv("OTP_DEV_API_KEY", "sesame")
 
+    code = main(["serve", "--config", "none.toml"])
+
+    output = "".join(capsys.readouterr())
     assert 1 == code
     assert "OTP_DEV_API_KEY" in output
     assert "sesame" not in output

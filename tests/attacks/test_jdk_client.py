@@ -8,11 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.processes import (
-    CODE_PATTERN,
     WAIT_TIMEOUT_SECONDS,
     GatewayServer,
     RunningService,
-    run_dev,
 )
 
 
@@ -69,20 +67,3 @@ def test_the_client_of_the_jdk_logs_in_at_serve(
 
     assert ["wrong 422", "verified 200"] == lines[1:]
     assert "HTTP_1_1" in lines[0]
-
-
-def test_the_client_of_the_jdk_logs_in_at_dev(java: str, tmp_path: Path) -> None:
-    """The first thing that a developer in Java tries."""
-    with run_dev(tmp_path / "data") as service:
-        url = f"http://localhost:{service.port}"
-
-        lines = run_client(
-            java, url, service.keys["dev"], "+447700900123", code_of=lambda: find_code(service)
-        )
-
-    assert ["wrong 422", "verified 200"] == lines[1:]
-
-
-def find_code(service: RunningService) -> str:
-    """Return the code in the newest message of the inbox."""
-    return CODE_PATTERN.findall(service.fetch_inbox()[0]["text"])[0]

@@ -37,7 +37,7 @@ from tests.processes import (
 
 pytestmark = pytest.mark.slow
 
-REQUESTS = int(os.environ.get("OTP_PROXY_REQUESTS", "600"))
+REQUESTS = int(os.environ.get("OTP_PROXY_REQUESTS", "100"))
 """Verifies of wrong codes behind each proxy."""
 
 BACK_END_THREADS, CHALLENGES = (

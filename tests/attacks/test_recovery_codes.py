@@ -123,14 +123,14 @@ async def test_five_codes_at_once_are_all_used_and_each_once(holder: CodeHolder)
     assert {"code-already-used": 5} == count_outcomes(again)
 
 
-async def test_of_two_hundred_guesses_at_once_five_are_compared(holder: CodeHolder) -> None:
+async def test_of_sixty_guesses_at_once_five_are_compared(holder: CodeHolder) -> None:
     """The attempt is charged before argon2 runs, whichever worker runs it."""
     before = holder.service.count_samples("otp_argon2_seconds_count")
-    calls = [holder.build_call(f"0000-0000-0000-{i:04}") for i in range(200)]
+    calls = [holder.build_call(f"0000-0000-0000-{i:04}") for i in range(60)]
 
     outcomes = count_outcomes(await holder.service.send_together(calls))
 
-    assert {"incorrect-code": 5, "rate-limited": 195} == outcomes
+    assert {"incorrect-code": 5, "rate-limited": 55} == outcomes
     assert 5 == holder.service.count_samples("otp_argon2_seconds_count") - before
 
 

@@ -143,6 +143,8 @@ def _unescape_monitor(text: bytes) -> bytes:
 
 def has_standalone_code(code: str, text: bytes) -> bool:
     """Return whether the text contains the digits outside a longer number, fraction or hex string."""
+    if code.encode() not in text:  # the expression takes twenty times as long
+        return False
     return re.search(rb"(?<![0-9A-Fa-f.])%b(?![0-9A-Fa-f])" % code.encode(), text) is not None
 
 

@@ -119,20 +119,13 @@ def test_no_number_is_found_by_a_fast_hash(theft: RedisTheft) -> None:
     )
 
 
-def test_no_possible_code_is_found_by_a_fast_hash(theft: RedisTheft) -> None:
-    """R10: SHA-256, SHA-1 and MD5 of every possible code."""
-    everything = [f"{i:06d}" for i in range(10**6)]
-    plain = [hash_ for hash_ in FAST_HASH_METHODS if "salt + code" in hash_.name]
-
-    assert set() == find_matching_hashes(theft.redis_copy, everything, [b""], plain)
-
-
 def test_no_code_is_found_by_a_fast_hash_with_probable_salts(theft: RedisTheft) -> None:
-    """R10: also as HMAC keys, and before and after the code."""
-    tried = sample_codes(theft.live)[:500]
-
+    """R10: without a salt, with one before and after the code, and as HMAC keys."""
     assert set() == find_matching_hashes(
-        theft.redis_copy, tried, attacker.find_salts(theft.redis_copy), FAST_HASH_METHODS
+        theft.redis_copy,
+        sample_codes(theft.live),
+        attacker.find_salts(theft.redis_copy),
+        FAST_HASH_METHODS,
     )
 
 
@@ -160,8 +153,8 @@ def test_no_code_is_found_by_argon2(theft: RedisTheft) -> None:
 
 
 def sample_codes(live: list[str]) -> list[str]:
-    """Return two thousand codes, including the right ones."""
-    return [*live, *(f"{i:06d}" for i in range(31, 10**6, 501))][:2000]
+    """Return two hundred codes, including the right ones: a code that was never sent has no hash."""
+    return [*live, *(f"{i:06d}" for i in range(31, 10**6, 5001))][:200]
 
 
 # ------------------------------------------------------------ checks that these searches find leaks
@@ -261,12 +254,12 @@ def test_every_form_of_a_number_would_be_found(form: str) -> None:
         test_redis_contains_no_number(theft)
 
 
-async def test_a_bare_hash_would_be_found_among_all_codes(steal_insecure) -> None:
-    """A9 measured 1.8 s for this search."""
+async def test_a_bare_hash_would_be_found(steal_insecure) -> None:
+    """A9 measured 1.8 s for a search of all codes."""
     theft = await steal_insecure(lambda code, _: hashlib.sha256(code).digest())
 
     with pytest.raises(AssertionError):
-        test_no_possible_code_is_found_by_a_fast_hash(theft)
+        test_no_code_is_found_by_a_fast_hash_with_probable_salts(theft)
 
 
 @pytest.mark.parametrize("hash_", FAST_HASH_METHODS, ids=lambda hash_: hash_.name)

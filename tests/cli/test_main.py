@@ -12,20 +12,11 @@ import pytest
 PROGRAM = Path(sys.executable).with_name("otp-service")
 
 
-def run(*arguments, **options):
-    """Run the program until it ends."""
-    return subprocess.run(
-        [PROGRAM, *arguments], capture_output=True, text=True, timeout=60, check=False, **options
-    )
-
-
-def test_exit_codes_are_0_1_and_2(tmp_path):
+def test_exit_codes_are_0_1_and_2(run_otp, monkeypatch, tmp_path):
     """0 is success, 1 a finding or a failure, 2 wrong arguments."""
-    codes = [
-        run("--version").returncode,
-        run("check", cwd=tmp_path).returncode,
-        run("chekc").returncode,
-    ]
+    monkeypatch.chdir(tmp_path)
+
+    codes = [run_otp(command).exit_code for command in ("--version", "check", "chekc")]
 
     assert [0, 1, 2] == codes
 
@@ -41,10 +32,11 @@ def test_a_closed_pipe_ends_a_command_quietly():
     assert (141, b"") == (process.returncode, said)
 
 
-def test_closed_streams_cause_no_traceback(tmp_path):
+def test_closed_streams_cause_no_traceback(run_otp, monkeypatch, tmp_path):
     """`otp-service unlock <&- >&-` has no input."""
     close = f'exec "{PROGRAM}" "$@" <&- >&-'
-    made = run("init", "--country", "GB", cwd=tmp_path)
+    monkeypatch.chdir(tmp_path)
+    made = run_otp("init", "--country", "GB")
     environ = os.environ | {"OTP_PROVIDERS__GATEWAY__URL": "http://127.0.0.1:1/"}
 
     ended = subprocess.run(
@@ -55,7 +47,7 @@ def test_closed_streams_cause_no_traceback(tmp_path):
         check=False,
     )
 
-    assert 0 == made.returncode
+    assert 0 == made.exit_code
     assert 1 == ended.returncode
     assert b"no number was given" in ended.stderr
     assert b"Traceback" not in ended.stderr

@@ -227,7 +227,7 @@ def test_a_replay_prints_the_timeline_and_fails_with_the_run(monkeypatch, capsys
 
 @pytest.mark.slow
 def test_the_command_judges_seeds_in_processes_of_their_own(tmp_path):
-    arguments = ["--seeds", "30", "--processes", "2", "--state", str(tmp_path)]
+    arguments = ["--seeds", "6", "--processes", "2", "--state", str(tmp_path)]
     done = subprocess.run(
         [sys.executable, "-m", "tests.simulation", *arguments],
         cwd=Path(__file__).parents[2],
@@ -237,8 +237,8 @@ def test_the_command_judges_seeds_in_processes_of_their_own(tmp_path):
         check=True,
     )
 
-    assert "seeds 0 to 29: 30 of 30, 0 failed" in done.stdout
-    assert Progress(0, 30) == ProgressFile(tmp_path, 0).read()
+    assert "seeds 0 to 5: 6 of 6, 0 failed" in done.stdout
+    assert Progress(0, 6) == ProgressFile(tmp_path, 0).read()
 
 
 @pytest.mark.slow

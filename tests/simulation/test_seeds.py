@@ -8,7 +8,7 @@ from tests.simulation.seeds import load_seeds
 
 
 SEEDS_PER_TEST = 20
-FIRST_SEEDS = range(0, 160, SEEDS_PER_TEST)
+FIRST_SEEDS = range(0, 80, SEEDS_PER_TEST)
 
 COMMITTED_SEEDS = load_seeds()
 

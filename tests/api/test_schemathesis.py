@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 COMMITTED = Path(__file__).parents[2] / "openapi.yaml"
 SCHEMA = schemathesis.openapi.from_path(COMMITTED)
 OPERATIONS = [SCHEMA[path][method] for path in SCHEMA for method in SCHEMA[path]]
-EXAMPLES = 50
+EXAMPLES = 15
 """Of each operation and each kind; making one takes longer than answering it."""
 
 Operation = APIOperation[Any, Any, Any, Any]

@@ -60,8 +60,8 @@ SIGNING_SETTINGS: dict[str, dict[str, Any]] = {
 """Settings that the contracts omit, and the keys for receipts. None is replaced by a secret."""
 
 CODE_PATTERN = re.compile(r"Your Shop code is (\d{6})\.")
-ECHO_PLACEHOLDERS = ("{spaced}", "{code}", "{key}", "{digits}: {text}")
-"""Echoed values: the number, the code, the credentials, and prose with the whole text."""
+ECHO_PLACEHOLDERS = ("{code}", "{key}", "{spaced} {digits}: {text}")
+"""Echoed values: the code, the credentials, and prose with the number and the whole text."""
 
 
 class VendorAccount:

@@ -1,6 +1,6 @@
 """Fixtures for the tests of Twilio's API."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
@@ -10,6 +10,7 @@ from otp_service.store.embedded import EmbeddedServer
 from tests.api.twilio.sdk import VerifyHarness
 from tests.clients.conftest import npm_folder  # noqa: F401  # a fixture
 from tests.installation import Installation
+from tests.processes import RunningService, run_dev
 from tests.store import redis_servers
 
 
@@ -26,3 +27,10 @@ async def installation(server: EmbeddedServer) -> AsyncIterator[Installation]:
 def verify(installation: Installation) -> VerifyHarness:
     """Return Twilio's API in front of it."""
     return VerifyHarness(installation)
+
+
+@pytest.fixture(scope="package")
+def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    """Return `otp-service dev`, whose tests use numbers of their own."""
+    with run_dev(tmp_path_factory.mktemp("emulator") / "data") as service:
+        yield service

@@ -1,7 +1,6 @@
 """`otp-service dev` is an emulator of Twilio Verify: the SDK as it is installed, over HTTP."""
 
 import re
-from collections.abc import Iterator
 
 import pytest
 from twilio.base.exceptions import TwilioRestException
@@ -9,7 +8,7 @@ from twilio.rest import Client
 
 from otp_service.settings.development import DEV_ACCOUNT_SID, DEV_SERVICE_SID
 from tests.installation import make_wrong_code
-from tests.processes import CODE_PATTERN, RunningService, run_dev
+from tests.processes import CODE_PATTERN, RunningService
 
 
 pytestmark = pytest.mark.slow
@@ -17,23 +16,18 @@ pytestmark = pytest.mark.slow
 NUMBER = "+447700900123"
 
 
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
-    """Return `otp-service dev`."""
-    with run_dev(tmp_path_factory.mktemp("emulator") / "data") as service:
-        yield service
-
-
-def test_the_printed_line_points_the_sdk_here(service: RunningService) -> None:
+def test_the_printed_line_points_the_sdk_here(emulator: RunningService) -> None:
     """An application changes that line; the rest of this test is what it does today."""
-    printed = re.search(r"^ +(client = Client\(.*twilio\")$", service.log.read_text(), re.MULTILINE)
+    printed = re.search(
+        r"^ +(client = Client\(.*twilio\")$", emulator.log.read_text(), re.MULTILINE
+    )
     assert printed
     names: dict[str, Client] = {}
     exec(printed[1], {"Client": Client}, names)  # noqa: S102  # a user pastes it
     verify_service = names["client"].verify.v2.services(DEV_SERVICE_SID)
 
     started = verify_service.verifications.create(to=NUMBER, channel="sms")
-    code = CODE_PATTERN.findall(service.fetch_inbox()[0]["text"])[0]
+    code = CODE_PATTERN.findall(emulator.fetch_inbox()[0]["text"])[0]
     wrong = verify_service.verification_checks.create(to=NUMBER, code=make_wrong_code(code))
     with pytest.raises(TwilioRestException) as refused:
         verify_service.verifications.create(to=NUMBER, channel="sms")
@@ -43,7 +37,7 @@ def test_the_printed_line_points_the_sdk_here(service: RunningService) -> None:
         verify_service.verification_checks.create(to=NUMBER, code=code)
     listed = names["client"].verify.v2.services.list(page_size=20)
 
-    assert started.url.startswith(f"http://127.0.0.1:{service.port}/twilio/v2/")
+    assert started.url.startswith(f"http://127.0.0.1:{emulator.port}/twilio/v2/")
     assert ("pending", False) == (wrong.status, wrong.valid)
     assert (429, 60212) == (refused.value.status, refused.value.code)
     assert started.sid == fetched.sid

@@ -24,7 +24,7 @@ from tests.installation import (
     Installation,
     make_wrong_code,
 )
-from tests.processes import CODE_PATTERN, run_dev
+from tests.processes import CODE_PATTERN, RunningService
 
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
@@ -342,18 +342,17 @@ async def test_limits_of_the_tenant_have_their_codes(
 # ------------------------------------------------------------------------------------- the emulator
 
 
-def test_a_login_works_against_the_emulator(process: NodeSdk, tmp_path: Path) -> None:
+def test_a_login_works_against_the_emulator(process: NodeSdk, emulator: RunningService) -> None:
     """With the ids and the key of `otp-service dev`, and the code of its inbox."""
-    number = "+447700900123"
-    with run_dev(tmp_path / "data", "--cooldown", "1") as service:
-        url = f"http://127.0.0.1:{service.port}/twilio"
-        process.connect(url, DEV_ACCOUNT_SID, service.keys["dev"], DEV_SERVICE_SID)
+    number = "+447700900124"
+    url = f"http://127.0.0.1:{emulator.port}/twilio"
+    process.connect(url, DEV_ACCOUNT_SID, emulator.keys["dev"], DEV_SERVICE_SID)
 
-        started = process.call("start", to=number, channel="sms")
-        code = CODE_PATTERN.findall(service.fetch_inbox()[0]["text"])[0]
-        wrong = process.call("check", to=number, code=make_wrong_code(code))
-        approved = process.call("check", verificationSid=started["sid"], code=code)
-        listed = process.call("list", pageSize=20)
+    started = process.call("start", to=number, channel="sms")
+    code = CODE_PATTERN.findall(emulator.fetch_inbox()[0]["text"])[0]
+    wrong = process.call("check", to=number, code=make_wrong_code(code))
+    approved = process.call("check", verificationSid=started["sid"], code=code)
+    listed = process.call("list", pageSize=20)
 
     assert [("pending", False), ("approved", True)] == [
         (each["status"], each["valid"]) for each in (wrong, approved)

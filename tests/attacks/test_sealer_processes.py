@@ -299,21 +299,17 @@ async def test_a_sink_that_hangs_refuses_grants_until_it_answers(
 async def test_a_flood_of_refusals_delays_no_grant_and_is_counted(
     redis: EmbeddedServer, tmp_path: Path
 ) -> None:
-    """As many refusals as this process can make in ten seconds, for fifty numbers.
-
-    With no other load on two cores this is about 18,000 a second.
-    """
+    """Ten thousand refusals for fifty numbers, in partitions that keep a thousand entries each."""
     async with ScriptClient(create_redis_lines(url=redis.url, timeout_ms=5000)) as link:
         sealed_log = SealedLog(link, tmp_path / "archive", maximum=1000)
         sealer = sealed_log.create_sealer()
-        end = time.monotonic() + 10
         sent, slowest = 0, 0.0
         stop = asyncio.Event()
         sealing = asyncio.create_task(sealer.run(stop))
 
         async def flood() -> None:
             nonlocal sent
-            while time.monotonic() < end:
+            while sent < 10_000:
                 await sealed_log.store.commit_all(
                     [
                         Commit(
@@ -331,7 +327,7 @@ async def test_a_flood_of_refusals_delays_no_grant_and_is_counted(
                 sent += 100
 
         flooding = asyncio.create_task(flood())
-        while time.monotonic() < end:
+        while not flooding.done():
             started = time.monotonic()
             await sealed_log.append_grant(partition=sent % 8)
             slowest = max(slowest, time.monotonic() - started)
@@ -356,7 +352,6 @@ async def test_a_flood_of_refusals_delays_no_grant_and_is_counted(
     ]
     counted = sum(stamp.get("folded", 1) + stamp.get("unrecorded", 0) for stamp in stamps)
     assert sent == counted
-    assert sent >= 5000
     assert slowest < 2
     grants = [
         e["event"]["id"] for e in sealed_log.read_entries() if e["event"]["type"] == "otp.attempted"

@@ -26,7 +26,7 @@ from tests.store import redis_servers
 
 pytestmark = pytest.mark.slow
 
-NUMBER = "+447400123456"
+NUMBER, OTHER_NUMBER = "+447400123456", "+447400223456"
 
 
 class PendingIssue(NamedTuple):
@@ -57,7 +57,7 @@ def begin_issue(service: RunningService, gateway: GatewayServer) -> PendingIssue
     """Issue in a thread; return once the provider has the message and is silent."""
     answers: list[HttpResponse] = []
     gateway.hold_replies()
-    thread = threading.Thread(target=lambda: answers.append(service.issue(NUMBER)))
+    thread = threading.Thread(target=lambda: answers.append(service.issue(OTHER_NUMBER)))
     thread.start()
     redis_servers.wait_until(lambda: gateway.messages, description="the message")
     return PendingIssue(thread, answers)
@@ -74,10 +74,20 @@ def is_refused(service: RunningService) -> bool:
     return False
 
 
-def test_a_stopping_service_finishes_requests_and_accepts_no_new_ones(
+async def test_replaced_workers_and_a_stopping_service_finish_their_requests(
     service: RunningService, gateway: GatewayServer
 ) -> None:
-    """SIGTERM during a send: its caller still receives 201."""
+    """SIGHUP, which key rotation uses: other workers serve meanwhile, and no request fails.
+
+    SIGTERM during a send: its caller still receives 201, and no new connection is accepted.
+    """
+    await replace_workers(service, gateway)
+    await asyncio.to_thread(stop_service, service, gateway)
+
+
+def stop_service(service: RunningService, gateway: GatewayServer) -> None:
+    """Stop the service while the provider is silent."""
+    gateway.messages.clear()
     pending = begin_issue(service, gateway)
 
     service.process.terminate()
@@ -93,10 +103,8 @@ def test_a_stopping_service_finishes_requests_and_accepts_no_new_ones(
     assert 1 == len(gateway.messages)
 
 
-async def test_replaced_workers_finish_their_requests(
-    service: RunningService, gateway: GatewayServer
-) -> None:
-    """SIGHUP, which key rotation uses: other workers serve meanwhile, and no request fails."""
+async def replace_workers(service: RunningService, gateway: GatewayServer) -> None:
+    """Replace the workers while the provider is silent."""
     before = service.list_worker_pids()
     gateway.hold_replies()
     numbers = [NUMBER, "+447400987654"]

@@ -8,19 +8,19 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from otp_service.cli import main
 from otp_service.cli.slot_listeners import SlotListeners
 from tests.processes import (
     WAIT_TIMEOUT_SECONDS,
     GatewayServer,
     RunningService,
-    run_command,
     run_service,
 )
 from tests.store import redis_servers
@@ -33,12 +33,12 @@ ORPHAN_WAIT_SECONDS = 5.0
 
 
 @contextlib.contextmanager
-def run_two_workers(folder: Path) -> Iterator[RunningService]:
+def run_workers(folder: Path, count: int) -> Iterator[RunningService]:
     """Run a service with a Redis of its own."""
     with (
         GatewayServer() as gateway,
         redis_servers.start_server(folder / "redis") as redis,
-        run_service(folder, redis, [gateway.url], workers=2) as service,
+        run_service(folder, redis, [gateway.url], workers=count) as service,
     ):
         yield service
 
@@ -46,14 +46,21 @@ def run_two_workers(folder: Path) -> Iterator[RunningService]:
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
     """Return a service whose workers a test may kill, and which no test stops."""
-    with run_two_workers(tmp_path_factory.mktemp("supervised")) as service:
+    with run_workers(tmp_path_factory.mktemp("supervised"), 2) as service:
         yield service
 
 
-def run_status(config: Path, admin_port: int) -> tuple[int, str]:
-    """Run `otp-service status` for the service with this admin port."""
-    ports = {"OTP_SERVICE__ADMIN_PORT": str(admin_port)}
-    return run_command("status", "--config", str(config), **ports)
+@pytest.fixture
+def run_status(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[[Path, int], tuple[int, str]]:
+    """Return `otp-service status` for the service with this admin port."""
+
+    def run(config: Path, admin_port: int) -> tuple[int, str]:
+        monkeypatch.setenv("OTP_SERVICE__ADMIN_PORT", str(admin_port))
+        return main(["status", "--config", str(config)]), "".join(capsys.readouterr())
+
+    return run
 
 
 def get_config(service: RunningService) -> Path:
@@ -69,7 +76,7 @@ def list_starts(service: RunningService) -> list[dict[str, Any]]:
 
 def test_workers_end_with_a_supervisor_that_was_killed(tmp_path: Path) -> None:
     """They served for ever, without sealer and metrics, and the address was in use."""
-    with run_two_workers(tmp_path) as service:
+    with run_workers(tmp_path, 1) as service:
         workers = service.list_worker_pids()
 
         service.process.kill()
@@ -80,12 +87,12 @@ def test_workers_end_with_a_supervisor_that_was_killed(tmp_path: Path) -> None:
             description="the end of the workers",
         )
 
-    assert 2 == len(workers)
-    SlotListeners("127.0.0.1", service.port, 2).close()  # the address is free
+    assert 1 == len(workers)
+    SlotListeners("127.0.0.1", service.port, 1).close()  # the address is free
 
 
 def test_a_refused_reload_is_an_event_and_an_exit_code_and_no_start(
-    service: RunningService,
+    service: RunningService, run_status: Callable[[Path, int], tuple[int, str]]
 ) -> None:
     """No event says that the refused configuration started."""
     starts = list_starts(service)
@@ -200,7 +207,7 @@ def is_serving(admin_port: int) -> bool:
 
 
 def test_status_of_a_service_that_does_not_run_is_an_exit_code_of_its_own(
-    service: RunningService,
+    service: RunningService, run_status: Callable[[Path, int], tuple[int, str]]
 ) -> None:
     """1 means that something is wrong with a service that runs."""
     code, output = run_status(get_config(service), redis_servers.find_free_port())

@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 
+from otp_service.cli import main
 from otp_service.cli.command import CommandError
 from otp_service.cli.common import read_safe_configuration
 from otp_service.store.embedded import EmbeddedServer
@@ -22,6 +23,24 @@ INBOX: dict[str, Any] = {
 }
 FIXED_CODES = '{"+447700900555" = "123456"}'
 UNUSED_URL = "http://127.0.0.1:9/"
+
+
+class RunHere(Protocol):
+    """Runs a command in this process, as `run_command` does in another one."""
+
+    def __call__(self, *command: str, **environment: str) -> tuple[int, str]: ...
+
+
+@pytest.fixture
+def run_here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> RunHere:
+    """Return what runs a command, if it ends before it serves or writes a log."""
+
+    def run(*command: str, **environment: str) -> tuple[int, str]:
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        return main([*command]), "".join(capsys.readouterr())
+
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -85,23 +104,25 @@ def test_every_response_and_the_log_name_the_mode(tests_service: RunningService)
 
 
 def test_another_mode_does_not_start_with_the_redis_of_tests(
-    tests_service: RunningService,
+    tests_service: RunningService, run_here: RunHere
 ) -> None:
     """Codes of tests can be read, so none of their challenges may be verified in production."""
     assert tests_service.is_ready()
     config = tests_service.log.parent / "otp.toml"
 
-    for command in ("serve", "check"):
-        code, output = run_command(command, "--config", str(config))
+    for run, command in ((run_command, "serve"), (run_here, "check")):
+        code, output = run(command, "--config", str(config))
         assert 1 == code
         assert "is the Redis of a service in mode 'test', and this one is 'live'" in output
 
 
-def test_check_refuses_the_development_key_as_serve_does(service: RunningService) -> None:
+def test_check_refuses_the_development_key_as_serve_does(
+    service: RunningService, run_here: RunHere
+) -> None:
     """R38: it would pass what does not start."""
     config = service.log.parent / "otp.toml"
 
-    code, output = run_command("check", "--config", str(config), OTP_DEV_API_KEY="sesame")
+    code, output = run_here("check", "--config", str(config), OTP_DEV_API_KEY="sesame")
 
     assert 1 == code
     assert "OTP_DEV_API_KEY is only for 'dev'" in output
@@ -176,11 +197,13 @@ def test_no_mixture_of_tests_and_production_is_safe(
         read_safe_configuration(service.log.parent / "otp.toml")
 
 
-def test_a_mixture_of_tests_and_production_does_not_start(service: RunningService) -> None:
+def test_a_mixture_of_tests_and_production_does_not_start(
+    service: RunningService, run_here: RunHere
+) -> None:
     """R38: the first of the above, by the command."""
     config = service.log.parent / "otp.toml"
 
-    code, output = run_command("serve", "--config", str(config), OTP_MODE="test")
+    code, output = run_here("serve", "--config", str(config), OTP_MODE="test")
 
     assert 1 == code
     assert "cannot be 'test' together with providers.gateway" in output

@@ -62,6 +62,9 @@ CHEAPEST_HASH_SETTINGS = {
     "HASH__ACCEPT_BELOW_OWASP": "true",
 }
 
+FEW_PREPARED_CODES = {"HASH__MAX_PREPARED_CODES": "4"}
+"""Each process would spend up to three seconds of computing on codes that few tests issue."""
+
 HIDE_TEST_PACKAGES = 'import sys\nsys.modules["attr"] = sys.modules["pydantic"] = None\n'
 """What each started process of the service runs first.
 
@@ -628,7 +631,10 @@ def _start_command(
             [SERVICE_PYTHON, "-m", "otp_service", *command],
             cwd=REPOSITORY_ROOT,
             env=inherited
-            | {f"OTP_{name}": value for name, value in environment.items()}
+            | {
+                f"OTP_{name}": value
+                for name, value in {**FEW_PREPARED_CODES, **environment}.items()
+            }
             | {"PYTHONPATH": f"{log.parent}{os.pathsep}{REPOSITORY_ROOT}"},
             stdin=subprocess.DEVNULL,
             stdout=stream,

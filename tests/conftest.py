@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from otp_service.store.client import ScriptClient
 from otp_service.store.connect import create_redis_lines
 from otp_service.store.embedded import EmbeddedServer
+from tests.collection import import_share_first
 from tests.store import redis_servers
 from tests.store.known_cluster import create_known_lines
 
@@ -80,7 +81,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_collection() -> Generator[None, object, object]:
+def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
     """Collect tests without the garbage collector, which would never look at them again.
 
     They and the modules that they import are millions of objects. Looking through them again and
@@ -88,6 +89,7 @@ def pytest_collection() -> Generator[None, object, object]:
     """
     gc.disable()
     try:
+        import_share_first(session.config)
         return (yield)
     finally:
         gc.enable()

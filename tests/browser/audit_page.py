@@ -6,7 +6,7 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from tests.browser.page_wait import wait_until
+from tests.browser.page_wait import paste, wait_until
 
 
 class AuditPage:
@@ -26,7 +26,9 @@ class AuditPage:
 
     def log_in(self, key="security"):
         self.open_page("/audit/login")
-        self.find("#key")[0].send_keys(self.service.keys[key], Keys.ENTER)
+        (field,) = self.find("#key")
+        paste(field, self.service.keys[key])
+        field.send_keys(Keys.ENTER)
         self.wait_until(lambda: self.path == "/audit")
 
     def search(self, **fields):

@@ -309,9 +309,10 @@ def test_markup_that_was_written_to_redis_stays_text(page):
     assert [] == page.console_messages
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("screen", [(1280, 900), (375, 800)])
-def test_every_page_fits_every_screen(page, tmp_path, scheme, screen):
+@pytest.mark.parametrize(
+    ("screen", "scheme"), [((1280, 900), "light"), ((375, 800), "dark")], ids=["wide", "narrow"]
+)
+def test_every_page_fits_every_screen(page, tmp_path, screen, scheme):
     """Nothing exceeds the width; the screenshots are kept."""
     size = {"width": screen[0], "height": screen[1], "deviceScaleFactor": 1}
     page.driver.execute_cdp_cmd(

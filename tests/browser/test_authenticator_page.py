@@ -144,8 +144,9 @@ def test_markup_in_an_account_stays_text(page):
     assert [] == page.find("li .name b, li pre b")
 
 
-@pytest.mark.parametrize("screen", [(1280, 860), (320, 640)])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(
+    ("screen", "scheme"), [((1280, 860), "light"), ((320, 640), "dark")], ids=["wide", "narrow"]
+)
 def test_the_page_fits_requests_no_other_host_and_logs_nothing(
     page, server, tmp_path, screen, scheme
 ):

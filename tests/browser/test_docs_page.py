@@ -31,8 +31,9 @@ def open_page(driver, server, screen, scheme):
     driver.get(f"{server.origin}/docs#verifyChallenge")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("screen", [(1280, 860), (375, 812)])
+@pytest.mark.parametrize(
+    ("screen", "scheme"), [((1280, 860), "light"), ((375, 812), "dark")], ids=["wide", "narrow"]
+)
 def test_the_page_fits_every_screen(driver, server, tmp_path, screen, scheme):
     """Nothing exceeds the width or breaks into letters; the screenshot is kept."""
     open_page(driver, server, screen, scheme)

@@ -265,7 +265,7 @@ def test_a_second_click_sends_nothing(page, driver):
 
 
 @once
-@pytest.mark.parametrize("screen", [(1280, "light"), (1280, "dark"), (375, "light"), (375, "dark")])
+@pytest.mark.parametrize("screen", [(1280, "light"), (375, "dark")])
 def test_no_page_exceeds_the_window(page, site, driver, tmp_path, screen):
     """The screenshots are kept."""
     width, scheme = screen

@@ -9,6 +9,7 @@ from otp_service.core.delivery import Receipt
 from otp_service.sms.http_provider import HttpRequest
 from tests.sms.providers.callback_builder import assert_no_receipt
 from tests.sms.providers.contracts.infobip import create_infobip
+from tests.sms.providers.lazy_sdk import import_infobip
 from tests.sms.providers.sdk_comparison import (
     CALLBACK_URL,
     INVALID_BODIES,
@@ -113,7 +114,7 @@ def test_garbage_is_a_value_or_key_error(body):
 
 async def test_the_sdk_asks_for_the_same(gateway, transport, message):
     """Outside opinion: method, path, key and body of Infobip's own SDK."""
-    import infobip_api_client as sdk
+    sdk = import_infobip()
 
     gateway.set_reply(200, {"bulkId": "1", "messages": []})
     asked = msgspec.structs.replace(message, callback_url=CALLBACK_URL, sender="Example")
@@ -153,7 +154,7 @@ async def test_the_sdk_asks_for_the_same(gateway, transport, message):
 
 def test_the_sdk_reads_the_receipt_that_we_read():
     """Outside opinion: every field that we look at is one of its model."""
-    import infobip_api_client as sdk
+    sdk = import_infobip()
 
     body = {"results": [result(2, 9, failed(1, 1, permanent=True) | {"groupName": "USER_ERRORS"})]}
 

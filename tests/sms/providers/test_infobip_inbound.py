@@ -13,6 +13,7 @@ from otp_service.core.inbound import InboundMessage
 from otp_service.sms.provider_callbacks import SkippedEvent
 from tests.sms.providers import test_infobip
 from tests.sms.providers.contracts.infobip import create_infobip
+from tests.sms.providers.lazy_sdk import import_infobip
 from tests.sms.providers.sdk_comparison import build_callback, remove_members
 
 
@@ -43,7 +44,7 @@ def read_infobip(*results):
 
 def test_infobips_documented_message_is_read():
     """The whole text counts; its own SDK reads the same. It signs nothing."""
-    import infobip_api_client as sdk
+    sdk = import_infobip()
 
     body = {"results": [INFOBIP_TEXT], "messageCount": 1, "pendingMessageCount": 0}
     (theirs,) = sdk.SmsInboundMessageResult.from_json(json.dumps(body)).results

@@ -17,7 +17,7 @@ from otp_service.store.client import ScriptClient
 from otp_service.store.connect import create_redis_lines
 from otp_service.store.embedded import EmbeddedServer
 from tests.collection import import_share_first
-from tests.store import redis_servers
+from tests.store import redis_kinds, redis_servers
 from tests.store.known_cluster import create_known_lines
 
 
@@ -122,15 +122,22 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[EmbeddedS
         yield masters
 
 
-@pytest.fixture(params=["server", "redis_7", "cluster"])
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Choose the kinds of Redis for each test that asks for one."""
+    if "masters" in metafunc.fixturenames:
+        kinds = redis_kinds.choose_kinds(metafunc.module.__name__, metafunc.function.__name__)
+        metafunc.parametrize("masters", kinds, indirect=True, scope="function")
+
+
+@pytest.fixture
 def masters(request: pytest.FixtureRequest) -> list[EmbeddedServer]:
-    """Return each kind of Redis in turn as a list of its masters, with no data."""
+    """Return the masters of a kind of Redis, with no data."""
     return redis_servers.empty_masters(request.getfixturevalue(request.param))
 
 
 @pytest.fixture
 async def script_client(masters: list[EmbeddedServer]) -> AsyncIterator[ScriptClient]:
-    """Return a client of each kind of Redis in turn."""
+    """Return a client of the kinds of Redis that `choose_kinds` says."""
     # A long timeout, because the machine may run other tests at the same time.
     async with ScriptClient(create_known_lines(masters, timeout_ms=5000)) as script_client:
         yield script_client

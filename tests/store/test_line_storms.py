@@ -45,7 +45,7 @@ def connect(proxy: BreakingProxy, timeout_ms: int = 5000) -> ScriptClient:
     return ScriptClient(create_redis_lines(url=proxy.url, timeout_ms=timeout_ms))
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2])
 async def test_each_caller_gets_its_own_reply_while_others_are_canceled(
     server: EmbeddedServer, proxy: BreakingProxy, seed: int
 ) -> None:
@@ -73,19 +73,18 @@ async def test_large_commands_and_replies_reach_their_own_callers(
     await storm.assert_books_balanced()
 
 
-@pytest.mark.parametrize("breaks", [1, 2])
 @pytest.mark.parametrize("breakage", QUICK_BREAKAGES, ids=lambda breakage: breakage.name)
 async def test_a_connection_that_breaks_in_a_storm_refuses_no_call(
-    server: EmbeddedServer, proxy: BreakingProxy, breakage: Breakage, breaks: int
+    server: EmbeddedServer, proxy: BreakingProxy, breakage: Breakage
 ) -> None:
     """R83: each call of it is repeated under its operation id, and is charged once."""
     async with connect(proxy) as script_client:
-        storm = Storm(script_client, [server], callers=CALLERS, seed=breaks)
-        for i in range(breaks):
-            proxy.break_at(100 + 150 * i, breakage)
+        storm = Storm(script_client, [server], callers=CALLERS, seed=2)
+        proxy.break_at(100, breakage)
+        proxy.break_at(250, breakage)
         await storm.run(canceled=CANCELED // 2)
 
-    assert proxy.break_count == breaks
+    assert proxy.break_count == 2
     await storm.assert_books_balanced()
 
 
@@ -138,20 +137,19 @@ async def test_a_reply_to_another_call_closes_the_connection(
     await storm.assert_books_balanced()
 
 
-@pytest.mark.parametrize("breaks", [1, 2])
 @pytest.mark.slow
 async def test_a_connection_that_freezes_in_a_storm_refuses_no_call(
-    server: EmbeddedServer, proxy: BreakingProxy, breaks: int
+    server: EmbeddedServer, proxy: BreakingProxy
 ) -> None:
     """R83: the client closes it. What it had sent arrives after its repeat, and charges nothing."""
     async with connect(proxy, FREEZE_TIMEOUT_MS) as script_client:
-        storm = Storm(script_client, [server], callers=FREEZE_CALLERS, seed=breaks)
-        for i in range(breaks):
-            proxy.break_at(20 + 60 * i, Breakage.FROZEN)
+        storm = Storm(script_client, [server], callers=FREEZE_CALLERS, seed=2)
+        proxy.break_at(20, Breakage.FROZEN)
+        proxy.break_at(80, Breakage.FROZEN)
         await storm.run(canceled=FREEZE_CALLERS // 4)
         await proxy.thaw()
 
-    assert (proxy.break_count, proxy.left_while_frozen_count) == (breaks, breaks)
+    assert (proxy.break_count, proxy.left_while_frozen_count) == (2, 2)
     await storm.assert_books_balanced()
 
 
@@ -174,16 +172,13 @@ async def test_a_reply_that_arrives_after_its_timeout_reaches_no_other_call(
     await storm.assert_books_balanced()
 
 
-@pytest.mark.parametrize("kills", [1, 2])
-async def test_killed_connections_in_a_storm_refuse_no_call(
-    masters: list[EmbeddedServer], kills: int
-) -> None:
+async def test_killed_connections_in_a_storm_refuse_no_call(masters: list[EmbeddedServer]) -> None:
     """R83: CLIENT KILL of every connection, on one server and on each master of a cluster."""
     options = redis_servers.build_connect_options(masters)
     async with ScriptClient(create_redis_lines(**options, timeout_ms=5000)) as script_client:
-        storm = Storm(script_client, masters, callers=CALLERS, seed=kills)
+        storm = Storm(script_client, masters, callers=CALLERS, seed=2)
         running = asyncio.create_task(storm.run(canceled=CANCELED // 2))
-        for _ in range(kills):
+        for _ in range(2):
             await storm.wait_for_confirmed(60)
             # At first replies that have arrived already are read, before a line is opened again.
             while not kill_connections(masters):  # noqa: ASYNC110  # Redis announces no connection
@@ -204,7 +199,7 @@ def kill_connections(masters: Sequence[EmbeddedServer]) -> int:
     return count
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(3))
 async def test_whatever_breaks_each_call_is_charged_once(
     server: EmbeddedServer, proxy: BreakingProxy, seed: int
 ) -> None:

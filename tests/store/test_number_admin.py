@@ -7,6 +7,7 @@ import pytest
 
 from otp_service.core import events
 from otp_service.core.challenge import Challenge
+from otp_service.core.charges import build_consecutive_failure_charge
 from otp_service.core.commit import Commit
 from otp_service.core.do_not_send import DoNotSendReason
 from otp_service.core.errors import (
@@ -55,8 +56,20 @@ async def forget(operators: NumberAdmin, phone: PhoneNumber = PHONE, **options) 
 
 
 async def fail(world: Installation, times: int) -> None:
-    """Try one wrong code for each of so many challenges, slowly enough for every limit."""
-    for _ in range(times):
+    """Try one wrong code for each of so many challenges, slowly enough for every limit.
+
+    All but the last three are charged at once.
+    """
+    if times > 3:
+        row = build_consecutive_failure_charge(world.tenants["shop"], PHONE)
+        await world.store.commit(
+            Commit(
+                partition=world.store.get_number_partition(PHONE.canonical),
+                operation_id=operation(),
+                charges=(msgspec.structs.replace(row, cost=times - 3, force=True),),
+            )
+        )
+    for _ in range(min(times, 3)):
         world.advance_clock(3 * HOUR_MS)
         stored = await world.issue(PHONE.e164)
         with pytest.raises(IncorrectCode):

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from itertools import count
 from typing import NamedTuple
 
 import pytest
@@ -13,7 +14,8 @@ from tests.store import redis_servers
 
 pytestmark = pytest.mark.slow
 
-NUMBER, OTHER = "+447400123456", "+447400987654"
+NUMBERS = (f"+4474001{group}345" for group in count(10))
+"""Each is used once, as the tests share a service."""
 
 
 class KannelDeployment(NamedTuple):
@@ -24,18 +26,18 @@ class KannelDeployment(NamedTuple):
     service: RunningService
 
 
-@pytest.fixture
-def kannel_deployment(tmp_path) -> Iterator[KannelDeployment]:
-    """Return a service with Kannel first and an HTTP gateway second, all on loopback."""
+@pytest.fixture(scope="module")
+def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KannelDeployment]:
+    """Return a service with Kannel first and an HTTP gateway second; Kannel is not started yet."""
     if names := list_missing_programs():
         pytest.skip(f"no {names}: apt install kannel kannel-extras")
-    port = redis_servers.find_free_port()
+    folder, port = tmp_path_factory.mktemp("kannel"), redis_servers.find_free_port()
+    kannel = KannelGateway(folder)
     with (
-        redis_servers.start_server(tmp_path / "redis") as redis,
+        redis_servers.start_server(folder / "redis") as redis,
         GatewayServer() as gateway,
-        KannelGateway(tmp_path) as kannel,
         run_service(
-            tmp_path / "service",
+            folder / "service",
             redis,
             [gateway.url],
             workers=1,
@@ -49,8 +51,15 @@ def kannel_deployment(tmp_path) -> Iterator[KannelDeployment]:
             **CHEAPEST_HASH_SETTINGS,
         ) as service,
     ):
-        kannel.connect_network()
         yield KannelDeployment(kannel, gateway, service)
+
+
+@pytest.fixture
+def kannel_deployment(deployment: KannelDeployment) -> Iterator[KannelDeployment]:
+    """Return the service with a Kannel that was just started: a test may kill it."""
+    with deployment.kannel as kannel:
+        kannel.connect_network()
+        yield deployment
 
 
 def test_a_code_is_sent_through_kannel_and_its_receipt_returns(
@@ -58,9 +67,10 @@ def test_a_code_is_sent_through_kannel_and_its_receipt_returns(
 ) -> None:
     """The printed code verifies, and the challenge reports its delivery."""
     kannel, gateway, service = kannel_deployment
+    number, received = next(NUMBERS), len(gateway.messages)
 
-    issued = service.issue(NUMBER)
-    printed = kannel.find_printed_line(NUMBER)
+    issued = service.issue(number)
+    printed = kannel.find_printed_line(number)
     (code,) = re.findall(r"\b[0-9]{6}\b", printed.partition("text")[2])
 
     assert 201 == issued.status
@@ -71,7 +81,7 @@ def test_a_code_is_sent_through_kannel_and_its_receipt_returns(
         description="the report",
     )
     assert 200 == service.verify(issued, code).status
-    assert [] == gateway.messages
+    assert received == len(gateway.messages)
     deliveries = service.fetch_events(type="otp.delivery")
     assert ("kannel", "delivered", True) == tuple(
         deliveries[0][name] for name in ("provider", "status", "trusted")
@@ -85,16 +95,17 @@ def test_the_next_provider_takes_over_when_kannel_is_killed(
 ) -> None:
     """One code was sent through Kannel, and the next one is sent through the gateway."""
     kannel, gateway, service = kannel_deployment
-    first = service.issue(NUMBER)
-    code = re.findall(r"\b[0-9]{6}\b", kannel.find_printed_line(NUMBER).partition("text")[2])[0]
+    number, other = next(NUMBERS), next(NUMBERS)
+    first = service.issue(number)
+    code = re.findall(r"\b[0-9]{6}\b", kannel.find_printed_line(number).partition("text")[2])[0]
 
     kannel.kill_box(box)
-    second = service.issue(OTHER)
+    second = service.issue(other)
 
     assert (201, 201) == (first.status, second.status)
     assert ("gateway", "accepted") == list_submissions(second)[-1]
     assert ["kannel", "gateway"] == [provider for provider, _ in list_submissions(second)]
-    assert 200 == service.verify(second, gateway.find_code(OTHER)).status
+    assert 200 == service.verify(second, gateway.find_code(other)).status
     assert 200 == service.verify(first, code).status
 
 

@@ -4,6 +4,7 @@ The programs are login.py and login.ts. Each tells a wrong code, a locked challe
 apart by the type of the reply.
 """
 
+import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.clients.npm_packages import HERE, find_tool, run_program
+from tests.clients.npm_packages import HERE, find_tool, find_tsc, run_program
 from tests.processes import REPOSITORY_ROOT, RunningService, run_dev
 
 
@@ -69,7 +70,7 @@ def test_a_python_client_is_made_and_logs_in(service: RunningService, tmp_path: 
     shutil.copy(HERE / "login.py", folder)
 
     (folder / "mypy.ini").write_text(MYPY_SETTINGS)
-    mypy = (sys.executable, "-m", "mypy", "login.py", "generated_client")
+    mypy = (sys.executable, "-m", "mypy", "--cache-dir", os.devnull, "login.py", "generated_client")
     checked = run_program(folder, *mypy)
     outcomes = run_login(service, folder, sys.executable, "login.py")
 
@@ -89,7 +90,7 @@ def test_a_typescript_client_is_made_and_logs_in(service: RunningService, npm_fo
     made = run_program(folder, generator, str(DOCUMENT), "--output", "openapi.d.ts")
     options = ("--strict", "--noUncheckedIndexedAccess", "--exactOptionalPropertyTypes")
     target = ("--target", "es2023", "--module", "nodenext", "--lib", "es2023,dom")
-    checked = run_program(folder, str(find_tool(npm_folder, "tsc")), *options, *target, "login.ts")
+    checked = run_program(folder, *find_tsc(npm_folder), *options, *target, "login.ts")
     outcomes = run_login(service, folder, "node", "login.js")
 
     assert "warn" not in made.lower()

@@ -45,7 +45,7 @@ def build_test_mode() -> dict[str, Any]:
 def service(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[RunningService]:
-    """The service in development, and in test mode with two workers."""
+    """The service in development, and in test mode."""
     folder = tmp_path_factory.mktemp("fixed-codes")
     if request.param == "dev":
         options = [f"--fixed-code={number}={code}" for number, code in CODES.items()]
@@ -54,7 +54,9 @@ def service(
         return
     with (
         redis_servers.start_server(folder / "redis") as redis,
-        run_service(folder, redis, ["http://127.0.0.1:9/"], **build_test_mode()) as service,
+        run_service(
+            folder, redis, ["http://127.0.0.1:9/"], workers=1, **build_test_mode()
+        ) as service,
     ):
         yield service
 

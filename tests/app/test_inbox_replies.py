@@ -23,11 +23,11 @@ NUMBER, TEXT_NUMBER, SHARED_NUMBER = (f"+4477009003{i}" for i in ("11", "22", "3
 
 @pytest.fixture(scope="module")
 def serve_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
-    """A service in test mode with two workers, and with two tenants that have senders of their own."""
+    """A service in test mode, and with two tenants that have senders of their own."""
     folder = tmp_path_factory.mktemp("replies")
     with (
         redis_servers.start_server(folder / "redis") as redis,
-        run_service(folder, redis, ["http://127.0.0.1:9/"], **TEST_MODE) as service,
+        run_service(folder, redis, ["http://127.0.0.1:9/"], workers=1, **TEST_MODE) as service,
     ):
         yield service
 

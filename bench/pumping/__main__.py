@@ -24,6 +24,14 @@ TABLES = ("attacks", "quiet", "odd", "cost", "search")
 
 
 def main() -> int:
+    for line in format_tables(build_parser().parse_args()):
+        sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()
+    return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the options."""
     parser = argparse.ArgumentParser(prog="python -m bench.pumping", description=__doc__)
     parser.add_argument("--tables", nargs="+", choices=TABLES, default=TABLES[:4])
     parser.add_argument("--seeds", type=int, default=20, help="runs of each row (20)")
@@ -34,17 +42,14 @@ def main() -> int:
     parser.add_argument("--attacks", nargs="+", choices=tuple(ATTACKS), default=tuple(ATTACKS))
     parser.add_argument("--quiet", type=int, nargs="+", default=tuple(QUIET_DAYS), help="volumes")
     parser.add_argument("--formula", choices=tuple(FORMULAS), default="chosen")
-    for line in format_tables(parser.parse_args()):
-        sys.stdout.write(f"{line}\n")
-        sys.stdout.flush()
-    return 0
+    return parser
 
 
 def format_tables(args: argparse.Namespace) -> Iterator[str]:
     """Yield the lines of the chosen tables."""
     formula = FORMULAS[args.formula]
     for known in args.known if "attacks" in args.tables else ():
-        yield f"\n{args.volume:,} logins a day, {known:.0%} of known numbers, {args.seeds} seeds\n"
+        yield f"\n{args.volume:,} logins a day, {100 * known:.0f} % of known numbers, {args.seeds} seeds\n"
         yield from format_attacks(formula, args.seeds, args.volume, known, args.attacks)
     if "quiet" in args.tables:
         yield f"\nquiet days, conversions of 55 to 95 %, no known numbers, {args.seeds} seeds\n"
@@ -55,7 +60,7 @@ def format_tables(args: argparse.Namespace) -> Iterator[str]:
     if "cost" in args.tables:
         yield f"\nCPU of one decision: {measure_decision_seconds() * MICROSECONDS:.0f} µs"
     for known in args.known if "search" in args.tables else ():
-        yield f"\nsearch: {args.volume:,} logins a day, {known:.0%} known, {args.seeds} seeds\n"
+        yield f"\nsearch: {args.volume:,} logins a day, {100 * known:.0f} % known, {args.seeds} seeds\n"
         yield from format_search(args.seeds, args.volume, known)
 
 

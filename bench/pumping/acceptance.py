@@ -65,6 +65,7 @@ FORMULAS = {
     "floors of a country 4 / 20": Formula(
         Floors(country_money=(4 * MICRO_UNITS, 20 * MICRO_UNITS))
     ),
+    "any number of countries of an address": Formula(Floors(address_countries=10**6)),
     "never strained": Formula(strained_parts=(10, 10)),
     "strained from a half of the hour on": Formula(strained_parts=(0.5, 0.5)),
     "strained from 0.75 of the day on": Formula(strained_parts=(0.75, 0.75)),
@@ -134,7 +135,7 @@ def format_attack_cells(scenario: Scenario, runs: Runs) -> str:
         f"{statistics.median(first):.0f} min" if min(first) >= 0 else "none in some runs",
         *(format_share(runs, group) for group in GROUPS),
         f"{statistics.median(recovery):.0f} h",
-        ", ".join(list_misses(scenario, runs)) or "yes",
+        _describe_misses(scenario, runs),
     )
     return f"| {' | '.join(cells)} |"
 
@@ -145,7 +146,7 @@ GROUPS = ("known", "unknown", "unknown inside", "unknown elsewhere")
 def format_share(runs: Runs, group: str) -> str:
     """Return the refused part of a group over all runs; known people are counted everywhere."""
     share = compute_share(runs, group)
-    return "-" if share is None else f"{share:.2%}"
+    return "-" if share is None else f"{100 * share:.2f} %"
 
 
 def compute_share(runs: Runs, group: str) -> float | None:
@@ -158,32 +159,41 @@ def compute_share(runs: Runs, group: str) -> float | None:
     return refusals / sends if sends else None
 
 
+def _describe_misses(scenario: Scenario, runs: Runs) -> str:
+    """Return whether the acceptance is reached, or the parts that are missed."""
+    misses = ", ".join(list_misses(scenario, runs))
+    return f"no: {misses}" if misses else "yes"
+
+
 def list_misses(scenario: Scenario, runs: Runs) -> Iterator[str]:
     """Yield each part of the acceptance that is missed, by the worst seed or by the share of all."""
     assert scenario.attack is not None
     price = max(DEFAULT_PRICE_TABLE.find_price(country) for country in scenario.attack.countries)
     worst = max(sum_days(run.passed) for run in runs)
     if worst > MAX_MESSAGES and worst * price > MAX_DOLLARS * MICRO_UNITS:
-        yield "no: passed"
+        yield "passed"
     if compute_share(runs, "known"):
-        yield "no: known"
+        yield "known"
     if max(compute_share(runs, group) or 0 for group in GROUPS[1::2]) > MAX_OUTSIDE_SHARE:
-        yield "no: outside"
+        yield "outside"
     if (compute_share(runs, "unknown inside") or 0) > MAX_INSIDE_SHARE:
-        yield "no: inside"
+        yield "inside"
 
 
 def format_quiet(formula: Formula, seeds: int, volumes: Sequence[int]) -> Iterator[str]:
     """Yield the table of quiet days."""
-    yield "| logins a day | days of a seed | honest sends | refused | seeds with a refusal | limits |"
-    yield "|---|---|---|---|---|---|"
+    yield (
+        "| logins a day | days of a seed | seeds | honest sends | refused | seeds with a refusal "
+        "| limits |"
+    )
+    yield "|---|---|---|---|---|---|---|"
     for volume in volumes:
 
         def build(seed: int, volume: int = volume) -> Scenario:
             return build_quiet(volume, seed, seeds)
 
         runs = run_all(build, formula, seeds)
-        yield f"| {volume:,} | {QUIET_DAYS[volume]} {format_honest_cells(runs)}"
+        yield f"| {volume:,} | {QUIET_DAYS[volume]} | {seeds} {format_honest_cells(runs)}"
 
 
 def format_odd_days(formula: Formula, seeds: int, volume: int) -> Iterator[str]:
@@ -203,9 +213,9 @@ def format_honest_cells(runs: Runs) -> str:
     for run in runs:
         for limit, count in run.limits.items():
             limits[limit] = limits.get(limit, 0) + count
-    named = ", ".join(f"{limit} {count}" for limit, count in sorted(limits.items()))
+    named = ", ".join(f"{limit} {count:,}" for limit, count in sorted(limits.items()))
     tripped = sum(bool(run.refusals.total()) for run in runs)
-    return f"| {sends:,} | {refusals} ({refusals / sends:.3%}) | {tripped} | {named or '-'} |"
+    return f"| {sends:,} | {refusals:,} ({100 * refusals / sends:.3f} %) | {tripped} | {named or '-'} |"
 
 
 SEARCH_DAYS = 14

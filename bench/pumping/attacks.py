@@ -58,9 +58,9 @@ ATTACKS: dict[str, Attack] = {
     attack.name: attack
     for attack in (
         Attack("A1", "burst, 1,000 a minute for 4 h, 1 range", 1000, _last(4, DAY_MS), 1),
-        Attack("A20", "the same, 20 ranges", 1000, _last(4, DAY_MS), 20),
-        Attack("A100", "the same, 100 ranges", 1000, _last(4, DAY_MS), 100),
-        Attack("A400", "the same, 400 ranges", 1000, _last(4, DAY_MS), 400),
+        Attack("A20", "burst, 1,000 a minute for 4 h, 20 ranges", 1000, _last(4, DAY_MS), 20),
+        Attack("A100", "burst, 1,000 a minute for 4 h, 100 ranges", 1000, _last(4, DAY_MS), 100),
+        Attack("A400", "burst, 1,000 a minute for 4 h, 400 ranges", 1000, _last(4, DAY_MS), 400),
         Attack(
             "B",
             "plateau, 2,300 a day for 5 days, 300 addresses, 400 ranges",
@@ -86,7 +86,7 @@ ATTACKS: dict[str, Attack] = {
         ),
         Attack(
             "F5",
-            "the same, 5 addresses",
+            "40 expensive countries in turn, 24,000 in 24 h, 5 addresses",
             1000 / 60,
             _last(24),
             COUNTRY_RANGES,

@@ -1,12 +1,15 @@
 """The simulator of the brake: its people and attackers are what it says, and the brake brakes."""
 
 import random
+import re
+import shlex
 import statistics
+from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
-from bench.pumping.__main__ import format_tables
+from bench.pumping.__main__ import build_parser, format_tables
 from bench.pumping.acceptance import (
     MAX_MESSAGES,
     Formula,
@@ -16,7 +19,7 @@ from bench.pumping.acceptance import (
 )
 from bench.pumping.attacks import ATTACKS
 from bench.pumping.people import People, Period, compute_rate, draw_logins
-from bench.pumping.scenarios import SCOPE, build_attack, list_odd_days
+from bench.pumping.scenarios import QUIET_DAYS, SCOPE, build_attack, list_odd_days
 from bench.pumping.simulation import Result, Scenario, Simulation, sum_days
 from otp_service.core.pumping.scopes import DebtLimit, Floors
 from otp_service.core.timestamps import DAY_MS, HOUR_MS, MINUTE_MS
@@ -161,12 +164,10 @@ def test_the_acceptance_names_what_is_missed():
     result = Result()
     result.passed["DE", 1] = MAX_MESSAGES + 200
     result.sends.update({"known": 100, "unknown": 100, "unknown inside": 100})
-    assert ["no: passed"] == list(list_misses(scenario, [result]))
+    assert ["passed"] == list(list_misses(scenario, [result]))
 
     result.refusals.update({"known": 1, "unknown": 2, "unknown inside": 11})
-    assert ["no: passed", "no: known", "no: outside", "no: inside"] == list(
-        list_misses(scenario, [result])
-    )
+    assert ["passed", "known", "outside", "inside"] == list(list_misses(scenario, [result]))
 
 
 def test_refusals_are_counted_by_limit():
@@ -174,7 +175,7 @@ def test_refusals_are_counted_by_limit():
     result.sends["unknown"], result.refusals["unknown"] = 1000, 2
     result.limits[DebtLimit.UNVERIFIED_RANGE] = 2
 
-    assert "| 1,000 | 2 (0.200%) | 1 | UnverifiedPerRange 2 |" == format_honest_cells([result])
+    assert "| 1,000 | 2 (0.200 %) | 1 | UnverifiedPerRange 2 |" == format_honest_cells([result])
 
 
 def test_the_command_prints_a_row_for_each_attack():
@@ -185,3 +186,21 @@ def test_the_command_prints_a_row_for_each_attack():
 
     assert lines[-2].startswith(f"| D: {ATTACKS['D'].text} |")
     assert lines[-1].startswith("| J: ")
+
+
+README = (Path(__file__).parents[2] / "bench/README.md").read_text().partition("## SMS pumping")[2]
+
+
+def test_the_rows_of_the_readme_are_what_its_commands_print():
+    """Each attack and volume of a table is one of a command, under the text that the command prints."""
+    commands = re.findall(r"^python -m bench\.pumping (.*)$", README, re.MULTILINE)
+    options = [build_parser().parse_args(shlex.split(command)) for command in commands]
+    attacks = {name for one in options if "attacks" in one.tables for name in one.attacks}
+    volumes = {volume for one in options if "quiet" in one.tables for volume in one.quiet}
+
+    rows = set(re.findall(r"^\| ([A-J]\d*): (.+?) \|", README, re.MULTILINE))
+    quiet = re.findall(r"^\| ([\d,]+) logins a day \| (\d+) \| 20 \|", README, re.MULTILINE)
+
+    assert {(name, ATTACKS[name].text) for name in attacks} == rows
+    days = {int(volume.replace(",", "")): int(days) for volume, days in quiet}
+    assert {volume: QUIET_DAYS[volume] for volume in volumes} == days

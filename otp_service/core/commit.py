@@ -25,6 +25,7 @@ from otp_service.core.limits import (
     compute_retry_after,
 )
 from otp_service.core.phone_number import PhoneNumber
+from otp_service.core.pumping.admissions import Admission
 from otp_service.core.pumping.commits import (
     DebtCommit,
     DebtOutcome,
@@ -32,6 +33,7 @@ from otp_service.core.pumping.commits import (
     DebtSettlement,
 )
 from otp_service.core.pumping.decision import DebtCharge, DebtRefusal
+from otp_service.core.pumping.known_number import ExemptTime
 from otp_service.core.pumping.scopes import DebtLimit, DebtUnit
 from otp_service.core.timestamps import SECOND_MS
 
@@ -298,3 +300,6 @@ class Inspection(msgspec.Struct, frozen=True):
     debts: tuple[DebtState, ...] = ()
     is_exempt: bool = False
     """Whether the number of its debts is known, so that nothing is charged but what always is."""
+    exempt_time: ExemptTime | None = None
+    admissions: tuple[Admission, ...] = ()
+    """The spans from now on in which its debts admit the send."""

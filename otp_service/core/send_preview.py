@@ -14,10 +14,10 @@ from otp_service.core.commit import (
     DebtState,
     Inspection,
     Locked,
-    OverDebt,
 )
 from otp_service.core.do_not_send import StoredOptOut
 from otp_service.core.errors import NumberNotAllowed, OtpError
+from otp_service.core.pumping.admissions import find_first_admission
 
 
 NEAR_QUOTA_PERCENT = 80
@@ -55,18 +55,16 @@ class SendInspections(msgspec.Struct, frozen=True):
                 is_charged = state.charge.is_always_charged or not is_exempt
                 yield DebtPreview(state, inspection.now + state.wait_ms, is_charged)
 
-    def list_debt_waits(self) -> Iterator[int]:
-        """Yield the waits in milliseconds for the scopes of the brake that refuse.
+    def find_debt_wait(self) -> int:
+        """Return the milliseconds until the debts admit the send, after all limits; 0 if they do by then.
 
-        That for all scopes of a partition may be longer than that for each by itself: an allowance
-        shrinks as verifications leave its window.
+        A scope that is open now may be full when a limit admits the send, or a scope of the other
+        partition. So it is the first instant at which all do.
         """
-        for debt in self.list_debts():
-            if debt.refuses:
-                yield debt.state.wait_ms
-        for inspection in (self.number, self.shared):
-            if isinstance(inspection.refusal, OverDebt):
-                yield inspection.refusal.wait_ms
+        waits = (now + (state.wait_ms or 0) for now, state in self.list_charges())
+        earliest = max(waits, default=self.shared.now)
+        first = find_first_admission(earliest, self.number.admissions, self.shared.admissions)
+        return first - self.shared.now if first > earliest else 0
 
 
 class BucketPreview(msgspec.Struct, frozen=True):
@@ -172,6 +170,6 @@ def build_preview(
         opt_outs,
         tuple(inspections.list_debts()),
         inspections.number.is_exempt,
-        max(inspections.list_debt_waits(), default=0),
+        inspections.find_debt_wait(),
         inspections.shared.now,
     )

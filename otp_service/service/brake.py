@@ -21,7 +21,7 @@ from otp_service.core.pumping.commits import (
     TrafficName,
     halve_charge,
 )
-from otp_service.core.pumping.decision import DebtCharge
+from otp_service.core.pumping.decision import ALWAYS_OPEN, DebtCharge
 from otp_service.core.pumping.learned_traffic import LearnedTraffic
 from otp_service.core.pumping.overrides import Overrides
 from otp_service.core.pumping.prices import PriceTable
@@ -83,7 +83,7 @@ class DebtPlan(msgspec.Struct, frozen=True, kw_only=True):
     def build_extra_commit(self, count: int) -> DebtCommit:
         """Return the charge of `count` more messages that were already sent, whatever is left."""
         charges = (
-            replace(charge, price=count * charge.price, is_open=True)
+            replace(charge, price=count * charge.price, open_until=ALWAYS_OPEN)
             for charge in self.shared.charges
             if charge.is_always_charged
         )

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from otp_service.core.commit import Blocked, Commit
+from otp_service.core.commit import Blocked, Commit, Inspection
 from otp_service.core.do_not_send import ALL_TENANTS, DoNotSendReason, StoredOptOut
 from otp_service.core.errors import NumberNotAllowed
 from otp_service.core.phone_number import PhoneNumber, classify_number
@@ -81,15 +81,15 @@ class SendPreviewer:
     async def _inspect(self, commits: Sequence[SendCommits]) -> list[SendInspections]:
         """Return the inspections of each send.
 
-        What all share is inspected again where the record of the number exempts the send: each commit
-        is decided as if the others were not there.
+        What all share is inspected again where the record of the number exempts the send, now or
+        later: each commit is decided as if the others were not there.
         """
         inspected = iter(await self._store.inspect([one for each in commits for one in each]))
         sends = [
             SendInspections(*each) for each in zip(inspected, inspected, inspected, strict=True)
         ]
-        exempt = [index for index, send in enumerate(sends) if send.number.is_exempt]
-        shared = [_exempt_commit(commits[index][2]) for index in exempt]
+        exempt = [i for i, send in enumerate(sends) if send.number.exempt_time is not None]
+        shared = [_exempt_commit(commits[i][2], sends[i].number) for i in exempt]
         for index, inspection in zip(exempt, await self._store.inspect(shared), strict=True):
             sends[index] = replace(sends[index], shared=inspection)
         return sends
@@ -104,7 +104,13 @@ class SendPreviewer:
         return await self._registry.read_opt_outs(phone, tenants=inspections)
 
 
-def _exempt_commit(shared: Commit) -> Commit:
+def _exempt_commit(shared: Commit, number: Inspection) -> Commit:
     """Return the commit of what all share, for a number that is known."""
     assert shared.debts is not None
-    return replace(shared, debts=replace(shared.debts, is_uncharged=True, is_exempt=True))
+    debts = replace(
+        shared.debts,
+        is_uncharged=number.is_exempt,
+        is_exempt=number.is_exempt,
+        exempt_time=number.exempt_time,
+    )
+    return replace(shared, debts=debts)

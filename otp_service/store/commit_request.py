@@ -12,6 +12,7 @@ import msgspec
 from otp_service.core import limits
 from otp_service.core.limits import Window
 from otp_service.core.pumping.commits import RepaidSend
+from otp_service.core.pumping.known_number import ExemptTime
 
 
 class BucketOperation(msgspec.Struct, frozen=True, array_like=True):
@@ -100,8 +101,10 @@ class DebtOperation(msgspec.Struct, frozen=True, array_like=True):
     limit: str
     refuses: bool
     is_always_charged: bool
-    closed_until: int | None
-    """0 if the scope is not closed; None if an operator has opened it."""
+    open_until: int
+    closed_until: int
+    recorded_from: int
+    """These three are 0 for never."""
     country: str | None = None
     """The country of the message, if the scope counts countries."""
 
@@ -127,6 +130,8 @@ class DebtCharges(msgspec.Struct, frozen=True, array_like=True):
     earlier_cause: int = 0
     """Why it is not charged: 1 if an earlier commit was exempt, 2 if it was over; 0 if it is."""
     traffic: TrafficChange | None = None
+    exempt_time: ExemptTime | None = None
+    """When an earlier commit has found that the number is exempt, if it has."""
 
 
 class DebtReversal(msgspec.Struct, frozen=True, array_like=True):

@@ -1,23 +1,27 @@
 """What replies of the scripts have about debts, the brake on SMS pumping; indexes are from 1."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from msgspec.structs import replace
 
 from otp_service.core.commit import Commit, Committed, DebtState, OverDebt
+from otp_service.core.pumping.admissions import Admission
 from otp_service.core.pumping.commits import DebtOutcome
 from otp_service.core.pumping.debt import PERIODS_MS
 from otp_service.core.pumping.decision import DebtCharge, DebtRefusal
+from otp_service.core.pumping.known_number import ExemptTime
 from otp_service.store.debt_draft import EXEMPT_CAUSE, OVER_CAUSE
 
 
-def add_debts(committed: Committed, reply: Sequence[int], commit: Commit) -> Committed:
+def add_debts(committed: Committed, reply: Sequence[Any], commit: Commit) -> Committed:
     """Return what was committed with what its reply says about debts (`lua/debt_commit.lua`)."""
-    raises, pays, cause, _charged, *over = reply
+    raises, pays, cause, _charged, exempt_time, *over = reply
     outcome = DebtOutcome(
         is_exempt=cause == EXEMPT_CAUSE,
         over=_decode_refusal(over, commit) if over else None,
         is_uncharged=cause == OVER_CAUSE,
+        exempt_time=decode_exempt_time(exempt_time),
     )
     return replace(
         committed, debts=outcome, raises_allowance=bool(raises), pays_exempt_sends=bool(pays)
@@ -33,6 +37,19 @@ def decode_over_debt(figures: Sequence[int], wait_ms: int, commit: Commit) -> Ov
 def decode_debt_states(states: Sequence[Sequence[int]], commit: Commit) -> tuple[DebtState, ...]:
     """Return the scopes of a commit that was inspected."""
     return tuple(map(_decode_debt_state, _list_charges(commit), states))
+
+
+def decode_exempt_time(instants: Sequence[int]) -> ExemptTime | None:
+    """Return when a number is exempt; an empty list is never."""
+    return ExemptTime(*instants) if instants else None
+
+
+def decode_admissions(instants: Sequence[int], now: int) -> tuple[Admission, ...]:
+    """Return the spans in which a send is admitted; a commit without debts has one."""
+    if not instants:
+        return (Admission(now),)
+    starts, ends = instants[::2], (*instants[1::2], None)
+    return tuple(map(Admission, starts, ends))
 
 
 def _decode_debt_state(charge: DebtCharge, state: Sequence[int]) -> DebtState:

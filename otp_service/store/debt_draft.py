@@ -46,6 +46,7 @@ class DebtDraft:
             debts.is_assumed_known,
             _find_earlier_cause(debts),
             self._build_send_traffic(debts),
+            debts.exempt_time,
         )
 
     def build_settlement(self, settlement: DebtSettlement) -> Settlement:
@@ -77,7 +78,9 @@ class DebtDraft:
             charge.bucket.limit,
             charge.refuses,
             charge.is_always_charged,
-            None if charge.is_open else charge.closed_until,
+            charge.open_until,
+            charge.closed_until,
+            charge.recorded_from,
             charge.country,
         )
 

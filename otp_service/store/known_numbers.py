@@ -13,9 +13,10 @@ import msgspec
 from otp_service.core.commit import Committed
 from otp_service.core.pumping import known_number
 from otp_service.core.pumping.commits import DebtCommit, DebtRefund, KnownNumberName
-from otp_service.core.pumping.known_number import KnownNumber
+from otp_service.core.pumping.known_number import ExemptTime, KnownNumber
 from otp_service.core.timestamps import DAY_MS
 from otp_service.store.commit_request import DebtCharges, DebtReversal
+from otp_service.store.debt_decoder import decode_exempt_time
 from otp_service.store.debt_draft import EXEMPT_CAUSE
 from otp_service.store.key_names import parse_key_partition
 from otp_service.store.redis_store import RedisStore
@@ -55,7 +56,8 @@ class KnownNumberSearch:
         draft = self._store.start_commit(parse_key_partition(key), _derive_operation(operation_id))
         draft.fields["debts"] = DebtCharges([], draft.add_key(key))
         _, _, _, _, noted, *_ = await self._store.run_commit(draft)
-        return _decide_elsewhere(debts, is_exempt=noted[2] == EXEMPT_CAUSE)
+        exempt_time = decode_exempt_time(noted[4])
+        return _decide_elsewhere(debts, exempt_time, is_exempt=noted[2] == EXEMPT_CAUSE)
 
     async def inspect_send(self, debts: DebtCommit, partition: int) -> DebtCommit:
         """Return what `note_send` does, and note nothing."""
@@ -63,8 +65,10 @@ class KnownNumberSearch:
         if key is None:
             return debts
         now, value = await self._store.read_values((key,))
-        known = value and parse_known_number(value).content
-        return _decide_elsewhere(debts, is_exempt=known_number.is_exempt(known or None, now))
+        known = parse_known_number(value).content if value else None
+        exempt_time = known_number.find_exempt_time(known, now)
+        is_exempt = known_number.is_exempt(known, now)
+        return _decide_elsewhere(debts, exempt_time, is_exempt=is_exempt)
 
     async def refund_send(self, refund: DebtRefund, partition: int, operation_id: str) -> None:
         """Take back the note of a send, if it was exempt by a record that is elsewhere."""
@@ -104,7 +108,9 @@ class KnownNumberSearch:
         return None if latest == own else latest
 
 
-def _decide_elsewhere(debts: DebtCommit, *, is_exempt: bool) -> DebtCommit:
+def _decide_elsewhere(
+    debts: DebtCommit, exempt_time: ExemptTime | None, *, is_exempt: bool
+) -> DebtCommit:
     """Return the debts of a send that another record has decided."""
     return msgspec.structs.replace(
         debts,
@@ -112,6 +118,7 @@ def _decide_elsewhere(debts: DebtCommit, *, is_exempt: bool) -> DebtCommit:
         is_assumed_known=False,
         is_uncharged=debts.is_uncharged or is_exempt,
         is_exempt=debts.is_exempt or is_exempt,
+        exempt_time=exempt_time,
     )
 
 

@@ -25,7 +25,13 @@ from otp_service.core.errors import StoreKeyUnknown, StoreTampered
 from otp_service.core.known_addresses import KnownAddresses
 from otp_service.core.limits import Charge, LimitRefusal
 from otp_service.store.account_records import AccountRecords
-from otp_service.store.debt_decoder import add_debts, decode_debt_states, decode_over_debt
+from otp_service.store.debt_decoder import (
+    add_debts,
+    decode_admissions,
+    decode_debt_states,
+    decode_exempt_time,
+    decode_over_debt,
+)
 from otp_service.store.key_names import KeyNames
 from otp_service.store.record_cipher import RecordCipher
 
@@ -116,13 +122,15 @@ class OutcomeDecoder:
 
 def decode_inspection(reply: list[Any], commit: Commit) -> Inspection:
     """Return the inspection of a commit for a reply of lua/inspect.lua."""
-    now, refusal, charges, debts, is_exempt = reply
+    now, refusal, charges, debts, is_exempt, exempt_time, admissions = reply
     return Inspection(
         now,
         refusal and _decode_refusal(refusal, commit),
         tuple(map(_decode_charge_state, commit.charges, charges)),
         decode_debt_states(debts, commit),
         bool(is_exempt),
+        decode_exempt_time(exempt_time),
+        decode_admissions(admissions, now),
     )
 
 

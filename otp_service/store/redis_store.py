@@ -186,7 +186,7 @@ class RedisStore:
             outcomes.append(outcome)
             if not isinstance(outcome, Committed):
                 break
-            earlier = earlier if outcome.debts.is_charged else outcome.debts
+            earlier = outcome.debts if outcome.debts != DebtOutcome() else earlier
         return outcomes
 
     async def commit_all(self, commits: Sequence[Commit]) -> list[CommitOutcome]:
@@ -441,10 +441,13 @@ class RedisStore:
 
 def _pass_on_debts(commit: Commit, earlier: DebtOutcome) -> Commit:
     """Return a commit of a send whose earlier commit has this outcome, as one script does it."""
-    if commit.debts is None or earlier.is_charged:
+    if commit.debts is None or earlier == DebtOutcome():
         return commit
     debts = msgspec.structs.replace(
-        commit.debts, is_uncharged=True, is_exempt=commit.debts.is_exempt or earlier.is_exempt
+        commit.debts,
+        is_uncharged=commit.debts.is_uncharged or not earlier.is_charged,
+        is_exempt=commit.debts.is_exempt or earlier.is_exempt,
+        exempt_time=earlier.exempt_time or commit.debts.exempt_time,
     )
     return msgspec.structs.replace(commit, debts=debts)
 

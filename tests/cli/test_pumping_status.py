@@ -15,7 +15,7 @@ from otp_service.core.commit import Commit
 from otp_service.core.limits import Bucket, Limit
 from otp_service.core.pumping.allowance import Figures, Terms
 from otp_service.core.pumping.commits import DebtCommit, TrafficName
-from otp_service.core.pumping.decision import DebtCharge
+from otp_service.core.pumping.decision import ALWAYS_OPEN, DebtCharge
 from otp_service.core.pumping.learned_traffic import LearnedTraffic, ScopeFigures
 from otp_service.core.pumping.scope_text import parse_scope
 from otp_service.core.pumping.scopes import MESSAGE_UNITS, DebtLimit, ScopeBucket
@@ -60,7 +60,9 @@ def add_debt(config):
                 partition = app.store.get_bucket_partition(Bucket(Limit.SENDS_OVERALL))
             has_totals = scope.limit in {DebtLimit.UNVERIFIED_COUNTRY, DebtLimit.VOLUME_COUNTRY}
             traffic = TrafficName(scope.tenant, scope.subject) if has_totals else None
-            charge = DebtCharge(scope, Terms((0, 0)), amount, is_open=True, country=country)
+            charge = DebtCharge(
+                scope, Terms((0, 0)), amount, open_until=ALWAYS_OPEN, country=country
+            )
             debts = DebtCommit(charges=(charge,), traffic=traffic)
             operation_id = secrets.token_hex(8)
             await app.store.commit(

@@ -22,6 +22,7 @@ from otp_service.core.known_addresses import KnownAddress, KnownAddresses
 from otp_service.core.limits import Window
 from otp_service.core.ports import IdempotencyRecord, InboxMessage, MessageIdRecord
 from otp_service.core.pumping.commits import RepaidSend, SendDebt
+from otp_service.core.pumping.known_number import ExemptTime
 from otp_service.core.recovery_codes import RecoverySet
 from otp_service.core.recovery_marks import RecoveryMarks, UsedCode
 from otp_service.service.answer_slot import KeyRecord
@@ -257,18 +258,22 @@ DEBT_OPERATION = DebtOperation(
     limit="UnverifiedPerRange",
     refuses=True,
     is_always_charged=False,
+    open_until=NOW_MS + 1,
     closed_until=NOW_MS + 2,
+    recorded_from=NOW_MS + 5,
     country="GB",
 )
 TRAFFIC_CHANGE = TrafficChange(
     key_index=15, index_key_index=16, member="shop GB", kind="u", amount=40_000
 )
+EXEMPT_TIME = ExemptTime(starts_at=NOW_MS + 3, ends_at=NOW_MS + 4)
 DEBT_CHARGES = DebtCharges(
     operations=[DEBT_OPERATION],
     known_key=17,
     is_assumed_known=True,
     earlier_cause=2,
     traffic=TRAFFIC_CHANGE,
+    exempt_time=EXEMPT_TIME,
 )
 DEBT_REVERSAL = DebtReversal(operation_key_index=18, charges=DEBT_CHARGES)
 REPAID_SEND = RepaidSend(charged_at=NOW_MS + 1, charge=500_000)
@@ -388,6 +393,7 @@ SAMPLES: dict[str, msgspec.Struct] = {
     "request to the commit script: a debt": DEBT_OPERATION,
     "request to the commit script: hourly totals": TRAFFIC_CHANGE,
     "request to the commit script: the debts of a send": DEBT_CHARGES,
+    "request to the commit script: when a number is exempt": EXEMPT_TIME,
     "request to the commit script: a refund of debts": DEBT_REVERSAL,
     "request to the commit script: a repayment": REPAYMENT,
     "request to the commit script: a settlement": SETTLEMENT,

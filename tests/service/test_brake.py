@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from otp_service.core.phone_number import parse_number
 from otp_service.core.pumping.allowance import Figures
 from otp_service.core.pumping.commits import KnownNumberName, RepaidSend, SendDebt, TrafficName
+from otp_service.core.pumping.decision import ALWAYS_OPEN
 from otp_service.core.pumping.learned_traffic import LearnedTraffic, ScopeFigures, name_scope
 from otp_service.core.pumping.overrides import Overrides, ScopeOverride
 from otp_service.core.pumping.prices import PriceTable
@@ -178,10 +179,10 @@ def test_a_passed_bot_check_halves_the_debt_and_not_the_cost() -> None:
 def test_extra_messages_cost_of_the_day_alone_and_are_never_refused() -> None:
     (charge,) = plan(build_brake()).build_extra_commit(2).charges
 
-    assert (DebtLimit.SPEND_OVERALL, 2 * PRICE, True) == (
+    assert (DebtLimit.SPEND_OVERALL, 2 * PRICE, ALWAYS_OPEN) == (
         charge.bucket.limit,
         charge.price,
-        charge.is_open,
+        charge.open_until,
     )
 
 
@@ -225,7 +226,7 @@ def test_scopes_that_an_operator_opened_and_closed_are_so_in_the_charges() -> No
     assert planned.number
     assert NOW + 1 == planned.number.charges[0].closed_until
     assert [DebtLimit.UNVERIFIED_COUNTRY] == [
-        charge.bucket.limit for charge in planned.shared.charges if charge.is_open
+        charge.bucket.limit for charge in planned.shared.charges if charge.open_until == NOW + 1
     ]
 
 

@@ -13,8 +13,7 @@ from otp_service.core.pumping.overrides import ScopeOverride
 from otp_service.core.pumping.prices import PriceTable
 from otp_service.core.pumping.scopes import BrakeMode, DebtLimit, Floors
 from otp_service.core.pumping.send_debts import BrakeSettings
-from otp_service.core.send_preview import SendPreview
-from otp_service.core.timestamps import HOUR_MS
+from otp_service.core.timestamps import HOUR_MS, MINUTE_MS
 from otp_service.service.brake import Brake
 from otp_service.service.otp_service import OtpService
 from otp_service.store.client import ScriptClient
@@ -44,8 +43,8 @@ CLOSED_MS = 3 * HOUR_MS
 class BrakeOperator(Operator):
     """Asks for previews of an installation where only the brake refuses."""
 
-    def __init__(self, client: ScriptClient) -> None:
-        super().__init__(client)
+    def __init__(self, client: ScriptClient, keys: Any = None) -> None:
+        super().__init__(client, keys)
         world = self.installation
         for name, tenant in world.tenants.items():
             world.tenants[name] = msgspec.structs.replace(tenant, limits=self._widen_limits())
@@ -56,20 +55,6 @@ class BrakeOperator(Operator):
         self.brake = Brake(by_tenant, PriceTable(), now=lambda: world.clock_shift_ms)
         world.dependencies = msgspec.structs.replace(world.dependencies, brake=self.brake)
         world.service = OtpService(world.dependencies)
-        self.known: set[tuple[str, str]] = set()
-        """Numbers and tenants that have verified."""
-
-    async def check_instant(self, preview: SendPreview, number: str, **more: Any) -> None:
-        """Check the instant, except where the wait leaves out a change that time brings (docs/pumping.md).
-
-        A scope that an operator has opened may be full once that ends, and a number that has used up its
-        exemption has it again before its scopes have room.
-        """
-        now, end = self.installation.clock_shift_ms, preview.admits_at or 0
-        overrides = self.brake.overrides.items
-        is_opening_over = any(one.action == "open" and now < one.until <= end for one in overrides)
-        if not (is_opening_over or (number, preview.tenant) in self.known):
-            await super().check_instant(preview, number, **more)
 
     @staticmethod
     def _widen_limits() -> Any:
@@ -87,7 +72,6 @@ class BrakeOperator(Operator):
         code = self.installation.router.extract_code()
         await self.installation.verify(issued, code, tenant=tenant)
         await drain(self.installation)
-        self.known.add((number, tenant))
 
     def override(self, action: Any, limit: DebtLimit, tenant: str, subject: str) -> None:
         """Open or close a scope, as a process knows it some seconds later."""
@@ -116,6 +100,28 @@ async def test_a_known_number_is_admitted_where_a_scope_is_full(
     assert CLOSED_MS == unknown.wait_ms
     (closed,) = (debt for debt in known.debts if debt.state.charge.bucket.limit is limit)
     assert (True, False) == (closed.state.is_full, closed.is_over)
+
+
+@pytest.mark.parametrize("is_rotated", [False, True])
+async def test_a_number_that_has_used_up_its_exemption_is_admitted_when_it_returns(
+    one_server_client: ScriptClient, *, is_rotated: bool
+) -> None:
+    """Before the country is open again, and also by a record under the earlier limit key."""
+    operator = BrakeOperator(one_server_client)
+    await operator.verify(ONE, "shop")
+    for _ in range(3):
+        operator.installation.advance_clock(MINUTE_MS)
+        await operator.installation.issue(ONE)
+    operator.installation.advance_clock(22 * HOUR_MS)
+    if is_rotated:
+        operator = operator.rotate_limit_key()
+    operator.override("closed", DebtLimit.UNVERIFIED_COUNTRY, "shop", "GB")
+
+    preview = await operator.check(ONE, "shop")
+
+    assert isinstance(preview.error, DebtLimited)
+    assert 2 * HOUR_MS - 2 * MINUTE_MS == preview.wait_ms == 1000 * preview.error.retry_after
+    await operator.check_instant(preview, ONE)
 
 
 clients = st.fixed_dictionaries({}, optional={"client_ip": st.just("203.0.113.9")})

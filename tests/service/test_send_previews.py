@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 import pytest
@@ -82,11 +82,12 @@ class Operator:
         self.installation.clock_shift_ms = NOW
         self.was_set_back = False
 
-    def rotate_limit_key(self) -> "Operator":
+    def rotate_limit_key(self) -> Self:
         """Return the operator of the same installation after it was given a new limit key."""
         old = self.installation.keys
         limit = KeyRing((*generate_keys("2").limit, *old.limit))
-        other = Operator(self.installation.script_client, msgspec.structs.replace(old, limit=limit))
+        keys = msgspec.structs.replace(old, limit=limit)
+        other = type(self)(self.installation.script_client, keys)
         other.installation.clock_shift_ms = self.installation.clock_shift_ms
         other.was_set_back = self.was_set_back
         return other

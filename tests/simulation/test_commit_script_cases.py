@@ -12,6 +12,7 @@ from otp_service.core.errors import StoreUnavailable
 from otp_service.core.events import Attempted, IssueDenied
 from otp_service.core.limits import Bucket, Charge, Limit, Window
 from otp_service.core.pumping.commits import DebtCommit, DebtRefund, KnownNumberName, TrafficName
+from otp_service.core.pumping.decision import ALWAYS_OPEN
 from otp_service.core.timestamps import HOUR_MS, MINUTE_MS
 from otp_service.store.commit_request import COMMIT_LUA
 from otp_service.store.embedded import EmbeddedServer
@@ -135,7 +136,9 @@ async def test_a_key_of_another_type_is_an_error_of_both(twins: TwinClient, kind
     debts = replace(
         debts, traffic=TrafficName("shop", "GB"), known_number=KNOWN, is_uncharged=False
     )
-    debts = replace(debts, charges=tuple(replace(one, is_open=True) for one in debts.charges))
+    debts = replace(
+        debts, charges=tuple(replace(one, open_until=ALWAYS_OPEN) for one in debts.charges)
+    )
     commit = Commit(
         partition=PARTITION,
         operation_id="one",

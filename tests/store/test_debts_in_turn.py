@@ -9,6 +9,7 @@ import pytest
 from otp_service.core.commit import Commit, Committed, OverDebt
 from otp_service.core.events import IssueDenied
 from otp_service.core.limits import Bucket, Charge, Limit, LimitRefusal, Window
+from otp_service.core.pumping import known_number
 from otp_service.core.pumping.allowance import Terms
 from otp_service.core.pumping.commits import (
     DebtCommit,
@@ -19,9 +20,10 @@ from otp_service.core.pumping.commits import (
     TrafficName,
 )
 from otp_service.core.pumping.decision import DebtCharge
+from otp_service.core.pumping.known_number import ExemptTime
 from otp_service.core.pumping.outages import EVIDENCE_SLOT_MS
 from otp_service.core.pumping.scopes import DebtLimit, ScopeBucket
-from otp_service.core.timestamps import DAY_SECONDS, HOUR_MS
+from otp_service.core.timestamps import DAY_MS, DAY_SECONDS, HOUR_MS, MINUTE_MS
 from otp_service.store.client import ScriptClient
 from tests.store.frozen_store import NOW, PARTITION, FrozenStore
 
@@ -33,6 +35,11 @@ RANGE, COUNTRY, OVERALL = (
     ScopeBucket(DebtLimit.UNVERIFIED_RANGE, subject="+44740012"),
     ScopeBucket(DebtLimit.UNVERIFIED_COUNTRY, "shop", "GB"),
     ScopeBucket(DebtLimit.SPEND_OVERALL),
+)
+
+
+EXEMPT = DebtOutcome(
+    is_exempt=True, exempt_time=ExemptTime(0, NOW + known_number.KNOWN_NUMBER_TTL_MS)
 )
 
 
@@ -52,7 +59,10 @@ def charge(bucket: ScopeBucket, sends: int = 9, **fields: Any) -> DebtCharge:
 def build_send(*, refuses: bool = True, range_sends: int = 9, **fields: Any) -> list[Commit]:
     """Return the commits of a send: to its number, and to what all share."""
     number = DebtCommit(charges=(charge(RANGE, range_sends, refuses=refuses),), known_number=KNOWN)
-    country = charge(COUNTRY, fields.pop("country_sends", 9), refuses=refuses)
+    open_until = fields.pop("open_until", 0)
+    country = charge(
+        COUNTRY, fields.pop("country_sends", 9), refuses=refuses, open_until=open_until
+    )
     overall = charge(OVERALL, fields.pop("overall_sends", 9), is_always_charged=True)
     traffic = TrafficName("shop", "GB")
     shared = DebtCommit(charges=(country, overall), traffic=traffic)
@@ -101,7 +111,7 @@ async def test_a_known_number_is_charged_nothing_but_the_budget_of_the_day(
 
     outcomes = await store.commit_in_turn(build_send())
 
-    assert [Committed(NOW, debts=DebtOutcome(is_exempt=True))] * 2 == outcomes
+    assert [Committed(NOW, debts=EXEMPT)] * 2 == outcomes
     assert [0, 0, PRICE] == await read_unverified(store)
     assert {"e": 1} == await read_traffic(store)
 
@@ -128,7 +138,7 @@ async def test_a_call_that_is_repeated_knows_that_its_first_commit_was_exempt(
 
     _, shared = await store.commit_in_turn(commits)
 
-    assert Committed(NOW, debts=DebtOutcome(is_exempt=True)) == shared
+    assert Committed(NOW, debts=EXEMPT) == shared
     assert [0, 0, PRICE] == await read_unverified(store)
 
 
@@ -188,6 +198,51 @@ async def test_the_longer_wait_is_reported(store: FrozenStore) -> None:
         outcomes.append((await store.commit_in_turn(commits))[-1])
 
     assert [OverDebt, LimitRefusal] == list(map(type, outcomes))
+
+
+async def check_wait(store: FrozenStore, wait_ms: int, **fields: Any) -> None:
+    """Check that the same send is refused until the wait is over, and admitted then."""
+    store.now += wait_ms - 1
+    refused = await store.commit_in_turn(build_send(**fields))
+    store.now += 1
+    admitted = await store.commit_in_turn(build_send(**fields))
+
+    assert [False, True] == [isinstance(one[-1], Committed) for one in (refused, admitted)]
+
+
+async def test_a_country_refuses_until_the_number_is_exempt_again(store: FrozenStore) -> None:
+    """The first commit knows when, and the second one refuses: in one script, or by its outcome."""
+    await store.decide(settlement=DebtSettlement(known_number=KNOWN))
+    for _ in range(3):
+        await store.commit_in_turn(build_send())
+    store.now += DAY_MS - 10 * MINUTE_MS
+    await store.commit_in_turn(build_send(country_sends=1))
+
+    refusal = (await store.commit_in_turn(build_send(country_sends=1)))[-1]
+
+    assert isinstance(refusal, OverDebt)
+    assert 10 * MINUTE_MS == refusal.wait_ms
+    await check_wait(store, refusal.wait_ms, country_sends=1)
+
+
+async def test_a_wait_for_a_limit_does_not_end_where_an_opening_has_ended(
+    store: FrozenStore,
+) -> None:
+    """The country is open while the limit refuses, and full after that."""
+    await store.commit_in_turn(build_send(country_sends=1))
+    limit = Charge(Bucket(Limit.SENDS_OVERALL, subject="opening"), (Window(1, 1800),))
+    await store.commit(Commit(partition=SHARED, operation_id="limit", charges=(limit,)))
+    send: dict[str, Any] = {
+        "country_sends": 1,
+        "charges": (limit,),
+        "open_until": NOW + 20 * MINUTE_MS,
+    }
+
+    refusal = (await store.commit_in_turn(build_send(**send)))[-1]
+
+    assert isinstance(refusal, LimitRefusal)
+    assert refusal.wait_ms > HOUR_MS
+    await check_wait(store, refusal.wait_ms, **send)
 
 
 async def test_the_event_of_a_refusal_has_its_figures(store: FrozenStore) -> None:

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from otp_service.core.commit import Committed, OverDebt
 from otp_service.core.pumping import debt, known_number
+from otp_service.core.pumping.admissions import compute_wait
 from otp_service.core.pumping.allowance import Figures, Terms
 from otp_service.core.pumping.commits import (
     DebtCommit,
@@ -25,8 +26,8 @@ from otp_service.core.pumping.commits import (
     TrafficName,
 )
 from otp_service.core.pumping.debt import EMPTY_DEBT, Debt
-from otp_service.core.pumping.decision import DebtCharge, DebtRefusal, compute_wait, decide_send
-from otp_service.core.pumping.known_number import KnownNumber
+from otp_service.core.pumping.decision import DebtCharge, DebtRefusal, decide_send
+from otp_service.core.pumping.known_number import ExemptTime, KnownNumber
 from otp_service.core.pumping.outages import EVIDENCE_SLOT_MS
 from otp_service.core.pumping.scopes import DebtLimit, DebtUnit, ScopeBucket
 from otp_service.core.timestamps import DAY_MS, HOUR_MS, MINUTE_MS
@@ -69,6 +70,7 @@ class Books:
         is_assumed = self.known is None and commit.is_assumed_known
         is_exempt = is_assumed or known_number.is_exempt(self.known, now)
         is_noted = is_exempt and commit.known_number is not None
+        exempt_time = self.find_exempt_time(commit, now)
         is_exempt = is_noted or commit.is_exempt
         is_uncharged = is_exempt or commit.is_uncharged
         decision = decide_send(self.debts, commit.charges, now, is_uncharged=is_uncharged)
@@ -76,9 +78,9 @@ class Books:
         applying = [c for c in commit.charges if c.is_always_charged or not is_uncharged]
         if not decision.is_sent:
             assert decision.refusal is not None
-            wait = compute_wait(self.debts, applying, now)
-            self.correct([c for c in applying if c.refuses], now)
-            self.correct(list_read(applying, decision.refusal), now)
+            is_over = commit.is_uncharged and not is_exempt
+            wait = compute_wait(self.debts, commit.charges, now, exempt_time, is_uncharged=is_over)
+            self.correct(list(commit.charges), now)
             refusing = next(c for c in applying if c.bucket == decision.refusal.bucket)
             return OverDebt(decision.refusal, refusing.price, wait)
         self.correct(list_read(applying, decision.refusal), now)
@@ -94,7 +96,16 @@ class Books:
             is_exempt=is_exempt,
             over=decision.refusal,
             is_uncharged=commit.is_uncharged and not is_exempt,
+            exempt_time=exempt_time,
         )
+
+    def find_exempt_time(self, commit: DebtCommit, now: int) -> ExemptTime | None:
+        """Return when the number is exempt, by its record or by what the commit knows of it."""
+        found = None
+        if commit.known_number is not None:
+            is_assumed = commit.is_assumed_known
+            found = known_number.find_exempt_time(self.known, now, is_assumed_known=is_assumed)
+        return found or commit.exempt_time or (ExemptTime(0) if commit.is_exempt else None)
 
     def verify(self, sends: tuple[tuple[int, str], ...], now: int) -> tuple[bool, bool]:
         """Repay sends with their countries; return whether that raises the allowance, and pays."""
@@ -158,8 +169,12 @@ class Game:
 
     async def send(self, commit: DebtCommit) -> Any:
         operation, now = secrets.token_hex(8), self.store.now
-        charges = tuple(shift_closing(charge, now) for charge in commit.charges)
-        commit = replace(commit, charges=charges, traffic=self.traffic)
+        commit = replace(
+            commit,
+            charges=tuple(shift_ends(charge, now) for charge in commit.charges),
+            exempt_time=shift_exempt_time(commit.exempt_time, now),
+            traffic=self.traffic,
+        )
         expected = self.books.send(commit, now)
         outcome = await self.store.decide(operation=operation, debts=commit)
         if isinstance(expected, OverDebt):
@@ -283,7 +298,7 @@ def build_commits(draw: st.DrawFn) -> DebtCommit:
         charge = DebtCharge(bucket, terms, PRICE, is_always_charged=name == "overall")
         if bucket.limit.unit is DebtUnit.COUNTRIES:
             charge = DebtCharge(bucket, Terms((sends, sends)), 1, country=country)
-        flag = draw(st.sampled_from(["", "", "", "", "records", "records", "open", "closed"]))
+        flag = draw(st.sampled_from(["", "", "", "", "records", "records", *OVERRIDES]))
         charges.append((charge, flag))
     until = draw(st.integers(1, 3 * HOUR_MS))
     cause = draw(st.sampled_from(["", "", "", "exempt", "over"]))
@@ -293,6 +308,7 @@ def build_commits(draw: st.DrawFn) -> DebtCommit:
         is_assumed_known=draw(st.booleans()),
         is_uncharged=cause != "",
         is_exempt=cause == "exempt",
+        exempt_time=draw(st.sampled_from([None, None, *EXEMPT_TIMES])) if cause else None,
         traffic=None,
     )
 
@@ -302,13 +318,18 @@ def _apply_flag(charge: DebtCharge, flag: str, until: int) -> DebtCharge:
         case "records" if not charge.is_always_charged:
             return replace(charge, refuses=False)
         case "open":
-            return replace(charge, is_open=True)
+            return replace(charge, open_until=until)
         case "closed":
             return replace(charge, closed_until=until)
+        case "closed in record mode":
+            return replace(charge, closed_until=until, recorded_from=until)
         case _:
             return charge
 
 
+EXEMPT_TIMES = (ExemptTime(0), ExemptTime(HOUR_MS // 2), ExemptTime(0, HOUR_MS))
+"""What an earlier commit has found, from now on."""
+OVERRIDES = ("open", "closed", "closed in record mode")
 moves = st.one_of(
     st.tuples(st.just("send"), build_commits()),
     st.tuples(st.just("send"), build_commits()),
@@ -474,6 +495,19 @@ async def test_debts_are_those_of_the_model(
                 await game.refund(*how)
 
 
-def shift_closing(charge: DebtCharge, now: int) -> DebtCharge:
-    """Return a charge that is closed for a time from now on."""
-    return replace(charge, closed_until=charge.closed_until and charge.closed_until + now)
+def shift_ends(charge: DebtCharge, now: int) -> DebtCharge:
+    """Return a charge that is open or closed for a time from now on."""
+    return replace(
+        charge,
+        open_until=charge.open_until and charge.open_until + now,
+        closed_until=charge.closed_until and charge.closed_until + now,
+        recorded_from=charge.recorded_from and charge.recorded_from + now,
+    )
+
+
+def shift_exempt_time(span: ExemptTime | None, now: int) -> ExemptTime | None:
+    """Return a span that begins and ends some time from now on."""
+    if span is None:
+        return None
+    ends_at = None if span.ends_at is None else span.ends_at + now
+    return ExemptTime(span.starts_at and span.starts_at + now, ends_at)

@@ -11,6 +11,7 @@ from typing import Self
 import msgspec
 
 from otp_service.core.pumping.decision import DebtCharge, DebtRefusal
+from otp_service.core.pumping.known_number import ExemptTime
 from otp_service.core.pumping.scopes import MESSAGE_UNITS, DebtUnit, ScopeBucket
 
 
@@ -45,6 +46,8 @@ class DebtCommit(msgspec.Struct, frozen=True, kw_only=True):
     is_exempt: bool = False
     """Whether an earlier commit of the send was exempt, which the hourly totals count."""
     traffic: TrafficName | None = None
+    exempt_time: ExemptTime | None = None
+    """When an earlier commit has found that the number is exempt: a refusal may end with that."""
 
 
 class DebtOutcome(msgspec.Struct, frozen=True):
@@ -56,6 +59,8 @@ class DebtOutcome(msgspec.Struct, frozen=True):
     """The first scope that had no room in record mode. Nothing was charged but what always is."""
     is_uncharged: bool = False
     """Whether an earlier commit of the send was over a limit that only records."""
+    exempt_time: ExemptTime | None = None
+    """When sends to its number are exempt."""
 
     @property
     def is_charged(self) -> bool:

@@ -6,6 +6,7 @@ commit. What an earlier commit has charged is repaid exactly if a later one refu
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 import msgspec
 
@@ -16,7 +17,6 @@ from otp_service.core.pumping.debt import (
     Debt,
     charge_debt,
     count_other_countries,
-    list_changes,
     repay_debt,
     settle_debt,
 )
@@ -34,12 +34,22 @@ class DebtCharge(msgspec.Struct, frozen=True):
     """False if a full scope is only recorded."""
     is_always_charged: bool = False
     """Whether the send is charged also if it is exempt, or if another scope that only records is full."""
-    is_open: bool = False
-    """Whether an operator has opened the scope: it is charged, and never full."""
+    open_until: int = 0
+    """The instant until which an operator has opened the scope: it is charged, and not full; 0 for not open."""
     closed_until: int = 0
-    """The instant until which an operator has closed the scope: it is full; 0 for not closed."""
+    """The instant until which an operator has closed the scope: it is full, also if it is open; 0 for not closed."""
+    recorded_from: int = 0
+    """The instant from which a full scope is only recorded, if it refuses because it is closed; else 0."""
     country: str | None = None
     """The country of the message, if the scope counts countries; else None."""
+
+    def refuses_at(self, instant: int) -> bool:
+        """Return whether the scope refuses a send while it is full."""
+        return self.refuses and (not self.recorded_from or instant < self.recorded_from)
+
+
+ALWAYS_OPEN: Final = 2**53
+"""The end of an opening that has none: an instant that every number in Lua can be compared with."""
 
 
 class DebtRefusal(msgspec.Struct, frozen=True):
@@ -81,7 +91,7 @@ def decide_send(
             continue
         debt = settle_debt(debts.get(charge.bucket, EMPTY_DEBT), now)
         refusal = _find_refusal(debt, charge, now)
-        if refusal is not None and charge.refuses:
+        if refusal is not None and charge.refuses_at(now):
             return SendDecision(is_sent=False, debts={}, refusal=refusal)
         if refusal is not None:
             charged, over = {}, refusal
@@ -132,31 +142,12 @@ def repay_charge(
     )
 
 
-def compute_wait(debts: Mapping[ScopeBucket, Debt], charges: Sequence[DebtCharge], now: int) -> int:
-    """Return the milliseconds until every scope admits the send; 0 if all do now (Retry-After).
-
-    Scopes that only record are left out. It is true if nothing else is charged and no figures change.
-
-    An allowance shrinks as verifications leave the window. So each instant at which something leaves
-    is tried with all scopes; at the last one all are empty, and those that were closed are open.
-    """
-    refusing = [charge for charge in charges if charge.refuses]
-    # First at `now`: what was charged while the clock was ahead ages from now on.
-    current = {c.bucket: settle_debt(debts.get(c.bucket, EMPTY_DEBT), now) for c in refusing}
-    openings = (charge.closed_until for charge in refusing if charge.closed_until > now)
-    for instant in sorted((now, *list_changes(now), *openings)):
-        settled = ((settle_debt(current[c.bucket], instant), c) for c in refusing)
-        if all(_find_refusal(debt, charge, instant) is None for debt, charge in settled):
-            return instant - now
-    raise AssertionError("an empty scope admits a send")
-
-
 def _find_refusal(debt: Debt, charge: DebtCharge, now: int) -> DebtRefusal | None:
     """Return why a settled bucket has no room for the charge, or None."""
-    if charge.is_open:
-        return None
     if now < charge.closed_until:
         return DebtRefusal(charge.bucket, _sum_unverified(debt, charge, 0), 0, PERIODS_MS[0])
+    if now < charge.open_until:
+        return None
     price = charge.price
     for index, window in enumerate(debt.windows):
         unverified = _sum_unverified(debt, charge, index)

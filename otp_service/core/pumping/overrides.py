@@ -78,11 +78,9 @@ class Overrides(msgspec.Struct, frozen=True, dict=True):
         if not self.items:
             return charges
         applied = tuple(self._apply_to_charge(charge, now) for charge in charges)
-        if any(now < charge.closed_until for charge in applied):
-            # One that is over and only records would keep the closed scope from being asked.
-            return tuple(
-                charge if charge.refuses else replace(charge, is_open=True) for charge in applied
-            )
+        closed_until = max((charge.closed_until for charge in applied), default=0)
+        if now < closed_until:
+            return tuple(_open_recording(charge, closed_until) for charge in applied)
         return applied
 
     def add_override(self, override: ScopeOverride, now: int) -> "Overrides":
@@ -111,9 +109,24 @@ class Overrides(msgspec.Struct, frozen=True, dict=True):
         if override is None:
             return charge
         if override.action == "open":
-            return replace(charge, is_open=True)
-        return replace(charge, closed_until=override.until, refuses=True)
+            return replace(charge, open_until=override.until)
+        return replace(
+            charge,
+            closed_until=override.until,
+            refuses=True,
+            recorded_from=0 if charge.refuses else override.until,
+        )
 
     @cached_property
     def _by_bucket(self) -> dict[ScopeBucket, ScopeOverride]:
         return {item.bucket: item for item in self.items}
+
+
+def _open_recording(charge: DebtCharge, until: int) -> DebtCharge:
+    """Return a charge that keeps no closed scope from being asked until an instant.
+
+    One that is over and only records would.
+    """
+    if charge.refuses and not charge.recorded_from:
+        return charge
+    return replace(charge, open_until=max(charge.open_until, until))

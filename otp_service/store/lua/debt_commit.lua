@@ -2,9 +2,10 @@
 --
 -- What a commit has decided is a plan: whether it is refused, which charges apply, and why others do
 -- not (`cause`). The reply has it, for the later commits of the call and for the refund:
---   {raises, pays, cause, charged[, debt, window, unverified, allowance]}
+--   {raises, pays, cause, charged, exempt time[, debt, window, unverified, allowance]}
 -- `raises` and `pays` are of a settlement, `charged` is the sum of 2^(i-1) of the charges that were
--- applied, and the rest is the first scope that had no room in record mode.
+-- applied, the exempt time is that of debts.find_exempt_time or empty, and the rest is the first scope
+-- that had no room in record mode.
 
 ------------------------------------------------------------------------------- charge and refund
 
@@ -25,60 +26,84 @@ function debts.start_plan()
   if plan.known and now - plan.known[2] >= debts.KNOWN_TTL_MS then
     plan.known = nil -- the clock was set forward
   end
-  local is_assumed = packed[DEBTS_IS_ASSUMED_KNOWN] and plan.known_key > 0 and not plan.known
-  plan.is_noted = is_assumed or debts.is_exempt(plan.known)
+  local is_assumed = packed[DEBTS_IS_ASSUMED_KNOWN] and plan.known_key > 0
+  plan.is_noted = is_assumed and not plan.known or debts.is_exempt(plan.known)
   if plan.is_noted then
     plan.cause = debts.EXEMPT
   end
+  plan.exempt_time = debts.find_exempt_time(plan.known, is_assumed)
+    or packed[DEBTS_EXEMPT_TIME] or debts.earlier_exempt_time
+    or (plan.cause == debts.EXEMPT and { 0 } or nil)
   return plan
 end
 
--- Return the charges that refuse the send while their scopes are full.
-function debts.list_refusing(plan)
-  local refusing = {}
-  for _, operation in ipairs(plan.operations) do
-    local applies = plan.cause == debts.CHARGED or operation.is_always_charged
-    if applies and operation.refuses then
-      refusing[#refusing + 1] = operation
-    end
-  end
-  return refusing
+-- Whether a send is exempt at an instant.
+function debts.is_exempt_at(plan, instant)
+  local span = plan.exempt_time
+  return span ~= nil and span[1] <= instant and (not span[2] or instant < span[2])
 end
 
--- Return what the commit does about debts, or nil: a plan with `refusal` or `over` {debt, window,
--- unverified, allowance}, and the charges that apply. Reads the buckets.
+-- Return what is decided of the charges of a plan at an instant: those that apply, by their index, and
+-- `refusal` or `over` {debt, window, unverified, allowance}. Reads the buckets.
+function debts.decide_charges(plan, instant, is_uncharged)
+  local decision = { charged = {} }
+  for i, operation in ipairs(plan.operations) do
+    if operation.is_always_charged or not (is_uncharged or decision.over) then
+      local bucket = debts.settle(debts.read(operation.key, operation.country), instant)
+      local full = debts.find_full_window(operation, bucket, instant)
+      if full and debts.refuses(operation, instant) then
+        return { charged = {}, refusal = { i, unpack(full) } }
+      elseif full then
+        decision = { charged = {}, over = { i, unpack(full) } }
+      else
+        decision.charged[i] = true
+      end
+    end
+  end
+  return decision
+end
+
+-- Return what the commit does about debts, or nil: a plan with what is decided of its charges.
 function debts.decide()
   local plan = debts.start_plan()
-  for i, operation in ipairs(plan and plan.operations or {}) do
-    local applies = plan.cause == debts.CHARGED and not plan.over
-    if applies or operation.is_always_charged then
-      local bucket = debts.read(operation.key, operation.country)
-      local full = debts.find_full_window(operation, bucket, now)
-      if not full then
-        plan.charged[i] = true
-      else
-        plan.charged, plan.over = {}, { i, unpack(full) }
-      end
-      if full and operation.refuses then
-        plan.refusal, plan.over = plan.over, nil
-        return plan
-      end
-    end
+  if plan then
+    local decision = debts.decide_charges(plan, now, plan.cause ~= debts.CHARGED)
+    plan.charged, plan.refusal, plan.over = decision.charged, decision.refusal, decision.over
   end
   return plan
 end
 
--- Return the reply of a plan that is refused, the stamp of its event, and the wait; nil if it is not.
-function debts.describe_refusal(plan)
-  if not (plan and plan.refusal) then
-    return nil, nil, 0
+-- Whether the same send is admitted at an instant, if nothing else is charged and no figures change.
+function debts.is_admitted(plan, instant)
+  local is_uncharged = plan.cause == debts.OVER or debts.is_exempt_at(plan, instant)
+  return not debts.decide_charges(plan, instant, is_uncharged).refusal
+end
+
+-- Return the milliseconds until the send is admitted, not before an instant. Reads the bucket of each
+-- charge, so that all of them are corrected if the clock was ahead.
+function debts.compute_wait(plan, earliest)
+  for _, operation in ipairs(plan.operations) do
+    debts.read(operation.key, operation.country)
   end
+  if debts.is_admitted(plan, earliest) then
+    return earliest - now
+  end
+  for _, instant in ipairs(debts.list_instants(plan.operations, plan.exempt_time)) do
+    if instant > earliest and debts.is_admitted(plan, instant) then
+      return instant - now
+    end
+  end
+  error('an empty scope admits a send')
+end
+
+-- Return the reply of a plan that is refused, and the stamp of its event.
+function debts.describe_refusal(plan, wait)
   local index, window, unverified, allowance = unpack(plan.refusal)
-  local operation, wait = plan.operations[index], debts.compute_wait(debts.list_refusing(plan))
+  local operation = plan.operations[index]
   return { 'over_debt', now, index, window, unverified, allowance, wait },
     { reason = 'rate_limited', limit = operation.limit, wait = wait,
       quota = math.floor(allowance / math.max(1, operation.price)),
-      period = debts.PERIOD_MS[window] / 1000, unverified = unverified, allowance = allowance }, wait
+      period = debts.PERIOD_MS[window] / 1000, unverified = unverified, allowance = allowance }
 end
 
 -- Charge a send in one scope.
@@ -153,7 +178,7 @@ function debts.refund(packed, reply)
     debts.remove_exempt_send(packed[DEBTS_KNOWN_KEY], charged_at, packed[DEBTS_IS_ASSUMED_KNOWN])
   end
   if packed[DEBTS_TRAFFIC] then
-    debts.count_send(packed[DEBTS_TRAFFIC], cause, noted[5] ~= nil, charged_at, -1)
+    debts.count_send(packed[DEBTS_TRAFFIC], cause, noted[6] ~= nil, charged_at, -1)
   end
 end
 
@@ -227,13 +252,15 @@ function debts.change(plan, refunds)
     return 0
   end
   return { raises and 1 or 0, pays and 1 or 0, plan and plan.cause or 0, charged,
-    unpack(plan and plan.over or {}) }
+    plan and plan.exempt_time or {}, unpack(plan and plan.over or {}) }
 end
 
--- Remember for the later commits of the call, which depend on this one, why the send is not charged.
+-- Remember for the later commits of the call, which depend on this one, why the send is not charged, and
+-- when its number is exempt.
 function debts.remember_cause(reply)
   local noted = reply[1] == 'done' and reply[5]
   if request.dependent_commits > 0 and type(noted) == 'table' then
-    debts.earlier = math.max(debts.earlier, noted[5] and debts.OVER or noted[3])
+    debts.earlier = math.max(debts.earlier, noted[6] and debts.OVER or noted[3])
+    debts.earlier_exempt_time = noted[5][1] and noted[5] or debts.earlier_exempt_time
   end
 end

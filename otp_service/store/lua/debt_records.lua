@@ -26,6 +26,25 @@ function debts.is_exempt(known)
     and #known - 2 < debts.MAX_UNPAID_SENDS
 end
 
+-- Return when sends to a number are exempt, {from an instant on, until another one}, as find_exempt_time
+-- of core/pumping/known_number.py does. Nil for never; without the second, no time ends it.
+function debts.find_exempt_time(known, is_assumed)
+  if not known then
+    return is_assumed and { 0 } or nil
+  end
+  local expires_at = known[2] + debts.KNOWN_TTL_MS
+  local starts_at, unpaid = expires_at, { unpack(known, 3) }
+  if #unpaid < debts.MAX_UNPAID_SENDS then
+    table.sort(unpaid)
+    local last = unpaid[#unpaid - debts.MAX_DAILY_EXEMPT_SENDS + 1]
+    starts_at = math.min(last and last + debts.PERIOD_MS[2] or 0, expires_at)
+  end
+  if is_assumed then
+    return { starts_at }
+  end
+  return starts_at < expires_at and { starts_at, expires_at } or nil
+end
+
 -- Write the record of a number that is known from now on, without its unpaid sends or with one.
 function debts.write_known(key_index, unpaid_at)
   local record = { request.limit_key_id, now, unpaid_at }

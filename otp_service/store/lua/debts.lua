@@ -151,11 +151,11 @@ end
 -- Return {window, unverified, allowance} of the first window that has no room for the charge at an
 -- instant at which the bucket is settled, or nil.
 function debts.find_full_window(operation, bucket, instant)
-  if not operation.closed_until then
-    return nil -- an operator has opened it
-  end
   if instant < operation.closed_until then
     return { 1, debts.sum_unverified(operation, bucket, 1), 0 }
+  end
+  if instant < operation.open_until then
+    return nil
   end
   for window in ipairs(debts.SLOT_MS) do
     local unverified = debts.sum_unverified(operation, bucket, window)
@@ -170,34 +170,30 @@ function debts.find_full_window(operation, bucket, instant)
   end
 end
 
--- Return the instants at which these scopes change by themselves, ascending, from now on.
-function debts.list_changes(operations)
-  local instants = { now }
+-- Whether the scope refuses a send at an instant while it is full.
+function debts.refuses(operation, instant)
+  return operation.refuses
+    and (operation.recorded_from == 0 or instant < operation.recorded_from)
+end
+
+-- Return the instants at which the decision about a send may change by itself, ascending, from now on.
+-- At the last one all scopes are empty, and none is closed.
+function debts.list_instants(operations, exempt_time)
+  local instants, ends = { now }, exempt_time and { unpack(exempt_time) } or {}
   for _, slot_ms in ipairs(debts.SLOT_MS) do
     for step = 1, debts.SLOTS do
       instants[#instants + 1] = (math.floor(now / slot_ms) + step) * slot_ms
     end
   end
   for _, operation in ipairs(operations) do
-    if operation.closed_until and operation.closed_until > now then
-      instants[#instants + 1] = operation.closed_until
+    ends[#ends + 1] = operation.open_until
+    ends[#ends + 1] = operation.closed_until
+  end
+  for _, instant in ipairs(ends) do
+    if instant > now then
+      instants[#instants + 1] = instant
     end
   end
   table.sort(instants)
   return instants
-end
-
--- Return the milliseconds until each of these scopes admits its charge; 0 if all do now.
-function debts.compute_wait(operations)
-  for _, instant in ipairs(debts.list_changes(operations)) do
-    local is_full = false
-    for _, operation in ipairs(operations) do
-      local bucket = debts.settle(debts.read(operation.key, operation.country), instant)
-      is_full = is_full or debts.find_full_window(operation, bucket, instant) ~= nil
-    end
-    if not is_full then
-      return instant - now
-    end
-  end
-  error('an empty scope admits a send')
 end

@@ -27,29 +27,50 @@ local function find_listed_reason()
   end
 end
 
+-- Return the longest wait of the limits, the index of that charge and of its window; 0 if none refuses.
+local function find_longest_wait(charges)
+  local longest_wait, index, window_index = 0, nil, nil
+  for i, charge in ipairs(charges) do
+    if not charge.force then
+      local wait, window = charge.algorithm.compute_wait(charge)
+      if wait > longest_wait then
+        longest_wait, index, window_index = wait, i, window
+      end
+    end
+  end
+  return longest_wait, index, window_index
+end
+
+-- Return the reply of a limit that refuses, and the stamp of its event.
+local function describe_limit(charge, index, window_index, wait)
+  local window, is_locked = charge.windows[window_index], wait == UNTIL_UNLOCKED
+  local locked = string.find(charge.limit, 'PerAccount$') and 'account_locked' or 'number_locked'
+  return is_locked and { 'locked', now, index } or { 'refused', now, index, window_index, wait },
+    { reason = is_locked and locked or 'rate_limited', limit = charge.limit,
+      quota = window[WINDOW_COUNT], period = window[WINDOW_PERIOD_SECONDS],
+      wait = not is_locked and wait or nil }
+end
+
 -- Return the reply of the refusal with the longest wait, and the stamp of its event; nil if
 -- nothing refuses. Reads the absent keys.
+--
+-- After the wait of a limit the debts may refuse, also those that admit the send now: then it is longer.
 local function find_refusal(charges, plan)
   local reason = find_listed_reason()
   if reason then
     return { 'listed', now, reason }, { reason = reason }
   end
-  local reply, stamp, longest_wait = debts.describe_refusal(plan)
-  for i, charge in ipairs(charges) do
-    if not charge.force then
-      local wait, window_index = charge.algorithm.compute_wait(charge)
-      if wait > longest_wait then
-        longest_wait = wait
-        local window, is_locked = charge.windows[window_index], wait == UNTIL_UNLOCKED
-        reply = is_locked and { 'locked', now, i } or { 'refused', now, i, window_index, wait }
-        local locked = string.find(charge.limit, 'PerAccount$') and 'account_locked' or 'number_locked'
-        stamp = { reason = is_locked and locked or 'rate_limited', limit = charge.limit,
-          quota = window[WINDOW_COUNT], period = window[WINDOW_PERIOD_SECONDS],
-          wait = not is_locked and wait or nil }
-      end
-    end
+  local wait, index, window_index = find_longest_wait(charges)
+  local debt_wait = plan and plan.refusal and debts.compute_wait(plan, now)
+  if debt_wait and debt_wait >= wait then
+    return debts.describe_refusal(plan, debt_wait)
   end
-  return reply, stamp
+  if index and plan and wait ~= UNTIL_UNLOCKED then
+    wait = debts.compute_wait(plan, now + wait)
+  end
+  if index then
+    return describe_limit(charges[index], index, window_index, wait)
+  end
 end
 
 -- Return `count` elements of a list.

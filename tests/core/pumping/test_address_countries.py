@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from otp_service.core.pumping.admissions import compute_wait
 from otp_service.core.pumping.decision import (
-    compute_wait,
     decide_send,
     repay_charge,
     repay_send,

@@ -5,11 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from otp_service.core.pumping.admissions import compute_wait
 from otp_service.core.pumping.allowance import Figures, Terms, compute_allowance
 from otp_service.core.pumping.debt import EMPTY_DEBT, settle_debt
 from otp_service.core.pumping.decision import (
     DebtCharge,
-    compute_wait,
     decide_send,
     repay_send,
 )
@@ -153,7 +153,7 @@ def test_what_is_not_charged_still_counts_in_the_budget_of_the_day(is_uncharged)
 
 def test_an_open_scope_is_charged_and_never_full():
     """So that the budget is right again when the operator's exception ends."""
-    debts, charge = {}, replace(build_charge(RANGE, 1), is_open=True)
+    debts, charge = {}, replace(build_charge(RANGE, 1), open_until=NOW + 1)
 
     assert all(send(debts, [charge], NOW).is_sent for _ in range(5))
     assert 5 * PRICE == sum(debts[RANGE].windows[0].unverified)

@@ -28,6 +28,7 @@ from otp_service.core.pumping.commits import (
     TrafficName,
 )
 from otp_service.core.pumping.decision import DebtCharge
+from otp_service.core.pumping.known_number import ExemptTime
 from otp_service.core.pumping.scopes import DebtLimit, DebtUnit, ScopeBucket
 from otp_service.core.timestamps import HOUR_MS
 
@@ -114,8 +115,9 @@ def _draw_scope(random: Random, limit: DebtLimit, price: int, now: int) -> DebtC
         price,
         refuses=random.random() < 0.55,
         is_always_charged=is_overall,
-        is_open=random.random() < 0.1,
+        open_until=random.choice((0,) * 8 + (now - 1, now + random.randint(1, 3 * HOUR_MS))),
         closed_until=random.choice((0,) * 7 + (now - 1, now + random.randint(1, 3 * HOUR_MS))),
+        recorded_from=random.choice((0,) * 9 + (now + random.randint(1, 3 * HOUR_MS),)),
     )
 
 
@@ -137,8 +139,16 @@ def draw_debts(random: Random, now: int) -> DebtCommit:
         is_assumed_known=random.random() < 0.2,
         is_uncharged=cause != "",
         is_exempt=cause == "exempt",
+        exempt_time=_draw_exempt_time(random, now),
         traffic=draw_traffic(random) if random.random() < 0.7 else None,
     )
+
+
+def _draw_exempt_time(random: Random, now: int) -> ExemptTime | None:
+    """Return what an earlier commit has found: it begins or ends soon, or was not found."""
+    starts_at = random.choice((0, now + random.randint(1, 3 * HOUR_MS)))
+    ends_at = random.choice((None, now + random.randint(1, 9 * HOUR_MS)))
+    return ExemptTime(starts_at, ends_at) if random.random() < 0.3 else None
 
 
 def draw_settlement(random: Random, debts: DebtCommit, charged_at: int) -> DebtSettlement:

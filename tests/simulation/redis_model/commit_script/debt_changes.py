@@ -2,12 +2,16 @@
 
 from typing import Any
 
-from otp_service.core.pumping.known_number import can_count
+from otp_service.core.pumping.known_number import ExemptTime, can_count
 from otp_service.core.pumping.scopes import DebtLimit
 from otp_service.core.timestamps import DAY_MS
 from otp_service.store.commit_request import DebtCharges, Repayment, Settlement, TrafficChange
 from otp_service.store.debt_draft import EXEMPT_CAUSE, OVER_CAUSE
-from tests.simulation.redis_model.commit_script.debt_plan import CHARGED_CAUSE, DebtPlan
+from tests.simulation.redis_model.commit_script.debt_plan import (
+    CHARGED_CAUSE,
+    DebtPlan,
+    pack_exempt_time,
+)
 from tests.simulation.redis_model.commit_script.known_records import (
     note_exempt_send,
     read_record,
@@ -25,7 +29,7 @@ DebtRefunds = list[tuple[DebtCharges, list[Any]]]
 
 def change_debts(
     context: CommitContext, plan: DebtPlan | None, refunds: DebtRefunds
-) -> int | list[int]:
+) -> int | list[Any]:
     """Charge, refund and settle. Return what the reply has about it, 0 for nothing."""
     charged = _charge(context, plan) if plan else 0
     for charges, reply in refunds:
@@ -35,7 +39,8 @@ def change_debts(
     if not (plan or settlement):
         return 0
     cause, over = (plan.cause, plan.describe_full_scope()) if plan else (CHARGED_CAUSE, [])
-    return [int(raises), int(pays), cause, charged, *over]
+    exempt_time = pack_exempt_time(plan.exempt_time) if plan else []
+    return [int(raises), int(pays), cause, charged, exempt_time, *over]
 
 
 def note_full_country(context: CommitContext, plan: DebtPlan | None) -> None:
@@ -45,11 +50,16 @@ def note_full_country(context: CommitContext, plan: DebtPlan | None) -> None:
 
 
 def remember_cause(context: CommitContext, reply: list[Any]) -> None:
-    """Remember for later commits of the call, which depend on this one, why a send is not charged."""
+    """Remember for later commits of the call, which depend on this one, why a send is not charged.
+
+    And when its number is exempt.
+    """
     if context.request.dependent_commits > 0 and reply[0] == b"done" and isinstance(reply[4], list):
-        _, _, cause, _, *over = reply[4]
+        _, _, cause, _, exempt_time, *over = reply[4]
         call = context.call
         call.earlier_cause = max(call.earlier_cause, OVER_CAUSE if over else cause)
+        if exempt_time:
+            call.earlier_exempt_time = ExemptTime(*exempt_time)
 
 
 def _charge(context: CommitContext, plan: DebtPlan) -> int:
@@ -73,7 +83,7 @@ def _refund(context: CommitContext, charges: DebtCharges, reply: list[Any]) -> N
     _, charged_at, _, _, noted, *_ = reply
     if not isinstance(noted, list):
         return  # the commit had no debts
-    _, _, cause, charged, *over = noted
+    _, _, cause, charged, _, *over = noted
     for i, operation in enumerate(charges.operations):
         if charged >> i & 1:
             key = context.get_key(operation.key_index)

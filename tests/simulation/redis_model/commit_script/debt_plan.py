@@ -4,19 +4,30 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from otp_service.core.pumping.admissions import (
+    Admission,
+    compute_wait,
+    find_first_admission,
+    list_admissions,
+)
 from otp_service.core.pumping.allowance import Figures, Terms
 from otp_service.core.pumping.debt import PERIODS_MS
 from otp_service.core.pumping.decision import (
     DebtCharge,
     DebtRefusal,
     SendDecision,
-    compute_wait,
     decide_send,
 )
-from otp_service.core.pumping.known_number import KNOWN_NUMBER_TTL_MS, is_exempt
+from otp_service.core.pumping.known_number import (
+    KNOWN_NUMBER_TTL_MS,
+    ExemptTime,
+    KnownNumber,
+    find_exempt_time,
+    is_exempt,
+)
 from otp_service.core.timestamps import SECOND_MS
 from otp_service.store.commit_request import DebtCharges, DebtOperation
-from otp_service.store.debt_draft import EXEMPT_CAUSE
+from otp_service.store.debt_draft import EXEMPT_CAUSE, OVER_CAUSE
 from tests.simulation.redis_model.commit_script.debt_book import name_scope
 from tests.simulation.redis_model.commit_script.known_records import (
     Record,
@@ -43,6 +54,7 @@ class DebtPlan:
         self.is_noted = is_assumed or is_exempt(known, context.now)
         earlier_cause = max(context.call.earlier_cause, debts.earlier_cause)
         self.cause = EXEMPT_CAUSE if self.is_noted else earlier_cause
+        self.exempt_time = self._find_exempt_time(known)
         self.charges = [build_charge(context, operation) for operation in debts.operations]
         self.decision: SendDecision = decide_send(
             context.debts, self.charges, context.now, is_uncharged=self.cause != CHARGED_CAUSE
@@ -66,15 +78,29 @@ class DebtPlan:
         refusal = self.decision.refusal
         return self.debts.operations[self._find_index(refusal)].limit if refusal else None
 
-    def describe_refusal(self) -> tuple[list[Any], dict[str, Any], int] | None:
-        """Return the reply of a refusal, the stamp of its event and the wait; None if nothing refuses."""
+    @property
+    def is_refused(self) -> bool:
+        return not self.decision.is_sent
+
+    def list_admissions(self) -> list[Admission]:
+        """Return the spans in which the same send is admitted."""
+        return list_admissions(
+            self.context.debts,
+            self.charges,
+            self.context.now,
+            self.exempt_time,
+            is_uncharged=self.cause == OVER_CAUSE,
+        )
+
+    def compute_wait(self, earliest: int) -> int:
+        """Return the milliseconds until the send is admitted, not before an instant."""
+        return find_first_admission(earliest, self.list_admissions()) - self.context.now
+
+    def describe_refusal(self, wait: int) -> tuple[list[Any], dict[str, Any]]:
+        """Return the reply of a refusal, and the stamp of its event."""
         refusal = self.decision.refusal
-        if refusal is None or self.decision.is_sent:
-            return None
+        assert refusal is not None
         operation = self.debts.operations[self._find_index(refusal)]
-        is_charged = self.cause == CHARGED_CAUSE
-        applying = [one for one in self.charges if is_charged or one.is_always_charged]
-        wait = compute_wait(self.context.debts, applying, self.context.now)
         stamp = {
             "reason": "rate_limited",
             "limit": operation.limit,
@@ -84,7 +110,18 @@ class DebtPlan:
             "unverified": refusal.unverified,
             "allowance": refusal.allowance,
         }
-        return [b"over_debt", self.context.now, *self.describe_full_scope(), wait], stamp, wait
+        return [b"over_debt", self.context.now, *self.describe_full_scope(), wait], stamp
+
+    def _find_exempt_time(self, known: KnownNumber | None) -> ExemptTime | None:
+        """Return when the number is exempt: by its record, or as an earlier commit has found."""
+        is_assumed = self.debts.is_assumed_known and self.debts.known_key > 0
+        now = self.context.now
+        return (
+            find_exempt_time(known, now, is_assumed_known=is_assumed)
+            or self.debts.exempt_time
+            or self.context.call.earlier_exempt_time
+            or (ExemptTime(0) if self.cause == EXEMPT_CAUSE else None)
+        )
 
     def _find_index(self, refusal: DebtRefusal) -> int:
         return next(i for i, one in enumerate(self.charges) if one.bucket == refusal.bucket)
@@ -105,15 +142,26 @@ def build_charge(context: CommitContext, operation: DebtOperation) -> DebtCharge
         operation.price,
         operation.refuses,
         operation.is_always_charged,
-        operation.closed_until is None,
-        operation.closed_until or 0,
+        operation.open_until,
+        operation.closed_until,
+        operation.recorded_from,
         operation.country,
     )
 
 
+def pack_exempt_time(exempt_time: ExemptTime | None) -> list[int]:
+    return pack_span(exempt_time.starts_at, exempt_time.ends_at) if exempt_time else []
+
+
+def pack_span(starts_at: int, ends_at: int | None) -> list[int]:
+    """Return a span as a reply has it: without an end that no time brings."""
+    return [starts_at] if ends_at is None else [starts_at, ends_at]
+
+
 def compute_scope_wait(context: CommitContext, charge: DebtCharge) -> int:
     """Return the wait until one scope admits its charge, also one that only records."""
-    return compute_wait(context.debts, [replace(charge, refuses=True)], context.now)
+    alone = replace(charge, refuses=True, recorded_from=0)
+    return compute_wait(context.debts, [alone], context.now)
 
 
 def _read_current_record(context: CommitContext, key_index: int) -> Record | None:

@@ -12,6 +12,8 @@ from tests.simulation.redis_model.commit_script.debt_book import DebtBook
 from tests.simulation.redis_model.commit_script.debt_plan import (
     compute_scope_wait,
     decide_debts,
+    pack_exempt_time,
+    pack_span,
 )
 from tests.simulation.redis_model.commit_script.failures_bucket import UNTIL_UNLOCKED
 from tests.simulation.redis_model.commit_script.refusal import find_refusal
@@ -33,6 +35,10 @@ def inspect_commit(context: CommitContext) -> list[Any]:
         [_describe_charge(context, charge) for charge in request.charges],
         [_describe_debt(context, charge) for charge in plan.charges] if plan else [],
         int(plan is not None and plan.cause == EXEMPT_CAUSE),
+        pack_exempt_time(plan.exempt_time) if plan else [],
+        [at for one in plan.list_admissions() for at in pack_span(one.starts_at, one.ends_at)]
+        if plan
+        else [],
     ]
 
 

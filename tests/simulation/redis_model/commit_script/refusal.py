@@ -17,20 +17,25 @@ def find_refusal(context: CommitContext, plan: DebtPlan | None) -> Refusal | Non
     reason = _find_listed_reason(context)
     if reason is not None:
         return [b"listed", context.now, reason.encode()], {"reason": reason}
-    refusal: Refusal | None = None
-    longest_wait: float = 0
-    over_debt = plan.describe_refusal() if plan else None
-    if over_debt:
-        reply, stamp, longest_wait = over_debt
-        refusal = reply, stamp
+    index, window_index, wait = _find_longest_wait(context)
+    debt_wait = plan.compute_wait(context.now) if plan and plan.is_refused else None
+    if plan and debt_wait is not None and debt_wait >= wait:
+        return plan.describe_refusal(debt_wait)
+    if plan and index and wait != UNTIL_UNLOCKED:
+        wait = plan.compute_wait(context.now + int(wait))
+    return _describe_charge(context, index, window_index, wait) if index else None
+
+
+def _find_longest_wait(context: CommitContext) -> tuple[int, int, float]:
+    """Return the index of the charge with the longest wait, that of its window, and the wait; or zeros."""
+    found: tuple[int, int, float] = (0, 0, 0)
     for i, charge in enumerate(context.request.charges, 1):
         if charge.force:
             continue
         wait, window_index = read_bucket(context, charge).compute_wait(charge)
-        if wait > longest_wait:
-            longest_wait = wait
-            refusal = _describe_charge(context, i, window_index, wait)
-    return refusal
+        if wait > found[2]:
+            found = i, window_index, wait
+    return found
 
 
 def _describe_charge(

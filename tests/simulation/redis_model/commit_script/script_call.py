@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from otp_service.core.pumping.known_number import ExemptTime
 from otp_service.store.commit_request import CommitRequest
 from tests.simulation.redis_model.keyspace import Keyspace
 
@@ -36,6 +37,8 @@ class ScriptCall:
         self.server_info = server_info
         self.earlier_cause = 0
         """Why an earlier commit of the same send was not charged debts."""
+        self.earlier_exempt_time: ExemptTime | None = None
+        """When the number of the same send is exempt, as an earlier commit has found."""
         self._now: int | None = None
 
     def read_clock(self, request: CommitRequest) -> int:

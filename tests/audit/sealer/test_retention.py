@@ -201,4 +201,5 @@ async def test_after_a_crash_between_seal_and_deletion_the_archive_verifies_and_
         log.assert_complete()
         assert [] == [*log.folder.glob("2025-11-22/*")]
         assert list_dropped(log)
-    assert {"write", "sync", "delete"} <= failed_calls
+    parts = {"write", "delete"}  # the calls of which one half can be done
+    assert (parts if when == "half" else {*parts, "sync"}) <= failed_calls

@@ -19,6 +19,7 @@ from otp_service.audit.archive_format.event_copies import mark_copies
 from otp_service.audit.event_decoder import DecodedEvent
 from otp_service.audit.query.reader import EventReader
 from otp_service.audit.reports.anomalies import describe_baseline, find_anomalies
+from otp_service.audit.reports.brake_rules import list_scope_examples
 from otp_service.audit.reports.brake_stats import (
     DENIED_TYPES,
     RANGE_COLUMNS,
@@ -80,6 +81,7 @@ async def show_last_day(request: AuthenticatedRequest) -> ASGIResponse:
         brake_types=",".join((*SEND_TYPES, *DENIED_TYPES)),
         range_columns=RANGE_COLUMNS,
         refusal_columns=REFUSAL_COLUMNS,
+        refused_scopes=list_scope_examples(day.overview.brake.refusals),
         currency=dependencies.currency,
     )
 

@@ -193,8 +193,7 @@ ANOMALY_GUIDES: Final[Mapping[AnomalyKind, AnomalyGuide]] = {
         "notice",
         "The brake on SMS pumping refused messages. Numbers that verify within a day are people.",
         "If many of them are people, open the scope of this limit for some hours: 'otp-service pumping"
-        " allow', for example 'country:GB@shop', or for a limit of client addresses"
-        " 'address:192.0.2.1@shop'. 'otp-service why -' shows which limits refuse a number.",
+        " allow SCOPE --for 6h --reason TEXT'. 'otp-service why -' shows which limits refuse a number.",
     ),
 }
 

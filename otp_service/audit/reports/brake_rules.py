@@ -1,7 +1,9 @@
 """Rules about the brake on SMS pumping: ranges that never verify, refusals, and refused people."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
+
+import msgspec
 
 from otp_service.audit.query.criteria import EventCriteria
 from otp_service.audit.reports.absolute_rules import MIN_PUMPED_SENDS
@@ -14,7 +16,8 @@ from otp_service.audit.reports.brake_stats import (
 )
 from otp_service.audit.reports.stats import StatsOverview
 from otp_service.core.pumping.prices import format_money
-from otp_service.core.pumping.scopes import BrakeMode
+from otp_service.core.pumping.scope_text import get_scope_example
+from otp_service.core.pumping.scopes import BrakeMode, DebtLimit
 
 
 MIN_UNVERIFIED_SENDS: Final = 10
@@ -33,6 +36,11 @@ def find_brake_anomalies(today: StatsOverview, currency: str) -> Iterator[Anomal
     for refusals in today.brake.refusals:
         if refusals.numbers >= MIN_REFUSED_NUMBERS:
             yield _build_refusals(refusals, currency)
+
+
+def list_scope_examples(rows: Iterable[RefusalRow]) -> list[str]:
+    """Return how the scopes of refusals are written for 'otp-service pumping allow', each once."""
+    return list(dict.fromkeys(get_scope_example(DebtLimit(row.limit)) for row in rows))
 
 
 def _build_unverified_range(row: RangeRow, currency: str) -> Anomaly:
@@ -56,7 +64,7 @@ def _build_refusals(row: RefusalRow, currency: str) -> Anomaly:
         f" within a day; their price is {format_money(row.money, currency)}."
     )
     types = SEND_TYPES if is_recorded else DENIED_TYPES
-    return build_anomaly(
+    anomaly = build_anomaly(
         "would-refuse" if is_recorded else "brake-refusals",
         "limit",
         row.limit,
@@ -65,3 +73,5 @@ def _build_refusals(row: RefusalRow, currency: str) -> Anomaly:
         weight="alarm" if is_recorded or share > MAX_FALSE_REFUSALS else "notice",
         criteria=EventCriteria(type=",".join(types), event_limit=row.limit),
     )
+    (scope,) = list_scope_examples([row])
+    return msgspec.structs.replace(anomaly, remedy=anomaly.remedy.replace("SCOPE", scope))

@@ -17,6 +17,7 @@ import phonenumbers
 from otp_service.core.errors import InvalidRequest
 from otp_service.core.ip_address import client_ip_limit_key, parse_client_ip
 from otp_service.core.phone_number import canonicalize_number
+from otp_service.core.pumping.overrides import find_scope
 from otp_service.core.pumping.scopes import BLOCK_DIGITS, RANGE_DIGITS, DebtLimit, ScopeBucket
 
 
@@ -55,6 +56,11 @@ def format_scope(bucket: ScopeBucket) -> str:
     subject = f":{bucket.subject}" if bucket.subject else ""
     tenant = f"@{bucket.tenant}" if bucket.tenant else ""
     return f"{SCOPE_KINDS[bucket.limit]}{subject}{tenant}"
+
+
+def get_scope_example(limit: DebtLimit) -> str:
+    """Return a text of the scope that opens and closes a limit: 'country:GB@shop'."""
+    return SCOPE_EXAMPLES[SCOPE_KINDS[find_scope(ScopeBucket(limit)).limit]]
 
 
 def parse_scope(text: str, tenants: Collection[str]) -> ScopeBucket:

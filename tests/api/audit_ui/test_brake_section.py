@@ -109,6 +109,9 @@ async def test_limits_and_ranges_lead_to_their_events(api: ApiHarness, browser: 
     form = read_form(section, "find-braked")
     page = await browser.send("/audit/search", **form, event_limit="UnverifiedPerRange")
 
+    assert "pumping allow SCOPE --for 6h --reason TEXT , where SCOPE is like range:+44740012 ." in (
+        " ".join(read_text(section).split())
+    )
     assert 'form="find-braked" name="event_limit" value="UnverifiedPerRange"' in section
     assert f'form="find-braked" name="pseudonym" value="{RANGE}"' in section
     assert 200 == page.status_code

@@ -99,13 +99,25 @@ def _parse_digits(limit: DebtLimit, text: str, missing_digits: int, word: str) -
     problem = f"counts numbers without their last {word} digits"
     if not _DIGITS_PATTERN.fullmatch(text):
         raise _build_error(limit, problem)
-    try:
-        is_possible = phonenumbers.is_possible_number(phonenumbers.parse(number, None))
-    except phonenumbers.NumberParseException:
-        is_possible = False
-    if not is_possible:
-        raise _build_error(limit, f"{problem}, and no country has numbers that begin so")
+    if not _has_mobile_length(number):
+        raise _build_error(
+            limit, f"{problem}, and no country has mobile numbers that begin so and are as long"
+        )
     return canonicalize_number(number)[:-missing_digits]
+
+
+def _has_mobile_length(number: str) -> bool:
+    """Return whether mobile numbers of its country are as long, with the area code.
+
+    One that is shorter or longer is in no range or block that a message is charged to.
+    """
+    try:
+        parsed = phonenumbers.parse(number, None)
+    except phonenumbers.NumberParseException:
+        return False
+    mobile = phonenumbers.PhoneNumberType.MOBILE
+    reason = phonenumbers.is_possible_number_for_type_with_reason(parsed, mobile)
+    return reason == phonenumbers.ValidationResult.IS_POSSIBLE
 
 
 def _parse_country(limit: DebtLimit, text: str) -> str:

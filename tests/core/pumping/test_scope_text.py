@@ -1,5 +1,6 @@
 """Scopes as operators write them."""
 
+import phonenumbers
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,6 +27,18 @@ NUMBERS = [
     "+2203012345",  # canonical with two more digits
     "+37744123456",  # canonical under another calling code
 ]
+
+
+def test_the_range_and_the_block_of_a_mobile_number_of_each_country_are_scopes():
+    """Their length is that of mobile numbers; no other length is charged to anything."""
+    kind = phonenumbers.PhoneNumberType.MOBILE
+    for region in phonenumbers.SUPPORTED_REGIONS:
+        if example := phonenumbers.example_number_for_type(region, kind):
+            written = phonenumbers.format_number(example, phonenumbers.PhoneNumberFormat.E164)
+            phone = parse_number(written, allow_fictitious=True)
+            for one in {phone.e164, phone.canonical}:
+                assert phone.prefix == parse_scope(f"range:{one[:-4]}", ()).subject
+                assert derive_block(phone.canonical) == parse_scope(f"block:{one[:-5]}", ()).subject
 
 
 @pytest.mark.parametrize("number", NUMBERS)
@@ -67,8 +80,12 @@ def test_each_kind_of_scope_has_a_text(text, scope):
         ("range", "without their last four digits"),
         ("range:44740012", "without their last four digits"),
         ("range:+447400123456", "without their last four digits"),
-        ("range:+4474001234", "no country has numbers that begin so"),
-        ("range:+99", "no country has numbers that begin so"),
+        ("range:+4474001234", "no country has mobile numbers that begin so"),
+        ("range:+99", "no country has mobile numbers that begin so"),
+        ("range:+4474", "no country has mobile numbers that begin so and are as long"),
+        ("range:+4474001", "no country has mobile numbers that begin so and are as long"),
+        ("range:+141555", "no country has mobile numbers that begin so and are as long"),
+        ("block:+447400", "no country has mobile numbers that begin so and are as long"),
         ("block:+44740012@shop", "no country has|all tenants together"),
         ("range:+44740012@shop", "counts all tenants together: write it like range:[+]44740012"),
         ("country@shop", "two letters"),

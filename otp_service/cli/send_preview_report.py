@@ -110,7 +110,7 @@ def _format_debt_row(debt: DebtPreview, currency: str) -> tuple[str, str, str]:
     )
     limit = state.charge.bucket.limit
     if not debt.is_over:
-        return limit, used, "admits it"
+        return limit, used, f"admits it{_describe_opening(state.charge.open_until)}"
     if state.charge.closed_until:
         return limit, used, _describe_closed(debt)
     wait = _format_wait(debt.admits_at, state.wait_ms)
@@ -126,6 +126,11 @@ def _format_use(state: DebtState, unverified: int, allowance: int, currency: str
     return f"{used} ({unverified // price} of {allowance // price} messages)"
 
 
+def _describe_opening(open_until: int) -> str:
+    """Return until when an operator has opened a scope, which may be full meanwhile."""
+    return f", opened by an operator until {_format_second(open_until)}" if open_until else ""
+
+
 def _describe_closed(debt: DebtPreview) -> str:
     """Return until when an operator has closed a scope; and until when it is full, if that is later."""
     closed_until, wait_ms = debt.state.charge.closed_until, debt.state.wait_ms
@@ -137,9 +142,13 @@ def _describe_closed(debt: DebtPreview) -> str:
 
 
 def _format_wait(admits_at: int, wait_ms: int) -> str:
-    """Return an instant, in whole seconds and not too early, and how long it is until then."""
-    whole_ms = math.ceil(admits_at / SECOND_MS) * SECOND_MS
-    return f"until {to_datetime(whole_ms):%FT%TZ} ({format_duration(wait_ms)})"
+    """Return an instant, and how long it is until then."""
+    return f"until {_format_second(admits_at)} ({format_duration(wait_ms)})"
+
+
+def _format_second(instant: int) -> str:
+    """Return an instant in whole seconds, and not too early."""
+    return f"{to_datetime(math.ceil(instant / SECOND_MS) * SECOND_MS):%FT%TZ}"
 
 
 def list_windows(state: DebtState) -> list[tuple[int, int, int]]:

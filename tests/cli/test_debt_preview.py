@@ -101,6 +101,16 @@ def test_a_scope_that_an_operator_has_closed_is_called_so():
     assert line.endswith("closed by an operator until 2026-11-30T13:30:00Z (1 h 30 min)")
 
 
+def test_a_scope_that_an_operator_has_opened_is_called_so():
+    """It may be full: '5 of 3 messages' alone does not say why it admits one more."""
+    opened = replace(RANGE, open_until=NOW + 10 * MINUTE_MS)
+    state = replace(FULL.state, charge=opened, is_full=False, wait_ms=0)
+
+    _, line = format_lines(SendPreview("shop", None, debts=(replace(FULL, state=state),)))
+
+    assert line.endswith("admits it, opened by an operator until 2026-11-30T12:10:00Z")
+
+
 def test_a_closed_scope_that_is_full_after_its_end_has_both_instants():
     """What the operator has decided ends earlier than the refusal."""
     closed = replace(RANGE, closed_until=NOW + 10 * MINUTE_MS)

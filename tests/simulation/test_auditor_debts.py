@@ -172,3 +172,16 @@ def test_a_503_after_a_message_that_may_have_been_taken_keeps_its_debt(history, 
     history.store_debt(1)
 
     assert is_right == (list_debt_rules(history) == [])
+
+
+@pytest.mark.parametrize("replacement", [FaultKind.KEY_ROTATION, FaultKind.WORKER_RESTART, None])
+def test_a_worker_that_ends_while_the_store_is_down_may_give_up_its_refund(history, replacement):
+    """It tries for two seconds (REFUND_DRAIN_SECONDS); one that stays tries until the store is back."""
+    history.issue(outcome=Unavailable(), answer="refused")
+    history.add_fault(FaultKind.STORE_DOWN, ms=5_000)
+    if replacement:
+        history.add_fault(replacement, target="seal" if "key" in replacement else "a1")
+    history.wait(60_000)
+    history.store_debt(1)
+
+    assert (replacement is not None) == (list_debt_rules(history) == [])

@@ -94,6 +94,11 @@ class Disturbance:
         for fault in faults:
             if fault.kind == FaultKind.WORKER_CRASH:
                 self._crashes[fault.target].append(fault.at)
+        self._replacements = [
+            (_find_span(f), f.target if f.kind == FaultKind.WORKER_RESTART else None)
+            for f in faults
+            if f.kind in {FaultKind.WORKER_RESTART, FaultKind.KEY_ROTATION}
+        ]
         self._clock_steps = sorted(_list_clock_steps(faults))
 
     def count_lost_writes(self, start: float, end: float, *, is_durable: bool = True) -> float:
@@ -146,7 +151,19 @@ class Disturbance:
         if is_late or self.has_lost_writes(call.started_at, math.inf, is_durable=False):
             return math.inf
         crashes = self._crashes.get(call.worker, ())
-        return math.inf if any(call.started_at <= at <= release for at in crashes) else release
+        is_crashed = any(call.started_at <= at <= release for at in crashes)
+        return math.inf if is_crashed or self._may_give_up_refund(call, release) else release
+
+    def _may_give_up_refund(self, call: CallRecord, release: float) -> bool:
+        """Return whether the worker may have been replaced before the store took the refund.
+
+        One that ends tries the refunds that wait for two seconds, and the charges of the others stay
+        (REFUND_DRAIN_SECONDS). Every worker is replaced in a rotation.
+        """
+        return self.has_trouble(call.started_at, release) and any(
+            worker in (None, call.worker) and start <= release and end >= call.started_at
+            for (start, end), worker in self._replacements
+        )
 
     def has_clock_step(self, start: float, end: float) -> bool:
         """Return whether the clock of the store was set in this span."""

@@ -2,8 +2,7 @@
 
 Use cases have no code for a kind: they call the store. So a test of tests/service runs on one server or
 on the cluster, and half of its neighbours on the other. The store has code for a cluster; Redis 7 and the
-newest server differ in themselves alone, so a test of the store runs on one of the two. Each script and
-each command is in tests of both halves.
+newest server differ in themselves alone, so a test of the store runs on one of the two.
 """
 
 import zlib

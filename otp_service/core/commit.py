@@ -265,6 +265,10 @@ CommitRefusal = LimitRefusal | Locked | Blocked | OverDebt
 CommitOutcome = Committed | Conflict | RecordConflict | CommitRefusal
 
 
+class Undone(msgspec.Struct, frozen=True):
+    """Nothing was changed, because another commit of the call was not applied."""
+
+
 class ChargeState(msgspec.Struct, frozen=True):
     """A charge of a commit that was inspected, with the state of its bucket."""
 

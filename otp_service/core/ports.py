@@ -16,6 +16,7 @@ from otp_service.core.commit import (
     PointerName,
     RecordName,
     StoredRecord,
+    Undone,
 )
 from otp_service.core.delivery import Message, Receipt, Submission
 from otp_service.core.do_not_send import (
@@ -75,10 +76,12 @@ class Store(Protocol):
     def commit(self, commit: Commit) -> Awaitable[CommitOutcome]:
         """Apply all of the commit with its events, or none of it."""
 
-    def commit_in_turn(self, commits: Sequence[Commit]) -> Awaitable[list[CommitOutcome]]:
-        """Run commits of different partitions until one is not committed.
+    def commit_together(self, commits: Sequence[Commit]) -> Awaitable[list[CommitOutcome | Undone]]:
+        """Apply all of these commits, or none: the first one that is not applied decides the others.
 
-        Return the outcomes of those that ran. All of them are durable if one is.
+        They are of different partitions, and have no bucket in common. All are durable if one is. In a
+        cluster, and while two limit keys are in force, others may be `Committed` although one was
+        refused: they are to be refunded by their operation ids.
         """
 
     def commit_all(self, commits: Sequence[Commit]) -> Awaitable[list[CommitOutcome]]:

@@ -8,7 +8,14 @@ import msgspec
 
 from otp_service.core import charges, codes, errors, events
 from otp_service.core.challenge import Challenge, ChallengeSecret, ChallengeStatus, LiveCode
-from otp_service.core.commit import ChallengeSnapshot, Commit, CommitOutcome, CompareAndSwap, Refund
+from otp_service.core.commit import (
+    ChallengeSnapshot,
+    Commit,
+    CommitOutcome,
+    CompareAndSwap,
+    Refund,
+    Undone,
+)
 from otp_service.core.ip_address import is_other_client_ip
 from otp_service.core.known_addresses import NO_STANDINGS, Account, KnownAddresses
 from otp_service.core.limits import Limit
@@ -21,7 +28,7 @@ from otp_service.service.expiry import record_expiry
 from otp_service.service.optimistic_commit import (
     commit_once,
     commit_with_retry,
-    require_committed,
+    require_all_committed,
 )
 from otp_service.service.pending_refunds import apply_all
 from otp_service.service.shared_limits import SharedLimits
@@ -136,17 +143,18 @@ class CodeVerifier:
         return codes.normalize_code(self._request.code, self._dependencies.policy.digits)
 
     async def _charge_attempt(self, snapshot: ChallengeSnapshot) -> ChargedAttempt:
-        """Charge the attempt to the caller, then to the challenge and its number, or to none.
+        """Charge the attempt to the caller, the challenge and its number, or to none of them.
 
-        The second commit checks the deadline and the number's limits on the newest state. Raises
+        Its commit checks the deadline and the number's limits on the newest state. Raises
         ChallengeEnded, ChallengeNotFound, NumberLocked, AccountLocked and RateLimited.
         """
         if snapshot.secret:
             known = snapshot.secret.known_addresses
             self._standings = known.determine_standings(self._context.address_tags, snapshot.now)
+        self._caller_refunds = self._name_caller_charges()
         try:
             charged = await commit_with_retry(
-                self._store, snapshot, self._build_attempt_commit, self._charge_in_turn
+                self._store, snapshot, self._build_attempt_commit, self._charge_with_caller
             )
         except errors.StoreUnavailable:
             raise
@@ -163,26 +171,32 @@ class CodeVerifier:
             self._account_failures,
         )
 
-    async def _charge_in_turn(self, attempt: Commit) -> CommitOutcome:
-        """Charge the caller's own buckets, then apply the commit of the attempt; return its outcome.
-
-        A refusal of the caller's buckets is recorded. Raises NumberLocked first.
-        """
+    def _name_caller_charges(self) -> tuple[Refund, ...]:
+        """Return the charges of an attempt to the caller's own buckets."""
         account, client_ip_key = self._subject.account, self._subject.client_ip_key
-        self._caller_refunds = self._shared_limits.name_charges(
+        return self._shared_limits.name_charges(
             charges.build_caller_failure_charges(
                 self._tenant, account, client_ip_key, self._standings.account
             )
         )
-        caller = self._shared_limits.build_charge_commit(self._caller_refunds)
-        outcome, *others = await self._store.commit_in_turn((caller, attempt))
+
+    async def _charge_with_caller(self, attempt: Commit) -> CommitOutcome:
+        """Apply the commit of the attempt, with the charges of the caller; return its outcome.
+
+        A refusal of the caller's buckets is recorded. Raises NumberLocked first.
+        """
+        charge = self._shared_limits.build_charge_commit(self._caller_refunds)
+        caller, outcome = await self._store.commit_together((charge, attempt))
         try:
-            self._account_failures = require_committed(outcome).consecutive_failures
+            charged = require_all_committed((caller,))
         except (errors.AccountLocked, errors.RateLimited) as error:
             self._caller_refunds, self._attempt_charge = (), None
             await self._record_verify_denial(error)
             raise
-        return others[0]
+        if charged:
+            self._account_failures = charged[0].consecutive_failures
+        assert not isinstance(outcome, Undone)  # the caller was not refused
+        return outcome
 
     def _add_known_address(self, attempt: ChargedAttempt) -> tuple[Account, KnownAddresses] | None:
         """Return the known addresses after a correct code; None if they stay as they are."""

@@ -1,6 +1,6 @@
 """Commits that raise what refuses them, and that are decided again after a conflict."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
@@ -11,6 +11,7 @@ from otp_service.core.commit import (
     Committed,
     Conflict,
     RecordConflict,
+    Undone,
 )
 from otp_service.core.errors import StoreUnavailable
 from otp_service.core.ports import Store
@@ -49,6 +50,11 @@ def require_committed(outcome: CommitOutcome) -> Committed:
             raise outcome.to_error()
 
 
+def require_all_committed(outcomes: Sequence[CommitOutcome | Undone]) -> list[Committed]:
+    """Return the outcomes of `Store.commit_together`, as `require_committed` does."""
+    return [require_committed(one) for one in outcomes if not isinstance(one, Undone)]
+
+
 async def commit_records(store: Store, commit: Commit) -> Committed | RecordConflict:
     """Apply a commit that swaps records. Raises the error of its refusal."""
     outcome = await store.commit(commit)
@@ -65,18 +71,18 @@ async def commit_with_retry(
     store: Store,
     snapshot: ChallengeSnapshot,
     build_commit: Callable[[ChallengeSnapshot], Commit],
-    first_try: Callable[[Commit], Awaitable[CommitOutcome]] | None = None,
+    apply: Callable[[Commit], Awaitable[CommitOutcome]] | None = None,
 ) -> CommitResult:
     """Apply the commit that `build_commit` decides on; after a conflict it decides again.
 
-    `first_try` applies the first one instead of the store, together with other commits. Raises what
-    these functions raise, the error of a refusal, and StoreUnavailable after MAX_CONFLICTS conflicts.
+    `apply` applies it instead of the store, together with other commits. Raises what these functions
+    raise, the error of a refusal, and StoreUnavailable after MAX_CONFLICTS conflicts.
     """
-    apply = first_try or store.commit
+    apply = apply or store.commit
     for _ in range(MAX_CONFLICTS):
         commit = build_commit(snapshot)
         outcome = await apply(commit)
         if not isinstance(outcome, Conflict):
             return CommitResult(commit, require_committed(outcome), snapshot)
-        snapshot, apply = outcome.snapshot, store.commit
+        snapshot = outcome.snapshot
     raise StoreUnavailable

@@ -1,6 +1,6 @@
 """The charges of a send: applied before anything is stored, refunded if the call is refused."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -8,7 +8,7 @@ import msgspec
 
 from otp_service.core import charges, errors, events
 from otp_service.core.challenge import ChallengeStatus
-from otp_service.core.commit import ChallengeSnapshot, Commit
+from otp_service.core.commit import ChallengeSnapshot, Commit, CommitOutcome, Committed, Undone
 from otp_service.core.do_not_send import Recipient, unmark_submitting
 from otp_service.core.known_addresses import Account, KnownAddresses
 from otp_service.core.phone_number import PhoneNumber
@@ -18,7 +18,7 @@ from otp_service.service.context import CallContext, Dependencies, build_risk_fi
 from otp_service.service.optimistic_commit import (
     commit_once,
     commit_with_retry,
-    require_committed,
+    require_all_committed,
 )
 from otp_service.service.pending_refunds import apply_all
 from otp_service.service.send_charges import NamedDebts, SendCharges
@@ -86,7 +86,7 @@ class SendCharger:
     def build_commits(
         self, planned: SendCharges, known_addresses_of: Account | None = None
     ) -> tuple[Commit, Commit, Commit]:
-        """Return the commits of the charges in turn: to the caller, the number, and what all share."""
+        """Return the commits of the charges: to the caller, to the number, and to what all share."""
         return (
             self._shared_limits.build_charge_commit(planned.caller_refunds, known_addresses_of),
             self._build_number_commit(planned),
@@ -99,28 +99,39 @@ class SendCharger:
     async def apply(
         self, planned: SendCharges, known_addresses_of: Account | None = None
     ) -> AppliedCharges:
-        """Apply the commits of the charges in turn.
+        """Apply the commits of the charges, or none of them.
 
         The first one returns the known addresses of the account. Raises the error of the one that
-        refuses: what was charged before it is refunded, and the refusal is recorded.
+        refuses: whatever was charged is refunded, and the refusal is recorded.
         """
         commits = self.build_commits(planned, known_addresses_of)
-        outcomes = await self._store.commit_in_turn(commits)
+        outcomes = await self._store.commit_together(commits)
         try:
-            caller, number, shared = map(require_committed, outcomes)
+            caller, number, shared = require_all_committed(outcomes)
         except errors.StoreUnavailable:
             raise
         except errors.OtpError as error:
-            match len(outcomes):
-                case 1:
-                    await self._record_caller_refusal(error)
-                case 2:
-                    await self._shared_limits.refund_refused(planned.caller_refunds)
-                case _:
-                    await self.deny(planned.without_shared(), error)
+            await self._handle_refusal(planned, outcomes, error)
             raise
         charged = planned.add_outcome(number, shared)
         return AppliedCharges(number.now, caller.known_addresses, charged)
+
+    async def _handle_refusal(
+        self,
+        planned: SendCharges,
+        outcomes: Sequence[CommitOutcome | Undone],
+        error: errors.OtpError,
+    ) -> None:
+        """Refund what may have been charged, and record the refusal if its commit has not."""
+        match [isinstance(one, Committed | Undone) for one in outcomes]:
+            case [False, _, _]:
+                await self._record_caller_refusal(error)
+            case [_, False, _]:
+                is_shared = isinstance(outcomes[2], Committed)
+                undone = planned if is_shared else planned.without_shared()
+                await self._refunds.apply(partial(self._refund_others, undone, durable=True))
+            case _:
+                await self.deny(planned.without_shared(), error)
 
     async def end_exemption(self, charged: SendCharges, risk: RiskAssessment) -> SendCharges:
         """Charge an exempt send as one to an unknown number, and return its charges.
@@ -137,9 +148,9 @@ class SendCharger:
         both = msgspec.structs.replace(charged, debts=(*charged.debts, named))
         refund = partial(self.refund, both.select_newest_debts(), durable=True)
         async with self._refunds.refund_if_unavailable(refund):
-            outcomes = await self._store.commit_in_turn(self._build_debt_commits(named))
+            outcomes = await self._store.commit_together(self._build_debt_commits(named))
             try:
-                number, shared = map(require_committed, outcomes)
+                number, shared = require_all_committed(outcomes)
             except errors.StoreUnavailable:
                 raise
             except errors.OtpError as error:

@@ -196,8 +196,8 @@ class CommitRequest(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     """Whether nothing is changed unless each refund applies."""
     read_keys: list[int] = []
     """Indexes of the keys whose values 'done' returns."""
-    dependent_commits: int = 0
-    """How many commits follow in the same call, if they run only after this one was done; else 0."""
+    all_or_none: bool = False
+    """Whether all commits of the call are applied, or none; it is the same in each of them."""
     addresses_key: int = 0
     """Index of a key whose value 'done' returns as the last, without an epoch; 0 for none."""
     debts: DebtCharges | None = None

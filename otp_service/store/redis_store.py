@@ -25,6 +25,7 @@ from otp_service.core.commit import (
     PointerName,
     RecordName,
     StoredRecord,
+    Undone,
 )
 from otp_service.core.errors import (
     ChallengeNotFound,
@@ -35,7 +36,7 @@ from otp_service.core.errors import (
 )
 from otp_service.core.events import EpochStarted, Event
 from otp_service.core.limits import NUMBER_LIMITS, Bucket
-from otp_service.core.pumping.commits import DebtOutcome, KnownNumberName
+from otp_service.core.pumping.commits import KnownNumberName
 from otp_service.core.timestamps import DAY_MS
 from otp_service.store import commit_request
 from otp_service.store.account_records import AccountRecords
@@ -46,6 +47,7 @@ from otp_service.store.key_names import KeyNames, SharedRecordName, parse_key_pa
 from otp_service.store.lua_script import LuaScript
 from otp_service.store.outcome_decoder import OutcomeDecoder, decode_inspection
 from otp_service.store.record_cipher import RecordCipher
+from otp_service.store.separate_commits import commit_one_by_one
 from otp_service.store.version_guard import VersionFloors, VersionGuard, parse_version
 
 
@@ -165,35 +167,20 @@ class RedisStore:
 
     async def commit(self, commit: Commit) -> CommitOutcome:
         """Run a commit. Raises StoreTampered if a record of it was rolled back."""
-        (outcome,) = await self._run_commits((commit,))
+        (outcome,) = await self._run_each((commit,))
         return outcome
 
-    async def commit_in_turn(self, commits: Sequence[Commit]) -> list[CommitOutcome]:
-        """Run commits until one is not committed, and return the outcomes of those that ran.
-
-        One script runs all of them, except in a cluster, where a script has one partition.
-        """
+    async def commit_together(self, commits: Sequence[Commit]) -> list[CommitOutcome | Undone]:
+        """Apply all commits by one script, or none; in a cluster a script has one partition."""
         if self.client.is_cluster:
-            return await self.commit_one_by_one(commits)
-        return await self._run_commits(commits, in_turn=True)
-
-    async def commit_one_by_one(self, commits: Sequence[Commit]) -> list[CommitOutcome]:
-        """Do what `commit_in_turn` does, with a script for each of the commits."""
-        outcomes = []
-        earlier = DebtOutcome()
-        for commit in commits:
-            outcome = await self.commit(_pass_on_debts(commit, earlier))
-            outcomes.append(outcome)
-            if not isinstance(outcome, Committed):
-                break
-            earlier = outcome.debts if outcome.debts != DebtOutcome() else earlier
-        return outcomes
+            return await commit_one_by_one(self, commits)
+        return await self._run_commits(commits, all_or_none=True)
 
     async def commit_all(self, commits: Sequence[Commit]) -> list[CommitOutcome]:
         """Run each of the commits: by one script, or in a cluster concurrently."""
         if self.client.is_cluster:
             return await asyncio.gather(*map(self.commit, commits))
-        return await self._run_commits(commits)
+        return await self._run_each(commits)
 
     async def inspect(self, commits: Sequence[Commit]) -> list[Inspection]:
         """Return what would be decided of each commit: one script for each partition, at once."""
@@ -210,20 +197,22 @@ class RedisStore:
         replies = await self.client.retry_lost_reply(run_script)
         return [decode_inspection(*pair) for pair in zip(replies, commits, strict=True)]
 
+    async def _run_each(self, commits: Sequence[Commit]) -> list[CommitOutcome]:
+        return cast("list[CommitOutcome]", await self._run_commits(commits))  # none is undone
+
     async def _run_commits(
-        self, commits: Sequence[Commit], *, in_turn: bool = False
-    ) -> list[CommitOutcome]:
+        self, commits: Sequence[Commit], *, all_or_none: bool = False
+    ) -> list[CommitOutcome | Undone]:
         checks = [await self._prepare_check(commit) for commit in commits]
         drafts = [self._draft_commit(commit) for commit in commits]
-        if in_turn:
-            for left, draft in enumerate(reversed(drafts)):
-                draft.fields["dependent_commits"] = left
+        for draft in drafts:
+            draft.fields["all_or_none"] = all_or_none
         replies = await self._run_drafts(drafts, durable=any(one.durable for one in commits))
-        outcomes = []
-        for reply, commit, check in zip(replies, commits, checks, strict=False):
-            outcome = await self._decode_or_repair(reply, commit)
-            await check(outcome)
-            outcomes.append(outcome)
+        outcomes: list[CommitOutcome | Undone] = [Undone()] * len(commits)
+        for i, reply in enumerate(replies):
+            if reply[0] != b"undone":
+                outcomes[i] = outcome = await self._decode_or_repair(reply, commits[i])
+                await checks[i](outcome)
         return outcomes
 
     async def _prepare_check(self, commit: Commit) -> Callable[[CommitOutcome], Awaitable[None]]:
@@ -437,19 +426,6 @@ class RedisStore:
         first = build_key(self.key_names, partitions[0] if partition is None else partition)
         others = (build_key(names, at) for at in partitions for names in self.all_key_names)
         return list(dict.fromkeys((first, *others)))
-
-
-def _pass_on_debts(commit: Commit, earlier: DebtOutcome) -> Commit:
-    """Return a commit of a send whose earlier commit has this outcome, as one script does it."""
-    if commit.debts is None or earlier == DebtOutcome():
-        return commit
-    debts = msgspec.structs.replace(
-        commit.debts,
-        is_uncharged=commit.debts.is_uncharged or not earlier.is_charged,
-        is_exempt=commit.debts.is_exempt or earlier.is_exempt,
-        exempt_time=earlier.exempt_time or commit.debts.exempt_time,
-    )
-    return msgspec.structs.replace(commit, debts=debts)
 
 
 async def _check_nothing(outcome: CommitOutcome) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from otp_service.core.commit import Commit, CommitOutcome, Committed, Inspection
+from otp_service.core.commit import Commit, CommitOutcome, Committed, Inspection, Undone
 from otp_service.core.do_not_send import DoNotSendReason, Recipient
 from otp_service.core.limits import CONSECUTIVE_LIMITS, Bucket, Charge
 from otp_service.core.pumping.commits import DebtRefund
@@ -26,6 +26,7 @@ from otp_service.store.failure_move import (
 )
 from otp_service.store.known_numbers import KnownNumberSearch, add_earlier_records
 from otp_service.store.redis_store import RedisStore
+from otp_service.store.separate_commits import commit_one_by_one
 
 
 class RotatingStore(RedisStore):
@@ -57,8 +58,8 @@ class RotatingStore(RedisStore):
             search = KnownNumberSearch(self)
             await search.refund_send(refund, commit.partition, commit.operation_id)
 
-    async def commit_in_turn(self, commits: Sequence[Commit]) -> list[CommitOutcome]:
-        return await self.commit_one_by_one(commits)
+    async def commit_together(self, commits: Sequence[Commit]) -> list[CommitOutcome | Undone]:
+        return await commit_one_by_one(self, commits)
 
     async def commit_all(self, commits: Sequence[Commit]) -> list[CommitOutcome]:
         return await asyncio.gather(*map(self.commit, commits))

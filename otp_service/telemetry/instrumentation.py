@@ -29,6 +29,7 @@ from otp_service.core.commit import (
     RecordConflict,
     RecordName,
     StoredRecord,
+    Undone,
 )
 from otp_service.core.conversion import find_credited_submission
 from otp_service.core.delivery import Message, Receipt, Submission
@@ -42,6 +43,7 @@ from otp_service.telemetry.metrics import Metrics
 
 
 T = TypeVar("T")
+Outcome = TypeVar("Outcome", CommitOutcome, CommitOutcome | Undone)
 SpanKindName = Literal["internal", "client", "server", "consumer"]
 
 _OUTCOME_NAMES: Final = {
@@ -52,6 +54,7 @@ _OUTCOME_NAMES: Final = {
     OverDebt: "over_debt",
     Conflict: "conflict",
     RecordConflict: "conflict",
+    Undone: "undone",
 }
 
 
@@ -100,19 +103,19 @@ class InstrumentedStore:
         self._count_outcome(commit, outcome)
         return outcome
 
-    async def commit_in_turn(self, commits: Sequence[Commit]) -> list[CommitOutcome]:
-        return await self._count_outcomes(commits, self._store.commit_in_turn(commits))
+    async def commit_together(self, commits: Sequence[Commit]) -> list[CommitOutcome | Undone]:
+        return await self._count_outcomes(commits, self._store.commit_together(commits))
 
     async def commit_all(self, commits: Sequence[Commit]) -> list[CommitOutcome]:
         return await self._count_outcomes(commits, self._store.commit_all(commits))
 
     async def _count_outcomes(
-        self, commits: Sequence[Commit], call: Awaitable[list[CommitOutcome]]
-    ) -> list[CommitOutcome]:
+        self, commits: Sequence[Commit], call: Awaitable[list[Outcome]]
+    ) -> list[Outcome]:
         with self._start_span("store commit", "client") as span:
             outcomes = await self._measure_call("commit", call)
             span.set_attribute("otp.outcomes", [_OUTCOME_NAMES[type(one)] for one in outcomes])
-        for commit, outcome in zip(commits, outcomes, strict=False):
+        for commit, outcome in zip(commits, outcomes, strict=True):
             self._count_outcome(commit, outcome)
         return outcomes
 
@@ -159,12 +162,12 @@ class InstrumentedStore:
         finally:
             self._metrics.store_seconds(call_name).observe(perf_counter() - began)
 
-    def _count_outcome(self, commit: Commit, outcome: CommitOutcome) -> None:
+    def _count_outcome(self, commit: Commit, outcome: CommitOutcome | Undone) -> None:
         match outcome:
             case Committed():
                 self._count_committed(commit)
                 self._metrics.brake.count_outcome(commit, outcome)
-            case Conflict() | RecordConflict():
+            case Conflict() | RecordConflict() | Undone():
                 pass
             case LimitRefusal(limit=limit):
                 self._metrics.limit_refusals(limit.value).inc()

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from otp_service.app.brake_sync import BrakeSync
 from otp_service.app.traffic_learner import TrafficLearner
-from otp_service.core.commit import Commit, CommitOutcome, Committed, OverDebt
+from otp_service.core.commit import Commit, CommitOutcome, Committed, OverDebt, Undone
 from otp_service.core.phone_number import PhoneNumber, parse_number
 from otp_service.core.pumping.commits import SendDebt, TrafficName
 from otp_service.core.pumping.outages import EVIDENCE_SLOT_MS
@@ -123,14 +123,16 @@ class BrakeProcess:
         )
         await self._commit(phone, settlement=(None, settlement))
 
-    async def _commit(self, phone: PhoneNumber, **values: tuple[Any, ...]) -> list[CommitOutcome]:
+    async def _commit(
+        self, phone: PhoneNumber, **values: tuple[Any, ...]
+    ) -> list[CommitOutcome | Undone]:
         """Commit a field of the partition of a number, and then of the shared one."""
         ((field, parts),) = values.items()
         partitions = (
             self.store.get_number_partition(phone.canonical),
             self.store.key_names.compute_shared_partition(),
         )
-        return await self.store.commit_in_turn(
+        return await self.store.commit_together(
             [
                 Commit(partition=partition, operation_id=secrets.token_hex(8), **{field: part})
                 for partition, part in zip(partitions, parts, strict=False)

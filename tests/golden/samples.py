@@ -309,7 +309,7 @@ REQUEST = CommitRequest(
     consecutive_failures_rule=CONSECUTIVE_FAILURES_RULE,
     requires_log_capacity=True,
     read_keys=[11, 12],
-    dependent_commits=3,
+    all_or_none=True,
     addresses_key=13,
     debts=DEBT_CHARGES,
     debt_refunds=[DEBT_REVERSAL],
@@ -403,5 +403,12 @@ SAMPLES: dict[str, msgspec.Struct] = {
         argument_count=1,
         clock_shift_ms=0,
         log_limits=LogLimits(1, 2, has_archive=False),
+    ),
+    "request to the commit script, one of several": CommitRequest(
+        key_count=6,
+        argument_count=1,
+        clock_shift_ms=0,
+        log_limits=LogLimits(1, 2, has_archive=False),
+        all_or_none=True,
     ),
 }

@@ -10,7 +10,7 @@ from otp_service.core.pumping.scopes import MESSAGE_UNITS, BrakeMode, DebtLimit,
 from otp_service.core.pumping.send_debts import BrakeSettings
 from otp_service.service.brake import Brake
 from tests.installation import DAY_MS, HOUR_MS, Installation
-from tests.service.frozen_workers import COMMIT_SCRIPT, FETCH_SCRIPT, NOW
+from tests.service.frozen_workers import NOW, freeze_clock
 
 
 PRICE = 40_000
@@ -53,7 +53,7 @@ def start_brake(
     }
     brake = Brake(settings, PriceTable(), now=lambda: started.clock_shift_ms)
     started = installation.restart(brake=brake, **changes)
-    started.store._commit_script, started.store._fetch_script = COMMIT_SCRIPT, FETCH_SCRIPT
+    freeze_clock(started.store)
     started.clock_shift_ms = NOW
     return started
 

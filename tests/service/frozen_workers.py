@@ -4,8 +4,9 @@ import msgspec
 
 from otp_service.core.limits import LimitTable
 from otp_service.store.client import ScriptClient
-from otp_service.store.commit_request import COMMIT_LUA, read_lua
+from otp_service.store.commit_request import COMMIT_LUA, INSPECT_LUA, read_lua
 from otp_service.store.lua_script import LuaScript
+from otp_service.store.redis_store import RedisStore
 from tests.installation import Installation
 from tests.store.lua import replace_function
 
@@ -13,12 +14,19 @@ from tests.store.lua import replace_function
 NOW = 1_763_814_000_123
 
 # What a request adds to the clock of Redis is the time of the test.
-COMMIT_SCRIPT = LuaScript(
-    replace_function(COMMIT_LUA, "read_clock", "return request.clock_shift_ms")
+COMMIT_SCRIPT, INSPECT_SCRIPT = (
+    LuaScript(replace_function(script, "read_clock", "return request.clock_shift_ms"))
+    for script in (COMMIT_LUA, INSPECT_LUA)
 )
 FETCH_SCRIPT = LuaScript(
     read_lua("fetch").replace("time[1] * 1000 + math.floor(time[2] / 1000) + ", "")
 )
+
+
+def freeze_clock(store: RedisStore) -> None:
+    """Let the time of a store be what its requests add to the clock."""
+    store._commit_script, store._inspect_script = COMMIT_SCRIPT, INSPECT_SCRIPT
+    store._fetch_script = FETCH_SCRIPT
 
 
 class FrozenWorkers:
@@ -30,8 +38,7 @@ class FrozenWorkers:
         for worker in self.workers:
             shop = worker.tenants["shop"]
             worker.tenants["shop"] = msgspec.structs.replace(shop, limits=limits)
-            worker.store._commit_script = COMMIT_SCRIPT
-            worker.store._fetch_script = FETCH_SCRIPT
+            freeze_clock(worker.store)
         self.now = NOW
         self.wait(0)
 

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from otp_service.core.commit import Commit, CommitOutcome
+from otp_service.core.commit import Commit, CommitOutcome, Undone
 from otp_service.core.errors import NumberLocked, NumberNotAllowed, OtpError, RateLimited
 from otp_service.core.limits import DEFAULT_LIMITS, Limit, LimitTable, Window
 from otp_service.core.phone_number import parse_number
@@ -59,10 +59,11 @@ class RecordingStore:
         self._record(commit)
         return await self._store.commit(commit)
 
-    async def commit_in_turn(self, commits: Sequence[Commit]) -> list[CommitOutcome]:
-        outcomes = await self._store.commit_in_turn(commits)
-        for commit, _ in zip(commits, outcomes, strict=False):
-            self._record(commit)
+    async def commit_together(self, commits: Sequence[Commit]) -> list[CommitOutcome | Undone]:
+        outcomes = await self._store.commit_together(commits)
+        for commit, outcome in zip(commits, outcomes, strict=True):
+            if not isinstance(outcome, Undone):
+                self._record(commit)
         return outcomes
 
     async def commit_all(self, commits: Sequence[Commit]) -> list[CommitOutcome]:

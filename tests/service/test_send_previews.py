@@ -27,11 +27,9 @@ from otp_service.core.send_preview import BucketPreview, SendPreview
 from otp_service.service.context import CallContext, Subject
 from otp_service.service.send_charger import SendCharger
 from otp_service.store.client import ScriptClient
-from otp_service.store.commit_request import INSPECT_LUA
 from otp_service.store.lua_script import LuaScript
 from tests.installation import Installation, generate_keys
-from tests.service.frozen_workers import COMMIT_SCRIPT, FETCH_SCRIPT, NOW
-from tests.store.lua import replace_function
+from tests.service.frozen_workers import INSPECT_SCRIPT, NOW, freeze_clock
 
 
 ONE, NEIGHBOR, OTHER, FRENCH = "+447400123456", "+447400123457", "+447911123456", "+33612345678"
@@ -56,10 +54,6 @@ CLIENT = {"account": "u-1", "client_ip": "203.0.113.9"}
 
 SEND_LIMITS = (Limit.COOLDOWN, *(limit for limit in Limit if limit.startswith("Sends")))
 
-INSPECT_SCRIPT = LuaScript(
-    replace_function(INSPECT_LUA, "read_clock", "return request.clock_shift_ms")
-)
-
 few = settings(
     max_examples=15,
     deadline=None,
@@ -76,9 +70,7 @@ class Operator:
         for name, tenant in self.installation.tenants.items():
             limited = msgspec.structs.replace(tenant, limits=TIGHT_LIMITS)
             self.installation.tenants[name] = limited
-        store = self.installation.store
-        store._commit_script, store._fetch_script = COMMIT_SCRIPT, FETCH_SCRIPT
-        store._inspect_script = INSPECT_SCRIPT
+        freeze_clock(self.installation.store)
         self.installation.clock_shift_ms = NOW
         self.was_set_back = False
 

@@ -13,6 +13,7 @@ MODULES_OF_SEVERAL_PARTITIONS = {
     "test_commit_guards",
     "test_refunds_after_outages",
     "test_running_calls",
+    "test_transient_charges",
 }
 """Of tests/service: how commits in several partitions go together is code of its own in a cluster."""
 

@@ -183,12 +183,12 @@ async def test_no_span_holds_a_number_a_code_or_a_key(traced, tmp_path):
     await traced.call(f"/v1/challenges/{made['id']}/verify", code=make_wrong_code(code))
     await traced.call(f"/v1/challenges/{made['id']}/verify?code={code}", code=code)
     await traced.call(f"/v1/{NUMBER}", phone_number=NUMBER)
-    working = traced.app.store.commit_in_turn
-    traced.app.store.commit_in_turn = raises(StoreUnavailable(CANARY), CANARY)
+    working = traced.app.store.commit_together
+    traced.app.store.commit_together = raises(StoreUnavailable(CANARY), CANARY)
     await traced.call("/v1/challenges", phone_number="+447400123457")
-    traced.app.store.commit_in_turn = raises(RuntimeError(CANARY), CANARY)
+    traced.app.store.commit_together = raises(RuntimeError(CANARY), CANARY)
     await traced.call("/v1/challenges", phone_number="+447400123457")
-    traced.app.store.commit_in_turn = working
+    traced.app.store.commit_together = working
 
     spans = traced.spans()
     told = "\n".join(span.to_json() for span in spans)

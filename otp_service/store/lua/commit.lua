@@ -14,13 +14,15 @@
 -- written, except that buckets which were written while the clock was ahead are corrected first. The
 -- shebang makes Redis refuse the whole script when it is out of memory, read-only or loading.
 --
--- A call has one commit or several, of any partitions, which run in turn. One that is not
--- done ends the call if the others depend on it. In a cluster a call has one commit.
+-- A call has one commit or several, of any partitions. Each runs by itself, in turn; or, with
+-- `all_or_none`, all are decided before one is applied, and none is if one is refused. Then they
+-- have no bucket in common, since each is decided by what is stored. In a cluster a call has one commit.
 --
 -- KEYS: for each commit 1 operation, 2 log, 3 events, 4 refusals, 5 folds, 6 due, then the keys that the
 -- request names by their index. ARGV: for each commit the msgpack of `CommitRequest`
 -- (commit_request.py), then the values to write, because the msgpack of Redis has no type for bytes.
--- Reply: a list with the reply of each commit that ran:
+-- Reply: a list with the reply of each commit, or with `all_or_none` of each up to the first that is
+-- not done:
 --        {'done', now, consecutive failures, since, debts, value…}  (since 0: no log)
 --        `debts` is that of debt_commit.lua, or 0; the values are those of the keys to read, and at the
 --        end that of `addresses_key`
@@ -30,7 +32,9 @@
 --        | {'locked', now, charge} | {'listed', now, reason}  (an absent key exists)
 --        | {'full', now}  (the log has no capacity for an event that grants something)
 --        | {'reversed', now}  (this charge was refunded, maybe before it arrived)
---        | {'no_epoch', now}  (the log needs the event of a new epoch, and the call has none)
+--        | {'no_epoch', now}  (the log needs the event of a new epoch, and the call has none; those
+--        before it are applied, and return their reply when the call is repeated with the event)
+--        | {'undone'}  (a later one was refused)
 
 local OPERATION_TTL_MS = 60000
 -- Longer than a refund or a settlement waits for the store (service/pending_refunds.py). A settlement
@@ -221,8 +225,9 @@ local function apply(charges, plan)
   return store_reply(reply)
 end
 
--- Decide and apply one commit, and return its reply.
-local function run_commit()
+-- Decide the commit that was loaded. Returns its reply if nothing is applied: that of an operation which
+-- was decided before, of a conflict or of a refusal. Else nil, the charges, and the plan of its debts.
+local function decide()
   local previous_reply = read_previous_reply()
   if previous_reply then
     return previous_reply
@@ -251,14 +256,52 @@ local function run_commit()
   if not has_log_capacity() then
     return { 'full', now }
   end
-  return apply(charges, plan)
+  return nil, charges, plan
 end
 
-local replies = {}
-repeat
-  load_next_commit()
-  replies[#replies + 1] = run_commit()
-  debts.remember_cause(replies[#replies])
-  local is_done = replies[#replies][1] == 'done'
-until not KEYS[next_key] or (request.dependent_commits > 0 and not is_done)
-return replies
+-- Run each commit of the call by itself, and return the replies.
+local function run_each()
+  local replies = {}
+  repeat
+    local reply, charges, plan = decide()
+    replies[#replies + 1] = reply or apply(charges, plan)
+  until not load_next_commit()
+  return replies
+end
+
+-- Decide all commits of the call. Returns the state and the decision of each, and the replies if one is
+-- not to be applied.
+local function decide_all()
+  local commits, replies = {}, {}
+  repeat
+    local reply, charges, plan = decide()
+    commits[#commits + 1] = { state = save_commit(), reply = reply, charges = charges, plan = plan }
+    if reply and reply[1] ~= 'done' then
+      replies[#commits] = reply
+      return commits, replies
+    end
+    replies[#commits] = reply or { 'undone' }
+    debts.remember_cause(reply, plan)
+  until not load_next_commit()
+  return commits
+end
+
+-- Apply all commits of the call, or none of them, and return the replies.
+local function run_all_or_none()
+  local commits, replies = decide_all()
+  if replies then
+    return replies
+  end
+  replies = {}
+  for i, commit in ipairs(commits) do
+    restore_commit(commit.state)
+    replies[i] = commit.reply or apply(commit.charges, commit.plan)
+    if replies[i][1] ~= 'done' then
+      break -- it needs the event of an epoch
+    end
+  end
+  return replies
+end
+
+load_next_commit()
+return request.all_or_none and run_all_or_none() or run_each()

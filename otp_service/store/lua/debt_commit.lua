@@ -255,12 +255,16 @@ function debts.change(plan, refunds)
     plan and plan.exempt_time or {}, unpack(plan and plan.over or {}) }
 end
 
--- Remember for the later commits of the call, which depend on this one, why the send is not charged, and
--- when its number is exempt.
-function debts.remember_cause(reply)
-  local noted = reply[1] == 'done' and reply[5]
-  if request.dependent_commits > 0 and type(noted) == 'table' then
-    debts.earlier = math.max(debts.earlier, noted[6] and debts.OVER or noted[3])
-    debts.earlier_exempt_time = noted[5][1] and noted[5] or debts.earlier_exempt_time
+-- Remember for the later commits of a call why the send is not charged, and when its number is exempt:
+-- by the plan of this commit, or by its reply if it was applied before.
+function debts.remember_cause(reply, plan)
+  local cause, span, over
+  if plan then
+    cause, span, over = plan.cause, plan.exempt_time, plan.over
+  elseif reply and type(reply[5]) == 'table' then
+    local noted = reply[5]
+    cause, span, over = noted[3], noted[5][1] and noted[5], noted[6]
   end
+  debts.earlier = math.max(debts.earlier, over and debts.OVER or cause or debts.CHARGED)
+  debts.earlier_exempt_time = span or debts.earlier_exempt_time
 end

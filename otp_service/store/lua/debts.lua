@@ -17,7 +17,7 @@ local debts = {
   MAX_UNPAID_SENDS = 6,
   TRAFFIC_TTL_MS = 1296000000,
   CHARGED = 0, EXEMPT = 1, OVER = 2, -- causes
-  earlier = 0, -- the cause of an earlier commit of this send in the same call
+  earlier = 0, -- the cause of an earlier commit of the same call, whose commits are all of one send
 }
 local unverified_values, verified_values = 2, 9 -- the first index of each in a window
 

@@ -68,9 +68,9 @@ local function inspect_commit()
   return reply
 end
 
+load_next_commit()
 local replies = {}
 repeat
-  load_next_commit()
   replies[#replies + 1] = inspect_commit()
-until not KEYS[next_key]
+until not load_next_commit()
 return replies

@@ -83,14 +83,28 @@ end
 
 local next_key, next_argument = 1, 1 -- of the commit that is loaded next
 
--- Make the next commit of the call the one that is decided.
-local function load_next_commit()
-  request = unpack_request(cmsgpack.unpack(ARGV[next_argument]))
-  keys = take(KEYS, next_key, request.key_count)
-  arguments = take(ARGV, next_argument, request.argument_count)
-  next_key, next_argument = next_key + #keys, next_argument + #arguments
+-- Return what belongs to the commit that is decided.
+local function save_commit()
+  return { request, keys, arguments, buckets, debts.buckets }
+end
+
+-- Make a commit the one that is decided or applied, as `save_commit` has returned it.
+local function restore_commit(state)
+  request, keys, arguments, buckets, debts.buckets = unpack(state)
   has_archive = request.log_limits[LOG_HAS_ARCHIVE]
   max_stream_entries = request.log_limits[LOG_MAX_STREAM_ENTRIES]
-  buckets, log = {}, nil
-  debts.buckets, debts.corrected = {}, {}
+  log, debts.corrected = nil, {}
+end
+
+-- Make the next commit of the call the one that is decided. Returns whether there is one.
+local function load_next_commit()
+  if next_key > 1 and not KEYS[next_key] then
+    return false
+  end
+  local next_request = unpack_request(cmsgpack.unpack(ARGV[next_argument]))
+  local next_keys = take(KEYS, next_key, next_request.key_count)
+  local next_arguments = take(ARGV, next_argument, next_request.argument_count)
+  next_key, next_argument = next_key + #next_keys, next_argument + #next_arguments
+  restore_commit({ next_request, next_keys, next_arguments, {}, {} })
+  return true
 end

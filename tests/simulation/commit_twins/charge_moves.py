@@ -150,8 +150,8 @@ async def repeat(player: Player, random: Random) -> None:
         await player.commit(earlier[0])
 
 
-async def send_in_turn(player: Player, random: Random) -> None:
-    """The commits of one send, which run until one refuses, with the cause of uncharged debts."""
+async def send_together(player: Player, random: Random) -> None:
+    """The commits of one send, all or none, with the cause of uncharged debts."""
     commits = []
     for _ in range(3):
         debts = parts.draw_debts(random, player.now)
@@ -164,7 +164,7 @@ async def send_in_turn(player: Player, random: Random) -> None:
                 event_if_refused=parts.draw_denial(random, "t"),
             )
         )
-    await player.commit_all(commits, in_turn=True)
+    await player.commit_all(commits, together=True)
 
 
 async def commit_all(player: Player, random: Random) -> None:

@@ -13,6 +13,7 @@ from otp_service.core.commit import (
     CompareAndSwap,
     Conflict,
     OverDebt,
+    Undone,
 )
 from otp_service.core.errors import EventLogFull, StoreTampered, StoreUnavailable
 from otp_service.core.events import EpochStarted
@@ -96,26 +97,29 @@ class Player:
     async def commit(self, commit: Commit) -> CommitOutcome | None:
         """Run one commit. Return None where the store raises."""
         outcomes = await self.commit_all([commit])
-        return outcomes[0] if outcomes else None
+        if not outcomes:
+            return None
+        assert not isinstance(outcomes[0], Undone)  # that is of a call of several
+        return outcomes[0]
 
     async def commit_all(
-        self, commits: Sequence[Commit], *, in_turn: bool = False
-    ) -> list[CommitOutcome]:
+        self, commits: Sequence[Commit], *, together: bool = False
+    ) -> Sequence[CommitOutcome | Undone]:
         """Run commits in one call. Return nothing where the store raises."""
-        run = self.store.commit_in_turn if in_turn else self.store.commit_all
+        run = self.store.commit_together if together else self.store.commit_all
         self.commits += ((commit, self.now) for commit in commits)
         count = len(self.client.replies)
+        outcomes: Sequence[CommitOutcome | Undone] = ()
         try:
             outcomes = await run(commits)
         except REFUSALS as error:
-            outcomes = []
             self.outcomes.append(type(error).__name__)
         self.outcomes += (reply[0].decode() for reply in self.client.replies[count:])
         for commit, outcome in zip(commits, outcomes, strict=False):
             self._note_outcome(commit, outcome)
         return outcomes
 
-    def _note_outcome(self, commit: Commit, outcome: CommitOutcome) -> None:
+    def _note_outcome(self, commit: Commit, outcome: CommitOutcome | Undone) -> None:
         if isinstance(outcome, LimitRefusal | OverDebt):
             self.last_refused = commit, outcome.wait_ms
         swap = commit.swap

@@ -4,13 +4,20 @@ It has the KEYS, the ARGV, the replies and the effects of the scripts, and the a
 `tests/simulation/test_commit_script_model.py` holds it equal to the scripts on a real server.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Any
 
 from tests.simulation.redis_model.commit_script.debt_changes import remember_cause
-from tests.simulation.redis_model.commit_script.decision import run_commit
+from tests.simulation.redis_model.commit_script.decision import (
+    Decision,
+    Reply,
+    apply_commit,
+    decide_commit,
+)
 from tests.simulation.redis_model.commit_script.inspection import inspect_commit
 from tests.simulation.redis_model.commit_script.script_call import (
+    CommitContext,
     ScriptCall,
     ServerInfo,
     iterate_commits,
@@ -27,18 +34,40 @@ def run_commit_script(
     keys: Sequence[bytes],
     arguments: Sequence[bytes],
 ) -> list[Any]:
-    """Run the commits of a call in turn, and return the replies of those that ran.
+    """Run the commits of a call, each by itself or all or none of them, and return the replies.
 
     Raises ErrorReply where the script ends with an error; what it has written until then stays.
     """
+    contexts = iterate_commits(ScriptCall(keyspace, server_info), keys, arguments)
+    first = next(contexts)
+    run = _run_all_or_none if first.request.all_or_none else _run_each
+    return run(chain((first,), contexts))
+
+
+def _run_each(contexts: Iterable[CommitContext]) -> list[Reply]:
+    return [_finish(context, decide_commit(context)) for context in contexts]
+
+
+def _run_all_or_none(contexts: Iterable[CommitContext]) -> list[Reply]:
+    """Apply all commits, or none: then return the replies up to that of the one that is not applied."""
+    decided: list[tuple[CommitContext, Decision]] = []
+    for context in contexts:
+        decision = decide_commit(context)
+        if isinstance(decision, list) and decision[0] != b"done":
+            earlier = (one if isinstance(one, list) else [b"undone"] for _, one in decided)
+            return [*earlier, decision]
+        decided.append((context, decision))
+        remember_cause(context.call, decision)
     replies = []
-    for context in iterate_commits(ScriptCall(keyspace, server_info), keys, arguments):
-        reply = run_commit(context)
-        replies.append(reply)
-        remember_cause(context, reply)
-        if context.request.dependent_commits > 0 and reply[0] != b"done":
+    for context, decision in decided:
+        replies.append(_finish(context, decision))
+        if replies[-1][0] != b"done":
             break
     return replies
+
+
+def _finish(context: CommitContext, decision: Decision) -> Reply:
+    return decision if isinstance(decision, list) else apply_commit(context, decision)
 
 
 def run_inspect_script(

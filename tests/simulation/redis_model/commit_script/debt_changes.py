@@ -19,7 +19,7 @@ from tests.simulation.redis_model.commit_script.known_records import (
     to_known_number,
     write_record,
 )
-from tests.simulation.redis_model.commit_script.script_call import CommitContext
+from tests.simulation.redis_model.commit_script.script_call import CommitContext, ScriptCall
 from tests.simulation.redis_model.commit_script.traffic import add_traffic, note_full_hour
 
 
@@ -49,17 +49,20 @@ def note_full_country(context: CommitContext, plan: DebtPlan | None) -> None:
         note_full_hour(context, plan.debts.traffic)
 
 
-def remember_cause(context: CommitContext, reply: list[Any]) -> None:
-    """Remember for later commits of the call, which depend on this one, why a send is not charged.
+def remember_cause(call: ScriptCall, decision: DebtPlan | list[Any] | None) -> None:
+    """Remember for later commits of the call why a send is not charged, and when its number is exempt.
 
-    And when its number is exempt.
+    By the plan of a commit, or by the reply of one that was applied before.
     """
-    if context.request.dependent_commits > 0 and reply[0] == b"done" and isinstance(reply[4], list):
-        _, _, cause, _, exempt_time, *over = reply[4]
-        call = context.call
-        call.earlier_cause = max(call.earlier_cause, OVER_CAUSE if over else cause)
-        if exempt_time:
-            call.earlier_exempt_time = ExemptTime(*exempt_time)
+    if isinstance(decision, DebtPlan):
+        cause, is_over, exempt_time = decision.cause, decision.is_over, decision.exempt_time
+    elif decision is not None and isinstance(decision[4], list):
+        _, _, cause, _, span, *over = decision[4]
+        is_over, exempt_time = bool(over), ExemptTime(*span) if span else None
+    else:
+        return
+    call.earlier_cause = max(call.earlier_cause, OVER_CAUSE if is_over else cause)
+    call.earlier_exempt_time = exempt_time or call.earlier_exempt_time
 
 
 def _charge(context: CommitContext, plan: DebtPlan) -> int:

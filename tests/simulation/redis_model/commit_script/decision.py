@@ -32,9 +32,12 @@ RECORD_VERSION_CHARS: Final = 8
 
 Reply = list[Any]
 
+Decision = Reply | DebtPlan | None
+"""The reply of a commit that is not applied, also of one that was before; or the plan of its debts."""
 
-def run_commit(context: CommitContext) -> Reply:
-    """Decide and apply one commit, and return its reply."""
+
+def decide_commit(context: CommitContext) -> Decision:
+    """Decide one commit."""
     previous_reply = read_string(context.keyspace, context.get_key(OPERATION))
     if previous_reply is not None:
         context.keyspace.replace(context.get_key(OPERATION), previous_reply)
@@ -57,7 +60,7 @@ def run_commit(context: CommitContext) -> Reply:
         return _refuse(context, refusal, plan)
     if not _has_log_capacity(context):
         return [b"full", now]
-    return _apply(context, plan)
+    return plan
 
 
 def _find_conflict(context: CommitContext) -> Reply | None:
@@ -95,7 +98,7 @@ def _refuse(context: CommitContext, refusal: Refusal, plan: DebtPlan | None) -> 
     return _store_reply(context, reply)
 
 
-def _apply(context: CommitContext, plan: DebtPlan | None) -> Reply:
+def apply_commit(context: CommitContext, plan: DebtPlan | None) -> Reply:
     """Return the reply of a commit that nothing refuses, after it was applied."""
     request = context.request
     charge_replies = _read_charge_replies(context)

@@ -1,4 +1,4 @@
-"""Several commits in one call: each applies once, and none that follows a refusal."""
+"""Several commits in one call: each applies once, and none if one is refused."""
 
 import os
 import secrets
@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from otp_service.core.commit import Commit, Committed, Refund
+from otp_service.core.commit import Commit, Committed, Refund, Undone
 from otp_service.core.events import Attempted, EpochStarted, IssueDenied
 from otp_service.core.limits import Bucket, Charge, Limit, LimitRefusal, Window
 from otp_service.store.client import ScriptClient
@@ -72,7 +72,7 @@ async def test_commits_of_three_partitions_are_one_script(
     await store.commit(build_commit(10))
     proxy.batches.clear()
 
-    outcomes = await store.commit_in_turn(commits)
+    outcomes = await store.commit_together(commits)
 
     assert [Committed] * 3 == list(map(type, outcomes))
     assert [1] * 3 == [await count_charges(store, commit) for commit in commits]
@@ -81,19 +81,20 @@ async def test_commits_of_three_partitions_are_one_script(
 
 
 @pytest.mark.parametrize("is_cluster", [False, True])
-async def test_nothing_after_a_refusal_is_applied(
+async def test_nothing_is_applied_if_one_is_refused(
     store: RedisStore, monkeypatch: pytest.MonkeyPatch, *, is_cluster: bool
 ) -> None:
-    """What was applied before it stays, for the caller to refund."""
+    """In a cluster, what was applied before it stays, for the caller to refund."""
     monkeypatch.setattr(ScriptClient, "is_cluster", is_cluster)
     await store.commit(build_commit(8, count=1))
     denied = IssueDenied(id="denied")
     commits = [build_commit(7), build_commit(8, count=1, event_if_refused=denied), build_commit(9)]
 
-    outcomes = await store.commit_in_turn(commits)
+    outcomes = await store.commit_together(commits)
 
-    assert [Committed, LimitRefusal] == list(map(type, outcomes))
-    assert [1, 1, 0] == [await count_charges(store, commit) for commit in commits]
+    first = Committed if is_cluster else Undone
+    assert [first, LimitRefusal, Undone] == list(map(type, outcomes))
+    assert [is_cluster, 1, 0] == [await count_charges(store, commit) for commit in commits]
 
 
 async def test_all_commits_run_if_none_depends_on_another(store: RedisStore) -> None:
@@ -114,7 +115,7 @@ async def test_a_lost_reply_applies_each_commit_once(
     commits = [build_commit(7), build_commit(8), build_commit(9)]
     proxy.fail_next(failure, b"subject"[:0], times=2)
 
-    outcomes = await store.commit_in_turn(commits)
+    outcomes = await store.commit_together(commits)
 
     assert [Committed] * 3 == list(map(type, outcomes))
     assert [1] * 3 == [await count_charges(store, commit) for commit in commits]
@@ -127,7 +128,7 @@ async def test_a_refunded_first_commit_ends_the_call(store: RedisStore) -> None:
     await store.commit(Commit(partition=7, operation_id="undo", refunds=(refund,)))
 
     with pytest.raises(Exception, match="not available"):
-        await store.commit_in_turn(commits)
+        await store.commit_together(commits)
 
     assert [0, 0] == [await count_charges(store, commit) for commit in commits]
 
@@ -138,7 +139,7 @@ async def test_the_event_of_an_epoch_is_sent_when_the_log_needs_it(
     """A new epoch costs a second call; the commit before it in the call is applied once."""
     first, second = build_commit(7), build_commit(8, events=(Attempted(id="a"),))
 
-    await store.commit_in_turn([first, second])
+    await store.commit_together([first, second])
 
     assert [1, 1] == [await count_charges(store, commit) for commit in (first, second)]
     assert [EPOCH_ID, "a"] == await list_event_ids(store, 8)

@@ -1,4 +1,4 @@
-"""The two commits of a send that charge debts: one script, or in a cluster one after the other."""
+"""The two commits of a send that charge debts: one script, or in a cluster a script for each."""
 
 import secrets
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from otp_service.core.commit import Commit, Committed, OverDebt
+from otp_service.core.commit import Commit, Committed, OverDebt, Undone
 from otp_service.core.events import IssueDenied
 from otp_service.core.limits import Bucket, Charge, Limit, LimitRefusal, Window
 from otp_service.core.pumping import known_number
@@ -97,7 +97,7 @@ def strip_span(field: str) -> str:
 
 
 async def test_an_unknown_number_is_charged_in_each_scope(store: FrozenStore) -> None:
-    outcomes = await store.commit_in_turn(build_send())
+    outcomes = await store.commit_together(build_send())
 
     assert [Committed(NOW)] * 2 == outcomes
     assert [PRICE] * 3 == await read_unverified(store)
@@ -109,7 +109,7 @@ async def test_a_known_number_is_charged_nothing_but_the_budget_of_the_day(
 ) -> None:
     await store.decide(settlement=DebtSettlement(known_number=KNOWN))
 
-    outcomes = await store.commit_in_turn(build_send())
+    outcomes = await store.commit_together(build_send())
 
     assert [Committed(NOW, debts=EXEMPT)] * 2 == outcomes
     assert [0, 0, PRICE] == await read_unverified(store)
@@ -118,7 +118,7 @@ async def test_a_known_number_is_charged_nothing_but_the_budget_of_the_day(
 
 async def test_a_range_that_only_records_leaves_the_country_uncharged(store: FrozenStore) -> None:
     for _ in range(2):
-        number, shared = await store.commit_in_turn(build_send(refuses=False, range_sends=1))
+        number, shared = await store.commit_together(build_send(refuses=False, range_sends=1))
 
     assert isinstance(number, Committed)
     assert number.debts.over is not None
@@ -136,7 +136,7 @@ async def test_a_call_that_is_repeated_knows_that_its_first_commit_was_exempt(
     commits = build_send()
     await store.commit(commits[0])
 
-    _, shared = await store.commit_in_turn(commits)
+    _, shared = await store.commit_together(commits)
 
     assert Committed(NOW, debts=EXEMPT) == shared
     assert [0, 0, PRICE] == await read_unverified(store)
@@ -151,33 +151,58 @@ async def test_commits_of_different_sends_do_not_exempt_each_other(store: Frozen
     assert [0, PRICE, PRICE] == await read_unverified(store)
 
 
-async def test_a_refused_country_repays_the_range(store: FrozenStore) -> None:
-    """What the first commit has charged is refunded by its operation, once."""
-    await store.commit_in_turn(build_send(country_sends=1))
+async def test_a_refused_country_charges_the_range_for_no_moment(store: FrozenStore) -> None:
+    """R29: before any refund. The refund of the range, which is sent in any case, takes nothing back."""
+    await store.commit_together(build_send(country_sends=1))
     commits = build_send(country_sends=1)
 
-    outcomes = await store.commit_in_turn(commits)
+    outcomes = await store.commit_together(commits)
 
-    assert [Committed, OverDebt] == list(map(type, outcomes))
+    assert [Undone, OverDebt] == list(map(type, outcomes))
+    assert [PRICE] * 3 == await read_unverified(store)
     debts, operation_id = commits[0].debts, commits[0].operation_id
     assert debts is not None
-    refund = DebtRefund(debts, operation_id)
-    for _ in range(2):
-        await store.decide(debt_refunds=(refund,))
+    await store.decide(debt_refunds=(DebtRefund(debts, operation_id),))
     assert [PRICE] * 3 == await read_unverified(store)
     assert {"u": PRICE, "r": 1} == await read_traffic(store)
+
+
+async def test_a_refused_range_charges_the_country_for_no_moment(store: FrozenStore) -> None:
+    await store.commit_together(build_send(range_sends=1))
+
+    outcomes = await store.commit_together(build_send(range_sends=1))
+
+    assert [OverDebt, Undone] == list(map(type, outcomes))
+    assert [PRICE] * 3 == await read_unverified(store)
+
+
+async def test_a_call_that_was_refused_is_decided_again_after_a_refund(store: FrozenStore) -> None:
+    """Its first commit was not applied, so it has no reply that would be repeated."""
+    first, second = build_send(country_sends=1), build_send(country_sends=1)
+    await store.commit_together(first)
+    await store.commit_together(second)
+    (country,) = [one.debts for one in first if one.partition == SHARED]
+    assert country is not None
+    undo = DebtRefund(country, first[1].operation_id)
+    await store.commit(Commit(partition=SHARED, operation_id="undo", debt_refunds=(undo,)))
+
+    renamed = msgspec.structs.replace(second[1], operation_id="another call")
+    outcomes = await store.commit_together([second[0], renamed])
+
+    assert [Committed(NOW)] * 2 == outcomes
+    assert [2 * PRICE, PRICE, PRICE] == await read_unverified(store)
 
 
 async def test_an_inspection_shows_each_scope_and_changes_nothing(store: FrozenStore) -> None:
     """Whether or not it is charged; the wait is that of the scope alone."""
     sends = [build_send(country_sends=1, overall_sends=3) for _ in range(2)]
-    await store.commit_in_turn(sends[0])
+    await store.commit_together(sends[0])
 
     number, shared = await store.inspect(sends[1])
 
     assert (None, False) == (number.refusal, number.is_exempt)
     assert isinstance(shared.refusal, OverDebt)
-    assert shared.refusal == (await store.commit_in_turn(sends[1]))[-1]
+    assert shared.refusal == (await store.commit_together(sends[1]))[-1]
     country, overall = shared.debts
     assert (True, shared.refusal.wait_ms) == (country.is_full, country.wait_ms)
     assert (False, 0) == (overall.is_full, overall.wait_ms)
@@ -189,13 +214,13 @@ async def test_an_inspection_shows_each_scope_and_changes_nothing(store: FrozenS
 
 async def test_the_longer_wait_is_reported(store: FrozenStore) -> None:
     """A limit and a scope refuse: a caller that waits for one of them is refused by the other."""
-    await store.commit_in_turn(build_send(country_sends=1))
+    await store.commit_together(build_send(country_sends=1))
     outcomes = []
     for window in (Window(1, 60), Window(1, 2 * DAY_SECONDS)):
         limit = Charge(Bucket(Limit.SENDS_OVERALL, subject=str(window)), (window,))
         await store.commit(Commit(partition=SHARED, operation_id=str(window), charges=(limit,)))
         commits = build_send(country_sends=1, charges=(limit,))
-        outcomes.append((await store.commit_in_turn(commits))[-1])
+        outcomes.append((await store.commit_together(commits))[-1])
 
     assert [OverDebt, LimitRefusal] == list(map(type, outcomes))
 
@@ -203,9 +228,9 @@ async def test_the_longer_wait_is_reported(store: FrozenStore) -> None:
 async def check_wait(store: FrozenStore, wait_ms: int, **fields: Any) -> None:
     """Check that the same send is refused until the wait is over, and admitted then."""
     store.now += wait_ms - 1
-    refused = await store.commit_in_turn(build_send(**fields))
+    refused = await store.commit_together(build_send(**fields))
     store.now += 1
-    admitted = await store.commit_in_turn(build_send(**fields))
+    admitted = await store.commit_together(build_send(**fields))
 
     assert [False, True] == [isinstance(one[-1], Committed) for one in (refused, admitted)]
 
@@ -214,11 +239,11 @@ async def test_a_country_refuses_until_the_number_is_exempt_again(store: FrozenS
     """The first commit knows when, and the second one refuses: in one script, or by its outcome."""
     await store.decide(settlement=DebtSettlement(known_number=KNOWN))
     for _ in range(3):
-        await store.commit_in_turn(build_send())
+        await store.commit_together(build_send())
     store.now += DAY_MS - 10 * MINUTE_MS
-    await store.commit_in_turn(build_send(country_sends=1))
+    await store.commit_together(build_send(country_sends=1))
 
-    refusal = (await store.commit_in_turn(build_send(country_sends=1)))[-1]
+    refusal = (await store.commit_together(build_send(country_sends=1)))[-1]
 
     assert isinstance(refusal, OverDebt)
     assert 10 * MINUTE_MS == refusal.wait_ms
@@ -229,7 +254,7 @@ async def test_a_wait_for_a_limit_does_not_end_where_an_opening_has_ended(
     store: FrozenStore,
 ) -> None:
     """The country is open while the limit refuses, and full after that."""
-    await store.commit_in_turn(build_send(country_sends=1))
+    await store.commit_together(build_send(country_sends=1))
     limit = Charge(Bucket(Limit.SENDS_OVERALL, subject="opening"), (Window(1, 1800),))
     await store.commit(Commit(partition=SHARED, operation_id="limit", charges=(limit,)))
     send: dict[str, Any] = {
@@ -238,7 +263,7 @@ async def test_a_wait_for_a_limit_does_not_end_where_an_opening_has_ended(
         "open_until": NOW + 20 * MINUTE_MS,
     }
 
-    refusal = (await store.commit_in_turn(build_send(**send)))[-1]
+    refusal = (await store.commit_together(build_send(**send)))[-1]
 
     assert isinstance(refusal, LimitRefusal)
     assert refusal.wait_ms > HOUR_MS
@@ -246,8 +271,8 @@ async def test_a_wait_for_a_limit_does_not_end_where_an_opening_has_ended(
 
 
 async def test_the_event_of_a_refusal_has_its_figures(store: FrozenStore) -> None:
-    await store.commit_in_turn(build_send(country_sends=1))
-    await store.commit_in_turn(build_send(country_sends=1, event_if_refused=IssueDenied(id="no")))
+    await store.commit_together(build_send(country_sends=1))
+    await store.commit_together(build_send(country_sends=1, event_if_refused=IssueDenied(id="no")))
 
     _, _, refusals, *_ = store.key_names.event_log_keys(SHARED)
     (entries,) = await store.client.run_pipeline(refusals, [("XRANGE", refusals, "-", "+")])
@@ -262,6 +287,6 @@ async def test_the_event_of_a_refusal_has_its_figures(store: FrozenStore) -> Non
         "allowance": PRICE,
     } == stamp
     store.now += wait - 1
-    assert isinstance((await store.commit_in_turn(build_send(country_sends=1)))[-1], OverDebt)
+    assert isinstance((await store.commit_together(build_send(country_sends=1)))[-1], OverDebt)
     store.now += 1
-    assert isinstance((await store.commit_in_turn(build_send(country_sends=1)))[-1], Committed)
+    assert isinstance((await store.commit_together(build_send(country_sends=1)))[-1], Committed)

@@ -24,6 +24,7 @@ from tests.hooks.products import (
     send_key,
     sign_standard,
 )
+from tests.store.redis_servers import WAIT_TIMEOUT_SECONDS
 
 
 TIMED = ("supabase", "zitadel", "standard-webhooks")
@@ -277,7 +278,7 @@ async def test_an_answer_comes_in_time_and_the_message_too() -> None:
     assert (200, b"{}", 0) == (answer.status_code, answer.content, api.service.finished_count)
     assert [("slow", "late")] == api.hook_results
     api.service.released.set()
-    assert 0 == await api.background_calls.drain(5)
+    assert 0 == await api.background_calls.drain(WAIT_TIMEOUT_SECONDS)
     assert 1 == api.service.finished_count
 
 

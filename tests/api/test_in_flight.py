@@ -7,6 +7,7 @@ import pytest
 from otp_service.api.in_flight import BackgroundCalls
 from otp_service.core.errors import IncorrectCode
 from tests.api.fakes import CHALLENGE_ID, ApiHarness, build_auth_header, build_scope
+from tests.store.redis_servers import WAIT_TIMEOUT_SECONDS
 
 
 ISSUE = ("POST", "/v1/challenges")
@@ -32,7 +33,7 @@ async def test_a_call_finishes_without_its_caller(api: ApiHarness, waiting) -> N
 
     api.service.released.set()
 
-    assert 0 == await api.background_calls.drain(5)
+    assert 0 == await api.background_calls.drain(WAIT_TIMEOUT_SECONDS)
     assert 1 == api.service.finished_count
     assert 499 == api.request_summaries[0].status
 
@@ -187,7 +188,7 @@ async def test_a_drain_does_not_wait_for_a_sleep_that_it_would_cut_short() -> No
     await asyncio.sleep(0.01)
     began = asyncio.get_running_loop().time()
 
-    assert 0 == await calls.drain(5)
+    assert 0 == await calls.drain(WAIT_TIMEOUT_SECONDS)
 
     assert [0.05] == woken
     assert asyncio.get_running_loop().time() - began < 4

@@ -42,6 +42,7 @@ from tests.installation import (
     Installation,
     make_wrong_code,
 )
+from tests.store.redis_servers import WAIT_TIMEOUT_SECONDS
 
 
 ACCOUNT, ADDRESS = "account-1", "203.0.113.9"
@@ -111,7 +112,9 @@ async def _issue_and_verify(installation: Installation) -> None:
         await installation.verify(issued, code, key="verify 1", client_ip=ADDRESS)
     with suppress(OtpError):
         await installation.verify(issued, code)
-    assert 0 == await installation.dependencies.refunds.drain(20)  # the shared debts are repaid
+    assert 0 == await installation.dependencies.refunds.drain(
+        WAIT_TIMEOUT_SECONDS
+    )  # the shared debts are repaid
 
 
 async def _refuse_and_cancel(installation: Installation) -> None:

@@ -11,6 +11,7 @@ from otp_service.core.pumping.send_debts import BrakeSettings
 from otp_service.service.brake import Brake
 from tests.installation import DAY_MS, HOUR_MS, Installation
 from tests.service.frozen_workers import NOW, freeze_clock
+from tests.store.redis_servers import WAIT_TIMEOUT_SECONDS
 
 
 PRICE = 40_000
@@ -60,7 +61,7 @@ def start_brake(
 
 async def drain(installation: Installation) -> None:
     """Wait for the settlements and refunds of calls that have returned."""
-    assert 0 == await installation.dependencies.refunds.drain(20)
+    assert 0 == await installation.dependencies.refunds.drain(WAIT_TIMEOUT_SECONDS)
 
 
 async def _read(installation: Installation, key: bytes, *command: str) -> Any:

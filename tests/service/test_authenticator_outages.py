@@ -17,6 +17,7 @@ from tests.installation import Installation, gather_results
 from tests.service.app_user import AppUser
 from tests.service.test_commit_guards import lose_replicas
 from tests.store.faulty_proxy import ConnectionFailure, FaultyProxy
+from tests.store.redis_servers import WAIT_TIMEOUT_SECONDS
 
 
 ADDRESS = "203.0.113.9"
@@ -93,7 +94,7 @@ async def test_an_attempt_of_unknown_outcome_is_refunded_if_it_was_charged(
 
     with pytest.raises(errors.StoreUnavailable):
         await user.verify(code, client_ip=ADDRESS)
-    assert 0 == await remote.dependencies.refunds.drain(5)
+    assert 0 == await remote.dependencies.refunds.drain(WAIT_TIMEOUT_SECONDS)
 
     assert [] == await list_buckets(remote)
     await user.verify(code, client_ip=ADDRESS)
@@ -113,7 +114,9 @@ async def test_an_acceptance_of_unknown_outcome_is_learned_by_the_same_call(
     if times == MAX_LOST_REPLIES:
         with pytest.raises(errors.StoreUnavailable):
             await user.verify(code, key="k")
-        assert 0 == await remote.dependencies.refunds.drain(5)  # the key is free, or has the answer
+        assert 0 == await remote.dependencies.refunds.drain(
+            WAIT_TIMEOUT_SECONDS
+        )  # the key is free, or has the answer
     first = await user.verify(code, key="k")
 
     assert first == await user.verify(code, key="k")
@@ -136,7 +139,7 @@ async def test_a_confirmation_of_unknown_outcome_has_one_token(
     proxy.fail_next(fate, b"authenticator.confirmed", times=MAX_LOST_REPLIES)
     with pytest.raises(errors.StoreUnavailable):
         await user.confirm(code, key="k")
-    assert 0 == await remote.dependencies.refunds.drain(5)
+    assert 0 == await remote.dependencies.refunds.drain(WAIT_TIMEOUT_SECONDS)
 
     first = await user.confirm(code, key="k")
 
@@ -158,7 +161,7 @@ async def test_a_full_log_charges_nothing(installation: Installation) -> None:
             await user.verify(code, client_ip=ADDRESS)
     with pytest.raises(errors.StoreUnavailable):
         await AppUser(installation).create()
-    assert 0 == await installation.dependencies.refunds.drain(5)
+    assert 0 == await installation.dependencies.refunds.drain(WAIT_TIMEOUT_SECONDS)
 
     assert [] == await list_buckets(installation)
     store._log_limits = limits
@@ -182,7 +185,7 @@ async def test_a_verified_code_is_reported_although_its_refund_waits(
 
     installation.store.commit = fail_settlement  # type: ignore[method-assign,assignment]
     await user.verify(code, client_ip=ADDRESS)
-    assert 0 == await installation.dependencies.refunds.drain(5)
+    assert 0 == await installation.dependencies.refunds.drain(WAIT_TIMEOUT_SECONDS)
 
     assert [] == await list_buckets(installation)
 
@@ -198,7 +201,7 @@ async def test_a_forged_state_is_reported_as_tampering(installation: Installatio
         await user.verify(await user.read_new_code())
 
     assert "store.tampered" in await installation.list_event_types()
-    assert 0 == await installation.dependencies.refunds.drain(5)
+    assert 0 == await installation.dependencies.refunds.drain(WAIT_TIMEOUT_SECONDS)
     assert [] == await list_buckets(installation)
 
 

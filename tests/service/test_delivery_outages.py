@@ -11,6 +11,7 @@ from tests.installation import PROVIDER_REFUSAL, SECOND_MS, Installation
 from tests.service.test_commit_guards import lose_replicas
 from tests.service.test_refunds_after_outages import PERSON, list_buckets
 from tests.store.faulty_proxy import ConnectionFailure, FaultyProxy
+from tests.store.redis_servers import WAIT_TIMEOUT_SECONDS
 
 
 LOST = [ConnectionFailure.LOST_REPLY, ConnectionFailure.LOST_REQUEST]
@@ -95,7 +96,7 @@ async def test_a_delivery_of_unknown_outcome_is_refunded_if_it_was_charged(
 
     with pytest.raises(StoreUnavailable):
         await remote.deliver(key="k", **PERSON)
-    assert 0 == await remote.dependencies.refunds.drain(5)
+    assert 0 == await remote.dependencies.refunds.drain(WAIT_TIMEOUT_SECONDS)
 
     assert [] == remote.router.messages
     assert [] == await list_buckets(remote)
@@ -113,7 +114,7 @@ async def test_a_delivery_that_no_provider_took_is_refunded_once_the_store_answe
 
     with pytest.raises(StoreUnavailable):
         await remote.deliver(key="k", **PERSON)
-    assert 0 == await remote.dependencies.refunds.drain(5)
+    assert 0 == await remote.dependencies.refunds.drain(WAIT_TIMEOUT_SECONDS)
 
     names = {key.split(b":")[2] for key in await list_buckets(remote)}
     assert {b"CooldownPerNumber", b"RefundsPerNumber"} == names
@@ -131,7 +132,7 @@ async def test_a_message_of_which_the_store_knows_nothing_stays_charged(
 
     with pytest.raises(StoreUnavailable):
         await remote.deliver(key="k", **PERSON)
-    assert 0 == await remote.dependencies.refunds.drain(1)
+    assert 0 == await remote.dependencies.refunds.drain(WAIT_TIMEOUT_SECONDS)
 
     assert 1 == len(remote.router.messages)
     assert 9 == len(await list_buckets(remote))

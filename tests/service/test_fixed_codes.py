@@ -19,6 +19,7 @@ from tests.installation import (
     make_wrong_code,
 )
 from tests.store.faulty_proxy import ConnectionFailure, FaultyProxy
+from tests.store.redis_servers import WAIT_TIMEOUT_SECONDS
 
 
 NUMBER, OTHER_NUMBER = "+447700900555", "+447700900556"
@@ -165,6 +166,6 @@ async def test_a_resend_that_is_withdrawn_leaves_the_code_of_the_first_send(
 
     with pytest.raises(StoreUnavailable):
         await remote_fixed.resend(issued)
-    assert 0 == await remote_fixed.dependencies.refunds.drain(5)
+    assert 0 == await remote_fixed.dependencies.refunds.drain(WAIT_TIMEOUT_SECONDS)
 
     await remote_fixed.verify(issued, CODE)

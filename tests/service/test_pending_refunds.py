@@ -7,6 +7,7 @@ import pytest
 from otp_service.core.errors import RateLimited, StoreTampered, StoreUnavailable
 from otp_service.service import pending_refunds
 from otp_service.service.pending_refunds import PendingRefunds
+from tests.store.redis_servers import WAIT_TIMEOUT_SECONDS
 
 
 class Outage:
@@ -31,7 +32,7 @@ async def test_every_refund_is_applied_once_after_an_outage() -> None:
         await refunds.apply(lambda i=i: outage.refund(i))  # type: ignore[misc]
 
     assert 100 == len(refunds)
-    assert 0 == await refunds.drain(5)
+    assert 0 == await refunds.drain(WAIT_TIMEOUT_SECONDS)
 
     assert list(range(100)) == sorted(outage.applied)
     assert 0 == refunds.dropped_count
@@ -46,7 +47,7 @@ async def test_the_oldest_refunds_are_dropped_beyond_the_bound(
     for i in range(5):
         refunds.apply_later(lambda i=i: outage.refund(i))  # type: ignore[misc]
 
-    assert 0 == await refunds.drain(5)
+    assert 0 == await refunds.drain(WAIT_TIMEOUT_SECONDS)
 
     assert ([2, 3, 4], 2) == (sorted(outage.applied), refunds.dropped_count)
 
@@ -59,7 +60,7 @@ async def test_a_refund_is_given_up_before_the_record_of_its_charge_expires(
     refunds, outage = PendingRefunds(), Outage(10**9)
     await refunds.apply(lambda: outage.refund(1))
 
-    assert 0 == await refunds.drain(5)
+    assert 0 == await refunds.drain(WAIT_TIMEOUT_SECONDS)
 
     assert ([], 1) == (outage.applied, refunds.dropped_count)
 
@@ -124,7 +125,7 @@ async def test_a_refund_with_a_bug_stops_no_other(caplog: pytest.LogCaptureFixtu
     refunds.apply_later(fail)
     refunds.apply_later(lambda: outage.refund(1))
 
-    assert 0 == await refunds.drain(5)
+    assert 0 == await refunds.drain(WAIT_TIMEOUT_SECONDS)
 
     assert ([1], 1) == (outage.applied, refunds.dropped_count)
     assert "a refund failed" in caplog.text

@@ -39,6 +39,7 @@ from tests.installation import (
     generate_keys,
 )
 from tests.service.app_user import pass_time
+from tests.store.redis_servers import WAIT_TIMEOUT_SECONDS
 
 
 ACCOUNT = "u-81"
@@ -668,7 +669,7 @@ async def test_a_set_that_the_store_refuses_is_not_charged(
         with pytest.raises(StoreUnavailable):
             await create(installation)
     failing = False
-    assert 0 == await installation.dependencies.refunds.drain(10)
+    assert 0 == await installation.dependencies.refunds.drain(WAIT_TIMEOUT_SECONDS)
 
     for _ in range(5):
         await create(installation)
@@ -695,6 +696,6 @@ async def test_a_verify_that_the_store_refuses_is_refunded(
             await verify(installation, created.token, created.codes[0])
     assert before == installation.hasher.hash_count
     failing = False
-    assert 0 == await installation.dependencies.refunds.drain(10)
+    assert 0 == await installation.dependencies.refunds.drain(WAIT_TIMEOUT_SECONDS)
 
     await verify(installation, created.token, created.codes[0])

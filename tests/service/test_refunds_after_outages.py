@@ -34,6 +34,7 @@ from tests.installation import (
 from tests.service.test_auto_resend import report_failure
 from tests.service.test_commit_guards import lose_replicas
 from tests.store.faulty_proxy import ConnectionFailure, FaultyProxy
+from tests.store.redis_servers import WAIT_TIMEOUT_SECONDS
 
 
 PERSON = {"account": "u-81", "client_ip": "203.0.113.9"}
@@ -101,7 +102,7 @@ async def test_a_refund_is_repeated_until_the_replicas_have_it(
     with pytest.raises(StoreUnavailable):  # any later refund begins another round
         async with refunds.refund_if_unavailable(partial(asyncio.sleep, 0)):
             raise StoreUnavailable
-    assert 0 == await refunds.drain(5)
+    assert 0 == await refunds.drain(WAIT_TIMEOUT_SECONDS)
     assert [] == await list_buckets(installation)
     assert 5 == (await fetch(installation, issued)).attempts_left
 
@@ -215,7 +216,7 @@ async def test_what_a_success_takes_back_is_repeated_until_the_replicas_have_it(
     assert 1 == len(installation.dependencies.refunds)
     installation.store.client = installation.script_client
 
-    assert 0 == await installation.dependencies.refunds.drain(5)
+    assert 0 == await installation.dependencies.refunds.drain(WAIT_TIMEOUT_SECONDS)
     assert [] == await list_buckets(installation)
 
 
@@ -269,7 +270,7 @@ async def test_an_attempt_of_unknown_outcome_is_refunded_if_it_was_charged(
 
     with pytest.raises(StoreUnavailable):
         await remote.verify(issued, code, client_ip="203.0.113.9")
-    assert 0 == await remote.dependencies.refunds.drain(5)
+    assert 0 == await remote.dependencies.refunds.drain(WAIT_TIMEOUT_SECONDS)
 
     assert [] == await list_buckets(remote)
     assert 5 == (await fetch(remote, issued)).attempts_left
@@ -289,7 +290,7 @@ async def test_attempts_that_share_a_bad_connection_are_all_refunded(
     assert [StoreUnavailable] * 47 == [type(answer) for answer in answers]
     assert remote.hasher.hash_count == 47, "those of the issues"
     proxy.clear_failures()
-    assert 0 == await remote.dependencies.refunds.drain(20)
+    assert 0 == await remote.dependencies.refunds.drain(WAIT_TIMEOUT_SECONDS)
     assert {5} == {(await fetch(remote, issued)).attempts_left for issued, _ in logins}
     assert [] == await list_buckets(remote)
     for issued, code in logins:
@@ -310,7 +311,7 @@ async def test_an_issue_of_unknown_outcome_is_refunded_if_it_was_charged(
 
     with pytest.raises(StoreUnavailable):
         await remote.issue(key="k", **PERSON)
-    assert 0 == await remote.dependencies.refunds.drain(5)
+    assert 0 == await remote.dependencies.refunds.drain(WAIT_TIMEOUT_SECONDS)
 
     assert [] == await list_buckets(remote)
     assert [] == await remote.list_keys("*:secret:*")
@@ -330,7 +331,7 @@ async def test_a_resend_of_unknown_outcome_is_withdrawn(
 
     with pytest.raises(StoreUnavailable):
         await remote.resend(issued)
-    assert 0 == await remote.dependencies.refunds.drain(5)
+    assert 0 == await remote.dependencies.refunds.drain(WAIT_TIMEOUT_SECONDS)
 
     assert [] == await list_buckets(remote)
     assert 2 == (await fetch(remote, issued)).sends_left
@@ -348,7 +349,7 @@ async def test_a_send_that_no_provider_took_is_refunded_once_the_store_answers(
 
     with pytest.raises(StoreUnavailable):
         await remote.issue(key="k", **PERSON)
-    assert 0 == await remote.dependencies.refunds.drain(5)
+    assert 0 == await remote.dependencies.refunds.drain(WAIT_TIMEOUT_SECONDS)
 
     names = {key.split(b":")[2] for key in await list_buckets(remote)}
     assert {b"CooldownPerNumber", b"RefundsPerNumber"} == names
@@ -365,7 +366,7 @@ async def test_a_message_of_which_the_store_knows_nothing_stays_charged(
 
     with pytest.raises(StoreUnavailable):
         await remote.issue(key="k", **PERSON)
-    assert 0 == await remote.dependencies.refunds.drain(1)
+    assert 0 == await remote.dependencies.refunds.drain(WAIT_TIMEOUT_SECONDS)
 
     assert 1 == len(remote.router.messages)
     assert 9 == len(await list_buckets(remote))
@@ -390,7 +391,7 @@ async def test_a_full_log_charges_nobody(installation: Installation) -> None:
     for _ in range(3):
         with pytest.raises(StoreUnavailable):
             await installation.issue(key="k", **PERSON)
-    assert 0 == await installation.dependencies.refunds.drain(5)
+    assert 0 == await installation.dependencies.refunds.drain(WAIT_TIMEOUT_SECONDS)
 
     assert [] == await list_buckets(installation)
     assert 1 == len(installation.router.messages)
@@ -413,7 +414,7 @@ async def test_a_call_that_finds_its_challenge_stored_by_another_cancels_nothing
 
     with pytest.raises(StoreUnavailable):
         await CodeSender(installation.dependencies, context, phone).issue(None)
-    assert 0 == await installation.dependencies.refunds.drain(5)
+    assert 0 == await installation.dependencies.refunds.drain(WAIT_TIMEOUT_SECONDS)
 
     assert [] == await list_buckets(installation)
     assert 1 == len(installation.router.messages)
@@ -439,7 +440,7 @@ async def test_a_call_whose_hash_fails_is_refunded(installation: Installation, c
 
     with pytest.raises(RuntimeError):
         await calls[call]()
-    assert 0 == await installation.dependencies.refunds.drain(5)
+    assert 0 == await installation.dependencies.refunds.drain(WAIT_TIMEOUT_SECONDS)
 
     assert [] == await list_buckets(installation)
     installation.hasher.compute_argon2id = compute_argon2id  # type: ignore[method-assign]
@@ -468,7 +469,7 @@ async def test_an_attempt_is_refunded_once_also_if_its_refund_is_tried_often(
     with pytest.raises(StoreUnavailable):
         await installation.verify(issued, code)
     installation.store.client = installation.script_client
-    assert 0 == await installation.dependencies.refunds.drain(5)
+    assert 0 == await installation.dependencies.refunds.drain(WAIT_TIMEOUT_SECONDS)
 
     assert 4 == len(refunds)
     assert 4 == (await fetch(installation, issued)).attempts_left
@@ -490,7 +491,7 @@ async def test_a_verified_call_is_reported_although_its_refund_waits(
     installation.store.commit_all = (  # type: ignore[method-assign]
         lambda commits: commit_all(installation.store, commits)
     )
-    assert 0 == await installation.dependencies.refunds.drain(5)
+    assert 0 == await installation.dependencies.refunds.drain(WAIT_TIMEOUT_SECONDS)
     assert [] == await list_buckets(installation)
 
 
@@ -510,7 +511,7 @@ async def test_delivery_failures_are_reported_although_the_key_is_freed_later(
     installation.router.queue_replies(PROVIDER_REFUSAL)
     with pytest.raises(DeliveryFailed):
         await installation.issue(key="k")
-    assert 0 == await installation.dependencies.refunds.drain(5)
+    assert 0 == await installation.dependencies.refunds.drain(WAIT_TIMEOUT_SECONDS)
 
     installation.advance_clock(31 * SECOND_MS)
     await asyncio.wait_for(installation.issue(key="k"), 5)

@@ -26,6 +26,7 @@ from tests.service.test_recovery_sets import (
     list_events,
     verify,
 )
+from tests.store.redis_servers import WAIT_TIMEOUT_SECONDS
 
 
 class HeldAcceptance:
@@ -307,7 +308,7 @@ async def test_a_failure_of_the_store_before_the_comparison_frees_the_key(
     monkeypatch.setattr(installation.store, "commit", lose_reply)
     with pytest.raises(errors.StoreUnavailable):
         await verify(installation, created.token, created.codes[0], key="try-1")
-    assert 0 == await installation.dependencies.refunds.drain(5)
+    assert 0 == await installation.dependencies.refunds.drain(WAIT_TIMEOUT_SECONDS)
 
     assert [] == await installation.list_keys("*:answer:*")
     await verify(installation, created.token, created.codes[0], key="try-1")

@@ -29,6 +29,7 @@ from tests.installation import SECOND_MS, Installation, make_wrong_code
 from tests.store import redis_servers
 from tests.store.faulty_proxy import ConnectionFailure, FaultyProxy
 from tests.store.lua import replace_function
+from tests.store.redis_servers import WAIT_TIMEOUT_SECONDS
 
 
 TRIES = client.MAX_LOST_REPLIES
@@ -233,7 +234,7 @@ async def test_a_give_back_applies_once(
         await world.issue("+447400123452", client_ip="203.0.113.9")
 
     # Each of the two was due when the other broke their connection: it may have been given up.
-    assert 0 == await world.dependencies.refunds.drain(5)
+    assert 0 == await world.dependencies.refunds.drain(WAIT_TIMEOUT_SECONDS)
     assert 2 * times == proxy.failed_count
     assert before == await holds(world)
     assert 1 == (await world.list_event_types()).count("otp.issue_denied")

@@ -4,8 +4,9 @@ import argparse
 import asyncio
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from queue import SimpleQueue
+from threading import Thread
 
 from otp_service.api import openapi
 from otp_service.cli.command import CommandError, Subparsers, add_command, format_list
@@ -172,14 +173,31 @@ def _report_argon2_errors(profile: Argon2Profile) -> Iterator[None]:
 def _measure_hash_rate(
     engine: Engine, profile: Argon2Profile, seconds: float, *, threads: int = 1
 ) -> float:
-    """Return hashes a second, with at least one hash in each thread."""
+    """Return hashes a second, with at least one hash in each thread.
 
-    def measure_thread(_: int) -> float:
+    Not by an executor: where Ctrl-C interrupts the start of its threads, a lock stays taken, and the
+    command never ends.
+    """
+    results: SimpleQueue[float | Exception] = SimpleQueue()
+
+    def measure_thread() -> None:
         count, began = 0, time.perf_counter()
-        while (elapsed := time.perf_counter() - began) < seconds or not count:
-            engine.compute(profile, "000000", bytes(SALT_BYTES))
-            count += 1
-        return count / elapsed
+        try:
+            while (elapsed := time.perf_counter() - began) < seconds or not count:
+                engine.compute(profile, "000000", bytes(SALT_BYTES))
+                count += 1
+            results.put(count / elapsed)
+        except Exception as error:  # noqa: BLE001  # it is raised where the result is awaited
+            results.put(error)
 
-    with _report_argon2_errors(profile), ThreadPoolExecutor(threads) as pool:
-        return sum(pool.map(measure_thread, range(threads)))
+    for _ in range(threads):
+        Thread(target=measure_thread, daemon=True).start()
+    with _report_argon2_errors(profile):
+        return sum(_get_rate(results) for _ in range(threads))
+
+
+def _get_rate(results: "SimpleQueue[float | Exception]") -> float:
+    result = results.get()
+    if isinstance(result, Exception):
+        raise result
+    return result

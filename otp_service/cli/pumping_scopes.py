@@ -156,11 +156,24 @@ def _override_scope(args: argparse.Namespace, action: Literal["open", "closed"])
             "the budget of the day cannot be closed: tenants whose brake is off would still send. "
             "Close a country of a tenant."
         )
+    _check_country(bucket, settings)
     duration_ms, reason = _parse_duration(args.duration, args.max_ms), _check_reason(args.reason)
     override = asyncio.run(_store_override(settings, bucket, action, duration_ms, reason))
     end = f"{to_datetime(override.until):%FT%TZ} ({format_duration(duration_ms)})"
     print(f"{format_scope(bucket)} is {action} until {end}. {DELAY_TEXT}")
     return 0
+
+
+def _check_country(bucket: ScopeBucket, settings: Settings) -> None:
+    """Raise CommandError for a country that the tenant sends nothing to: it would have no effect."""
+    if bucket.limit is not DebtLimit.UNVERIFIED_COUNTRY:
+        return
+    countries = settings.tenant_settings[bucket.tenant].countries
+    if not countries & {bucket.subject, "*"}:
+        known = ", ".join(sorted(countries)) or "none"
+        raise CommandError(
+            f"{bucket.tenant} sends nothing to {bucket.subject}. Its countries are {known}."
+        )
 
 
 def _parse_duration(text: str, max_ms: int) -> int:

@@ -85,6 +85,7 @@ def test_an_address_is_read_from_standard_input_alone(run_pumping, list_override
     [
         (("allow", "GB", *FOR), "Write one like these: range:+44740012"),
         (("allow", "country:GB@bank", *FOR), "The tenants are shop."),
+        (("allow", "country:US@shop", *FOR), "shop sends nothing to US. Its countries are GB"),
         (("block", "overall", *FOR), "Close a country of a tenant"),
         (("allow", "overall", "--for", "8d", "--reason", "x"), "at most 7 d. Repeat the command"),
         (("block", "range:+44740012", "--for", "13h", "--reason", "x"), "at most 12 h."),

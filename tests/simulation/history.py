@@ -258,7 +258,7 @@ class StoredDebt(msgspec.Struct, frozen=True, kw_only=True):
 
     limit: str
     subject: tuple[str, ...]
-    """The range or the operator block; the tenant and the network of an address."""
+    """The range or the operator block; the tenant, and the country or the network of an address."""
     messages: float
     """Of about a day; one after a bot check that has passed is half a message."""
     read_at: int

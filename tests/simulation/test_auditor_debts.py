@@ -12,6 +12,7 @@ RANGE, BLOCK = (
     ("UnverifiedPerOperatorBlock", (NUMBER[:-5],)),
 )
 ADDRESS = ("UnverifiedPerClientAddress", ("shop", "203.0.113.9"))
+COUNTRY = ("UnverifiedPerCountryAndTenant", ("shop", "GB"))
 CLIENT_IP = "203.0.113.9"
 
 
@@ -46,7 +47,7 @@ def list_debt_rules(history):
     return [found.rule for found in history.audit() if " debt" in found.rule]
 
 
-@pytest.mark.parametrize("scope", [RANGE, BLOCK, ADDRESS])
+@pytest.mark.parametrize("scope", [RANGE, BLOCK, ADDRESS, COUNTRY])
 @pytest.mark.parametrize(
     ("messages", "rules"), [(1, ["lacks a debt"]), (2, []), (3, ["kept a debt that is repaid"])]
 )

@@ -11,7 +11,12 @@ from collections.abc import Iterator
 from functools import partial
 
 from tests.simulation.auditor.index import AUTOMATIC_KINDS, ChallengeFacts, HistoryIndex, read_text
-from tests.simulation.auditor.limit_subjects import NUMBER_PREFIX_DIGITS, Subject, find_network
+from tests.simulation.auditor.limit_subjects import (
+    COUNTRY_CODES,
+    NUMBER_PREFIX_DIGITS,
+    Subject,
+    find_network,
+)
 from tests.simulation.auditor.violation import Promise, Violation, build_violation
 from tests.simulation.history import (
     Answered,
@@ -146,6 +151,8 @@ def _has_subject(debt: StoredDebt, values: Subject) -> bool:
             return debt.subject == (number[:-NUMBER_PREFIX_DIGITS],)
         case "UnverifiedPerOperatorBlock":
             return debt.subject == (number[:-BLOCK_DIGITS],)
+        case "UnverifiedPerCountryAndTenant":
+            return debt.subject == (tenant, COUNTRY_CODES.get(number[:3]))
         case _:
             return debt.subject == (tenant, find_network(address))
 

@@ -263,6 +263,7 @@ def _build_number_commit(
         price=price,
         known_number=KnownNumberName(send.tenant, send.phone.canonical),
         is_assumed_known=send.is_assumed_known,
+        name=TrafficName(send.tenant, send.phone.country),
     )
 
 

@@ -147,8 +147,5 @@ class BrakeMetrics:
 
 def _find_scope(commit: Commit) -> tuple[str | None, str | None]:
     """Return tenant and country of the send that a commit charges."""
-    traffic = commit.debts.traffic if commit.debts else None
-    if traffic is not None:
-        return traffic.tenant, traffic.country
-    event = commit.event_if_refused
-    return (event.tenant, event.country) if event else (None, None)
+    name = (commit.debts.traffic or commit.debts.name) if commit.debts else None
+    return (name.tenant, name.country) if name else (None, None)

@@ -78,6 +78,8 @@ def test_the_range_is_charged_with_the_number_and_the_rest_with_what_all_share()
         ScopeBucket(DebtLimit.SPEND_OVERALL),
     ] == [charge.bucket for charge in planned.shared.charges]
     assert TrafficName("shop", "GB") == planned.shared.traffic
+    plans = planned, planned.end_exemption()  # both are counted in metrics
+    assert {planned.shared.traffic} == {each.number.name for each in plans if each.number}
     assert SendDebt(NOW, PRICE, KEY_ID, is_new_country=True) == planned.build_debt(NOW, KEY_ID)
 
 

@@ -6,7 +6,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from otp_service.core.commit import Commit, CommitOutcome, Committed, OverDebt
-from otp_service.core.events import Issued, IssueDenied
+from otp_service.core.events import Issued
 from otp_service.core.pumping.allowance import Terms
 from otp_service.core.pumping.commits import DebtCommit, DebtOutcome, TrafficName
 from otp_service.core.pumping.decision import DebtCharge, DebtRefusal
@@ -56,12 +56,11 @@ def apply_commit(metrics: Metrics, commit: Commit, outcome: CommitOutcome) -> No
 
 
 def build_commit(charge: DebtCharge, tenant: str = "shop") -> Commit:
-    """Return the commit to a number, whose event names the tenant, or the shared one."""
+    """Return the commit to a number, without totals, or the shared one, which has them."""
+    name = TrafficName(tenant, "GB")
+    debts = DebtCommit(charges=(charge,), price=PRICE, traffic=name)
     if charge is RANGE:
-        denied = IssueDenied(id="1", tenant=tenant, country="GB")
-        debts = DebtCommit(charges=(charge,), price=PRICE)
-        return Commit(partition=0, operation_id="1", debts=debts, event_if_refused=denied)
-    debts = DebtCommit(charges=(charge,), price=PRICE, traffic=TrafficName(tenant, "GB"))
+        debts = DebtCommit(charges=(charge,), price=PRICE, name=name)
     return Commit(partition=0, operation_id="1", debts=debts)
 
 

@@ -46,6 +46,8 @@ class DebtCommit(msgspec.Struct, frozen=True, kw_only=True):
     is_exempt: bool = False
     """Whether an earlier commit of the send was exempt, which the hourly totals count."""
     traffic: TrafficName | None = None
+    name: TrafficName | None = None
+    """The tenant and the country of the send, where its totals are in another partition: for metrics."""
     exempt_time: ExemptTime | None = None
     """When an earlier commit has found that the number is exempt: a refusal may end with that."""
 

@@ -49,6 +49,8 @@ def register_commands(subparsers: Subparsers) -> None:
     text = "standard input, which is read in any case: numbers are no arguments"
     parser.add_argument("source", nargs="?", choices=("-",), metavar="-", help=text)
     parser.add_argument("--tenant", help="the tenant that would send; all of them without it")
+    text = "preview deliveries, of codes that are checked elsewhere; of a tenant that can only deliver always"
+    parser.add_argument("--delivery", action="store_true", help=text)
     parser.add_argument("--json", action="store_true", help="one JSON object for each tenant")
 
 
@@ -73,6 +75,7 @@ def run_why(args: argparse.Namespace) -> int:
     examples:
       otp-service why -
       otp-service why --tenant shop - < numbers.txt
+      otp-service why --delivery --tenant idp - < numbers.txt
       otp-service why --json - < lines.jsonl
     where a line of lines.jsonl is
       {"phone_number": "+447400123456", "account": "u-81", "client_ip": "192.0.2.1"}
@@ -135,7 +138,7 @@ async def _show_previews(
     async with create_cli_app(settings) as app:
         await app.brake_sync.read_once()
         for line, subject in subjects.items():
-            previews = await _preview_sends(app, subject, tenants, args.tenant)
+            previews = await _preview_sends(app, subject, tenants, args)
             is_refused |= any(preview.error is not None for preview in previews)
             if args.json:
                 shown = [
@@ -148,18 +151,19 @@ async def _show_previews(
 
 
 async def _preview_sends(
-    app: Application, subject: Subject, tenants: Sequence[str], only_tenant: str | None
+    app: Application, subject: Subject, tenants: Sequence[str], args: argparse.Namespace
 ) -> list[SendPreview]:
     """Return the previews of a person, after the lookup was recorded."""
     all_tenants = app.settings.build_tenants()
+    delivering = [one for one in tenants if args.delivery or not app.settings.can_issue(one)]
     previews = await app.service.send_previewer.preview_sends(
-        CLI_CALLER, subject, [all_tenants[name] for name in tenants]
+        CLI_CALLER, subject, [all_tenants[name] for name in tenants], delivering
     )
     await app.system_events.record_lookup(
         subject.phone,
         subject.account,
         0,
-        tenant=only_tenant,
+        tenant=args.tenant,
         key_id=CLI_CALLER.key_id,
         request=CLI_CALLER.request_id,
         by=CLI_CALLER.machine_user,

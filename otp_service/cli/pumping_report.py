@@ -111,7 +111,8 @@ def format_scope_status(
         is_money = one.state.charge.bucket.limit.unit is DebtUnit.MONEY
         hour, day = _format_windows(report, one.state, price if is_money else None)
         state = _describe_state(report, one.state)
-        rows.append((format_value(one.tenant), str(one.mode), hour, day, state))
+        volume = ", volume" if one.state.charge.bucket.limit.is_volume else ""
+        rows.append((f"{format_value(one.tenant)}{volume}", str(one.mode), hour, day, state))
     yield from format_table([SCOPE_HEADER, *rows])
 
 

@@ -52,7 +52,8 @@ def format_previews(
     assert subject.phone is not None
     for preview in previews:
         heading = _describe_decision(preview)
-        yield f"{subject.phone.masked}  at {format_value(preview.tenant)}: {heading}"
+        kind = ", a delivery" if preview.is_delivery else ""
+        yield f"{subject.phone.masked}  at {format_value(preview.tenant)}{kind}: {heading}"
         yield from (f"  {_describe_opt_out(opt_out)}" for opt_out in preview.opt_outs)
         refusing = [bucket for bucket in preview.buckets if bucket.refuses]
         near = [bucket for bucket in preview.buckets if bucket.is_near_quota]
@@ -186,6 +187,7 @@ def build_members(
         "number": subject.phone.masked,
         "country": subject.phone.country,
         "tenant": preview.tenant,
+        "delivery": preview.is_delivery,
         "admitted": preview.error is None,
         **_build_error_members(preview.error),
         "admitted_from": _format_instant(preview.admits_at),

@@ -130,6 +130,8 @@ class SendPreview(msgspec.Struct, frozen=True):
     """Whether the brake exempts the number."""
     debt_wait_ms: int = 0
     """Milliseconds until no scope of the brake refuses; 0 if all admit a send now."""
+    is_delivery: bool = False
+    """Whether the send would be a delivery, of a code that is checked elsewhere; else it is an issue."""
     inspected_at: int = 0
     """The instant in milliseconds at which the scopes were inspected."""
 
@@ -171,5 +173,5 @@ def build_preview(
         tuple(inspections.list_debts()),
         inspections.number.is_exempt,
         inspections.find_debt_wait(),
-        inspections.shared.now,
+        inspected_at=inspections.shared.now,
     )

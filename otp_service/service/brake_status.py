@@ -119,22 +119,17 @@ class BrakeInspector:
     async def inspect_scope(
         self, bucket: ScopeBucket, tenants: Sequence[str], country: str
     ) -> list[ScopeStatus]:
-        """Return the state of a scope for each of these tenants whose brake is on; of an address two.
+        """Return the state of a scope for each of these tenants whose brake is on.
 
-        Ranges and blocks count all tenants, and each tenant has its own allowance in them. `country` is
-        that of their numbers; without one only the floors are known, and the countries of an address
-        are those that a message to one more would meet.
+        Of an address there are two, and of countries the volume as well, if there is any. Ranges and
+        blocks count all tenants, and each tenant has its own allowance in them. `country` is that of
+        their numbers; without one only the floors are known, and the countries of an address are those
+        that a message to one more would meet.
         """
-        figures = {tenant: self._brake.learned.get(tenant, country) for tenant in tenants}
         charges = [
             (tenant, charge)
-            for tenant, learned in figures.items()
-            for charge in self._build_charges(
-                tenant,
-                SendSubject(tenant, country, bucket.subject, bucket.subject, bucket.subject),
-                SendFigures(learned.unverified, learned.is_strained),
-            )
-            if find_scope(charge.bucket) == bucket
+            for tenant in tenants
+            for charge in self._list_scope_charges(tenant, country, bucket)
         ]
         partition = self._get_partition(bucket)
         inspections = await self._store.inspect(
@@ -142,7 +137,8 @@ class BrakeInspector:
         )
         return [
             ScopeStatus(tenant, self._get_mode(tenant), *inspection.debts)
-            for (tenant, _), inspection in zip(charges, inspections, strict=True)
+            for (tenant, charge), inspection in zip(charges, inspections, strict=True)
+            if not charge.bucket.limit.is_volume or any(inspection.debts[0].unverified)
         ]
 
     def _get_mode(self, tenant: str) -> BrakeMode:
@@ -153,6 +149,22 @@ class BrakeInspector:
         if bucket.limit is DebtLimit.UNVERIFIED_RANGE:
             return self._store.get_number_partition(bucket.subject + "0" * RANGE_DIGITS)
         return self._store.get_bucket_partition(SHARED_BUCKET)
+
+    def _list_scope_charges(
+        self, tenant: str, country: str, scope: ScopeBucket
+    ) -> Iterator[DebtCharge]:
+        """Yield what an issue of a tenant, and then a delivery, is charged in a scope."""
+        subject = SendSubject(tenant, country, scope.subject, scope.subject, scope.subject)
+        learned = self._brake.learned.get(tenant, country)
+        unverified = SendFigures(learned.unverified, learned.is_strained)
+        charges = self._build_charges(tenant, subject, unverified)
+        yield from (charge for charge in charges if find_scope(charge.bucket) == scope)
+        charges = self._build_charges(tenant, subject, SendFigures(learned.volume), Measure.VOLUME)
+        yield from (
+            charge
+            for charge in charges
+            if charge.bucket.limit.is_volume and find_scope(charge.bucket) == scope
+        )
 
     def _build_charges(
         self,

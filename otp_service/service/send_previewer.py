@@ -4,22 +4,34 @@ The commits are those of a send, and the store decides them with the code that d
 (`Store.inspect`). So neither the charges nor their arithmetic are written again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from typing import Final
 
 from msgspec.structs import replace
 
+from otp_service.core.challenge import build_delivery_id
 from otp_service.core.commit import Blocked, Commit, Inspection
 from otp_service.core.do_not_send import ALL_TENANTS, DoNotSendReason, StoredOptOut
 from otp_service.core.errors import NumberNotAllowed
 from otp_service.core.phone_number import PhoneNumber, classify_number
 from otp_service.core.send_preview import SendInspections, SendPreview, build_preview
 from otp_service.core.tenant import Tenant
-from otp_service.service.context import CallContext, Caller, Dependencies, Subject
+from otp_service.service.context import (
+    UNKNOWN_CHALLENGE,
+    CallContext,
+    Caller,
+    ChallengeRef,
+    Dependencies,
+    Subject,
+)
 from otp_service.service.send_admission import check_destination
 from otp_service.service.send_charger import SendCharger
 
 
 SendCommits = tuple[Commit, Commit, Commit]
+
+DELIVERY_REFERENCE: Final = ChallengeRef(build_delivery_id(0, bytes(16)))
+"""What is inspected has no id yet. This one shows that it is a delivery."""
 
 
 class SendPreviewer:
@@ -31,9 +43,13 @@ class SendPreviewer:
         self._registry = dependencies.number_registry
 
     async def preview_sends(
-        self, caller: Caller, subject: Subject, tenants: Sequence[Tenant]
+        self,
+        caller: Caller,
+        subject: Subject,
+        tenants: Sequence[Tenant],
+        delivering: Collection[str] = (),
     ) -> list[SendPreview]:
-        """Return the preview of an issue or a delivery of each tenant, in their order.
+        """Return the preview of an issue of each tenant, in their order; of `delivering` of a delivery.
 
         The subject has a number. A limit for each account or address is included if the subject has
         one. Raises StoreUnavailable.
@@ -42,11 +58,16 @@ class SendPreviewer:
         assert phone is not None
         refused = self._find_disallowed(phone, tenants)
         allowed = [tenant for tenant in tenants if tenant.name not in refused]
-        commits = [self._build_commits(caller, subject, phone, tenant) for tenant in allowed]
+        commits = [
+            self._build_commits(
+                caller, subject, phone, tenant, is_delivery=tenant.name in delivering
+            )
+            for tenant in allowed
+        ]
         inspected = await self._inspect(commits)
         inspections = {tenant.name: each for tenant, each in zip(allowed, inspected, strict=True)}
         opt_outs = await self._read_opt_outs(phone, inspections)
-        return [
+        previews = (
             refused.get(tenant.name)
             or build_preview(
                 tenant.name,
@@ -54,7 +75,8 @@ class SendPreviewer:
                 tuple(one for one in opt_outs if one.tenant in {ALL_TENANTS, tenant.name}),
             )
             for tenant in tenants
-        ]
+        )
+        return [replace(one, is_delivery=one.tenant in delivering) for one in previews]
 
     def _find_disallowed(
         self, phone: PhoneNumber, tenants: Sequence[Tenant]
@@ -70,11 +92,18 @@ class SendPreviewer:
         return refused
 
     def _build_commits(
-        self, caller: Caller, subject: Subject, phone: PhoneNumber, tenant: Tenant
+        self,
+        caller: Caller,
+        subject: Subject,
+        phone: PhoneNumber,
+        tenant: Tenant,
+        *,
+        is_delivery: bool,
     ) -> SendCommits:
-        """Return the commits of a send of the tenant, as an issue has them."""
+        """Return the commits of a send of the tenant, as an issue or a delivery has them."""
+        reference = DELIVERY_REFERENCE if is_delivery else UNKNOWN_CHALLENGE
         sender = replace(caller, tenant=tenant).select_limits(phone)
-        context = CallContext(self._dependencies, sender, subject)
+        context = CallContext(self._dependencies, sender, subject, reference)
         charger = SendCharger(self._dependencies, context, phone)
         return charger.build_commits(charger.plan())
 

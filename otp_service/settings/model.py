@@ -144,6 +144,14 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         keys = self.tenant_settings[tenant].keys
         return tenant in self.hook_tenants or any(Scope.DELIVER in key.scopes for key in keys)
 
+    def can_issue(self, tenant: str) -> bool:
+        """Whether a tenant issues codes that this service verifies, or may when it has its first key."""
+        keys = self.tenant_settings[tenant].keys
+        scopes = frozenset[Scope]().union(*(key.scopes for key in keys))
+        return bool(scopes & {Scope.CHALLENGES, Scope.TWILIO_VERIFY}) or not self.can_deliver(
+            tenant
+        )
+
     def get_share_percent(self, tenant: str) -> int:
         return self.tenant_settings[tenant].share_percent or self.default_share_percent
 

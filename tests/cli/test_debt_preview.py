@@ -64,6 +64,15 @@ def test_a_full_scope_has_its_figures_in_its_unit_and_its_end():
     assert [] == list_bare_amounts(near, "EUR")
 
 
+def test_a_delivery_is_called_one():
+    """Its limits are others than those of an issue, for people and for programs."""
+    preview = replace(REFUSED, is_delivery=True)
+
+    assert format_lines(preview)[0].startswith("+44********56  at shop, a delivery: refused until ")
+    assert build_members(1, SUBJECT, preview, "EUR")["delivery"] is True
+    assert build_members(1, SUBJECT, REFUSED, "EUR")["delivery"] is False
+
+
 def test_a_scope_of_countries_has_their_number_in_a_day():
     """It has no hour and no money, in JSON neither."""
     bucket = ScopeBucket(DebtLimit.UNVERIFIED_COUNTRIES, "shop", "192.0.2.1")

@@ -211,6 +211,26 @@ def test_one_scope_of_money_has_its_currency(run_status, add_debt, scope):
     assert [] == list_bare_amounts(shown, "USD")
 
 
+@pytest.mark.parametrize("scope", ["country:GB@shop", "new-countries@shop"])
+def test_a_scope_of_countries_has_its_volume_if_there_is_any(run_status, add_debt, scope):
+    """A delivery may be refused by it where an issue is admitted."""
+    limits = {
+        "country:GB@shop": ScopeBucket(DebtLimit.VOLUME_COUNTRY, "shop", "GB"),
+        "new-countries@shop": ScopeBucket(DebtLimit.VOLUME_NEW_COUNTRIES, "shop"),
+    }
+    without = run_status(scope).out.splitlines()
+    add_debt(limits[scope], 50_000_000)
+
+    *_, unverified, volume = run_status(scope).out.splitlines()
+    shown = json.loads(run_status(scope, "--json").out)["tenants"]
+
+    assert 3 == len(without)
+    assert ["shop", "admits"] == [re.split(" {2,}", unverified)[i] for i in (0, -1)]
+    assert volume.startswith("shop, volume  record  ")
+    assert re.search(r"  would refuse until \d{4}-", volume)
+    assert [False, True] == [one["limit"].startswith("Volume") for one in shown]
+
+
 def test_an_address_has_its_messages_and_its_countries(run_status, run_otp, config, add_debt):
     """A message to one more country would be the fourth; one command opens both.
 

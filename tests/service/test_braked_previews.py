@@ -9,14 +9,18 @@ from hypothesis import strategies as st
 
 from otp_service.core.errors import DebtLimited
 from otp_service.core.limits import DEFAULT_LIMITS
+from otp_service.core.phone_number import parse_number
 from otp_service.core.pumping.overrides import ScopeOverride
 from otp_service.core.pumping.prices import PriceTable
 from otp_service.core.pumping.scopes import BrakeMode, DebtLimit, Floors
 from otp_service.core.pumping.send_debts import BrakeSettings
+from otp_service.core.send_preview import SendPreview
 from otp_service.core.timestamps import HOUR_MS, MINUTE_MS
 from otp_service.service.brake import Brake
+from otp_service.service.context import Subject
 from otp_service.service.otp_service import OtpService
 from otp_service.store.client import ScriptClient
+from tests.installation import gather_results
 from tests.service.brake_books import PRICE, drain
 from tests.service.test_send_previews import (
     FRENCH,
@@ -100,6 +104,42 @@ async def test_a_known_number_is_admitted_where_a_scope_is_full(
     assert CLOSED_MS == unknown.wait_ms
     (closed,) = (debt for debt in known.debts if debt.state.charge.bucket.limit is limit)
     assert (True, False) == (closed.state.is_full, closed.is_over)
+
+
+async def test_a_delivery_is_decided_by_the_volume_and_an_issue_by_what_is_unverified(
+    one_server_client: ScriptClient,
+) -> None:
+    """The volume of the country is full: each of the two gets what its preview says."""
+    operator = BrakeOperator(one_server_client)
+    world = operator.installation
+    calls = [world.deliver(number=f"+4474001{index:02}456") for index in range(20)]
+    *_, refusal = [one for one in await gather_results(*calls) if isinstance(one, DebtLimited)]
+
+    delivery, issue = [
+        (
+            await world.service.send_previewer.preview_sends(
+                world.build_caller(),
+                Subject(parse_number(ONE)),
+                [world.tenants["shop"]],
+                delivering,
+            )
+        )[0]
+        for delivering in (["shop"], [])
+    ]
+
+    assert delivery.error is not None
+    assert (True, refusal.limit) == (delivery.is_delivery, delivery.error.limit)  # type: ignore[attr-defined]
+    assert {limit.startswith("Volume") for limit in _list_limits(delivery)} == {True}
+    assert (False, None) == (issue.is_delivery, issue.error)
+    await world.issue(ONE)
+    with pytest.raises(DebtLimited):
+        await world.deliver(number=ONE)
+
+
+def _list_limits(preview: SendPreview) -> list[str]:
+    """Return the limits of the brake in a preview, but for the budget of the day."""
+    limits = [debt.state.charge.bucket.limit for debt in preview.debts]
+    return [limit.value for limit in limits if limit is not DebtLimit.SPEND_OVERALL]
 
 
 @pytest.mark.parametrize("is_rotated", [False, True])

@@ -77,6 +77,11 @@ class DebtLimit(StrEnum):
         return self.value.startswith("Unverified")
 
     @property
+    def is_volume(self) -> bool:
+        """Whether it counts messages that nothing can verify."""
+        return self.value.startswith("Volume")
+
+    @property
     def unit(self) -> DebtUnit:
         """What its figures are."""
         return _UNIT_BY_LIMIT.get(self, DebtUnit.MONEY)

@@ -179,11 +179,12 @@ class Supervisor:
         return {self.generation, self._newest_generation if self.candidate else self.generation}
 
     def _handle_death(self, worker: WorkerProcess) -> None:
-        logger.error("worker %d %s, and is replaced", worker.pid, worker.describe_end())
         self.delays.count_death(worker.slot, has_served=worker.has_served)
         in_slot = [w for w in self.workers if w.slot == worker.slot]
         if worker.has_served and not in_slot and any(w.has_served for w in self.workers):
             self._listeners.abandon_queue(worker.slot)
+        # Last: who reads the line finds that new connections go to other workers.
+        logger.error("worker %d %s, and is replaced", worker.pid, worker.describe_end())
 
     async def _run_ticks(self) -> None:
         while True:

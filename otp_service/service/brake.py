@@ -100,14 +100,20 @@ class DebtPlan(msgspec.Struct, frozen=True, kw_only=True):
         )
         return replace(self, number=None, shared=DebtCommit(charges=tuple(charges)))
 
+    def without_range(self) -> "DebtPlan":
+        """Return what is refunded of a send whose range is repaid: of that nothing.
+
+        The refund still names the range, at no price. So its charge is marked as reversed, and a later try
+        of the refund, which may not know of the repayment, takes nothing from others.
+        """
+        assert self.number
+        free = tuple(replace(charge, price=0) for charge in self.number.charges)
+        return replace(self, number=replace(self.number, charges=free))
+
     def end_exemption(self) -> "DebtPlan":
-        """Return the charges that an exempt send was not charged."""
-        charges = (charge for charge in self.shared.charges if not charge.is_always_charged)
-        return replace(
-            self,
-            number=self.number and replace(self.number, known_number=None, is_assumed_known=False),
-            shared=replace(self.shared, charges=tuple(charges)),
-        )
+        """Return the debts of the send as one to an unknown number."""
+        number = self.number and replace(self.number, known_number=None, is_assumed_known=False)
+        return replace(self, number=number)
 
 
 class SettlementPlan(msgspec.Struct, frozen=True):

@@ -151,7 +151,9 @@ class CodeSender:
         A prepared code has a salt of its own. Whatever refuses, everything is refunded, and the error
         of the refusal is raised.
         """
-        planned = self._charger.plan(is_auto_resend=call == "auto-resend")
+        planned = self._charger.plan(
+            is_auto_resend=call == "auto-resend", debts_apart=self._risk_check.is_asked
+        )
         refund = partial(self._charger.refund, planned, durable=True)
         async with self._refunds.refund_if_unavailable(refund):
             applied = await self._charger.apply(planned, self._context.account_at_tenant)

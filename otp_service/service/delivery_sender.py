@@ -36,7 +36,7 @@ class DeliverySender:
         """Store a new delivery and send its code. Raises the OtpError that refuses it."""
         deps, refunds = self._dependencies, self._dependencies.refunds
         with deps.send_slots.acquire(self._context.caller.tenant.name):
-            planned = self._charger.plan()
+            planned = self._charger.plan(debts_apart=self._risk_check.is_asked)
             refund = partial(self._charger.refund, planned, durable=True)
             async with refunds.refund_if_unavailable(refund):
                 applied = await self._charger.apply(planned)

@@ -58,8 +58,11 @@ class SendCharger:
             dependencies.store, dependencies.random, dependencies.refunds
         )
 
-    def plan(self, *, is_auto_resend: bool = False) -> SendCharges:
-        """Return the charges of a send, each with the operation id that it will have."""
+    def plan(self, *, is_auto_resend: bool = False, debts_apart: bool = False) -> SendCharges:
+        """Return the charges of a send, each with the operation id that it will have.
+
+        With `debts_apart` its debts are charged by `charge_debts`, and else by `apply` with the limits.
+        """
         tenant, phone, subject = self._tenant, self._phone, self._context.subject
         number_charges = charges.build_number_send_charges(tenant, phone)
         if is_auto_resend:
@@ -73,26 +76,26 @@ class SendCharger:
         shared_refunds = self._shared_limits.name_charges(
             charges.build_shared_send_charges(tenant, phone)
         )
-        debts = self._name_debts(operation_id, shared_refunds[0].operation_id)
+        shared_id = shared_refunds[0].operation_id
         return SendCharges(
             number_charges,
             operation_id,
             self._store.limit_key_id,
             caller_refunds,
             shared_refunds,
-            debts,
+            self._name_debts(operation_id, shared_id, are_apart=debts_apart),
         )
 
     def build_commits(
         self, planned: SendCharges, known_addresses_of: Account | None = None
     ) -> tuple[Commit, Commit, Commit]:
         """Return the commits of the charges: to the caller, to the number, and to what all share."""
+        plan = planned.plan_of_limits
         return (
             self._shared_limits.build_charge_commit(planned.caller_refunds, known_addresses_of),
             self._build_number_commit(planned),
             self._shared_limits.build_charge_commit(
-                planned.shared_refunds,
-                debts=planned.debts[0].plan.shared if planned.debts else None,
+                planned.shared_refunds, debts=plan.shared if plan else None
             ),
         )
 
@@ -113,7 +116,7 @@ class SendCharger:
         except errors.OtpError as error:
             await self._handle_refusal(planned, outcomes, error)
             raise
-        charged = planned.add_outcome(number, shared)
+        charged = planned.add_outcome(number, shared) if planned.plan_of_limits else planned
         return AppliedCharges(number.now, caller.known_addresses, charged)
 
     async def _handle_refusal(
@@ -133,30 +136,32 @@ class SendCharger:
             case _:
                 await self.deny(planned.without_shared(), error)
 
-    async def end_exemption(self, charged: SendCharges, risk: RiskAssessment) -> SendCharges:
-        """Charge an exempt send as one to an unknown number, and return its charges.
+    async def may_be_over_debt(self, charged: SendCharges) -> bool:
+        """Return whether the brake would refuse the send now. Nothing is charged."""
+        commits = self._build_debt_commits(charged)
+        inspections = await self._store.inspect(commits) if commits else []
+        is_exempt = any(one.is_exempt for one in inspections)
+        return not is_exempt and any(one.refusal for one in inspections)
 
-        Its exempt send stays noted at the number, and the budget of the day is charged already. Raises
-        the error of the scope that refuses: everything is refunded, and that is recorded.
+    async def charge_debts(
+        self, charged: SendCharges, risk: RiskAssessment | None = None
+    ) -> SendCharges:
+        """Charge the debts of a send whose limits were charged without them, and return its charges.
+
+        Raises the error of the scope that refuses: everything is refunded, and that is recorded.
         """
-        if not charged.outcome.is_exempt:
+        commits = self._build_debt_commits(charged)
+        if not commits:
             return charged
-        plan = charged.debts[0].plan.end_exemption()
-        named = NamedDebts(
-            plan, self._random.generate_operation_id(), self._random.generate_operation_id()
-        )
-        both = msgspec.structs.replace(charged, debts=(*charged.debts, named))
-        refund = partial(self.refund, both.select_newest_debts(), durable=True)
-        async with self._refunds.refund_if_unavailable(refund):
-            outcomes = await self._store.commit_together(self._build_debt_commits(named))
-            try:
-                number, shared = require_all_committed(outcomes)
-            except errors.StoreUnavailable:
-                raise
-            except errors.OtpError as error:
-                await self.deny(both, error, risk)
-                raise
-        return both.add_outcome(number, shared)
+        outcomes = await self._store.commit_together(commits)
+        try:
+            committed = require_all_committed(outcomes)
+        except errors.StoreUnavailable:
+            raise
+        except errors.OtpError as error:
+            await self.deny(charged, error, risk)
+            raise
+        return charged.add_outcome(committed[0], committed[-1])
 
     async def deny(
         self, send_charges: SendCharges, error: errors.OtpError, risk: RiskAssessment | None = None
@@ -238,7 +243,7 @@ class SendCharger:
             operation_id=planned.operation_id,
             recipient=self.recipient,
             charges=planned.number_charges,
-            debts=planned.debts[0].plan.number if planned.debts else None,
+            debts=planned.plan_of_limits.number if planned.plan_of_limits else None,
             event_if_refused=self._build_denied(
                 **self._context.build_event_fields(), price=planned.price
             ),
@@ -249,18 +254,20 @@ class SendCharger:
         """Return the event of a refusal, which names the scopes that can refuse."""
         return self._denied_type(**fields, **self._range_fields)
 
-    def _build_debt_commits(self, named: NamedDebts) -> tuple[Commit, Commit]:
+    def _build_debt_commits(self, charged: SendCharges) -> list[Commit]:
         """Return the commits of debts alone, to the number and to what all share."""
+        named = charged.debts
+        if named is None or not named.are_apart:
+            return []
         assert named.shared_operation_id
-        return (
-            self._context.build_commit(
-                operation_id=named.number_operation_id, debts=named.plan.number
-            ),
-            self._shared_limits.build_debt_commit(named.plan.shared, named.shared_operation_id),
+        of_number = self._context.build_commit(
+            operation_id=named.number_operation_id, debts=named.plan.number
         )
+        shared = self._shared_limits.build_debt_commit(named.plan.shared, named.shared_operation_id)
+        return [of_number, shared] if named.plan.number else [shared]
 
-    def _name_debts(self, number_id: str, shared_id: str) -> tuple[NamedDebts, ...]:
-        """Return the debts of a send, with the operation ids of these commits."""
+    def _name_debts(self, number_id: str, shared_id: str, *, are_apart: bool) -> NamedDebts | None:
+        """Return the debts of a send, with the operation ids of these commits, or of their own."""
         subject = self._context.subject
         send = PlannedSend(
             tenant=self._tenant.name,
@@ -271,7 +278,11 @@ class SendCharger:
             has_passed_bot_check=subject.has_passed_bot_check,
         )
         plan = self._brake.plan_send(send)
-        return () if plan is None else (NamedDebts(plan, number_id, shared_id),)
+        if plan is None:
+            return None
+        if are_apart:
+            number_id, shared_id = (self._random.generate_operation_id() for _ in range(2))
+        return NamedDebts(plan, number_id, shared_id, are_apart)
 
 
 def select_unpaid(send_charges: SendCharges, current: ChallengeSnapshot) -> SendCharges:

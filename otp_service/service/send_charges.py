@@ -1,5 +1,6 @@
 """What one send was charged, in limits and in debts, and how each of it is reversed."""
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -19,12 +20,17 @@ from otp_service.service.brake import DebtPlan
 
 
 class NamedDebts(msgspec.Struct, frozen=True):
-    """The debts of a send, with the operation ids of the commits that charge them."""
+    """The debts of a send, with the operation ids of the commits that charge them.
+
+    They are those of its limits, or commits of their own, once the risk service has answered.
+    """
 
     plan: DebtPlan
     number_operation_id: str
     shared_operation_id: str | None
     """None if the commit of what all share was not applied."""
+    are_apart: bool = False
+    """Whether the commits of the limits leave them out."""
 
 
 class SendCharges(msgspec.Struct, frozen=True):
@@ -37,10 +43,10 @@ class SendCharges(msgspec.Struct, frozen=True):
     """Of the limit key that names the buckets of all of them."""
     caller_refunds: tuple[Refund, ...]
     shared_refunds: tuple[Refund, ...]
-    debts: tuple[NamedDebts, ...] = ()
-    """Empty where the brake is off; two if the risk service has ended the exemption of the send."""
+    debts: NamedDebts | None = None
+    """None where the brake is off."""
     outcome: DebtOutcome = DebtOutcome()
-    """What became of the newest debts, once all commits were applied."""
+    """What became of the debts, once they were charged."""
     charged_at: int = 0
     has_range_left: bool = False
     """Whether the range is charged although a wider scope was over in record mode: the earlier commit
@@ -58,52 +64,54 @@ class SendCharges(msgspec.Struct, frozen=True):
         return (*self.caller_refunds, *self.shared_refunds)
 
     @property
+    def plan_of_limits(self) -> DebtPlan | None:
+        """The debts that the commits of the limits charge as well."""
+        return self.debts.plan if self.debts and not self.debts.are_apart else None
+
+    @property
     def number_debt_refunds(self) -> tuple[DebtRefund, ...]:
         """The reversal of the debts in the partition of the number."""
-        return tuple(
-            DebtRefund(named.plan.number, named.number_operation_id)
-            for named in self.debts
-            if named.plan.number is not None
-        )
+        if self.debts is None or self.debts.plan.number is None:
+            return ()
+        return (DebtRefund(self.debts.plan.number, self.debts.number_operation_id),)
 
     @property
     def shared_debt_refunds(self) -> tuple[DebtRefund, ...]:
         """The reversal of the debts that all share."""
-        return tuple(
-            DebtRefund(named.plan.shared, named.shared_operation_id)
-            for named in self.debts
-            if named.shared_operation_id is not None
-        )
+        if self.debts is None or self.debts.shared_operation_id is None:
+            return ()
+        return (DebtRefund(self.debts.plan.shared, self.debts.shared_operation_id),)
 
     @property
     def price(self) -> int | None:
         """The price of the message; None where the brake is off."""
-        return self.debts[0].plan.price if self.debts else None
+        return self.debts.plan.price if self.debts else None
 
     @property
     def debt(self) -> SendDebt | None:
         """What a verification repays of this send; None if that is nothing."""
         if not self.debts or not self.outcome.is_charged:
             return None
-        return self.debts[-1].plan.build_debt(self.charged_at, self.limit_key_id)
+        return self.debts.plan.build_debt(self.charged_at, self.limit_key_id)
 
     @property
     def range_settlement(self) -> DebtSettlement | None:
         """The repayment of a range that should not have been charged; it raises no allowance."""
         if not self.has_range_left:
             return None
-        plan = self.debts[-1].plan
+        assert self.debts
+        plan = self.debts.plan
         debt = plan.build_debt(self.charged_at, self.limit_key_id)
         assert plan.range_bucket
         assert debt
         return DebtSettlement(repayments=(DebtRepayment.from_debts(plan.range_bucket, (debt,)),))
 
     def add_outcome(self, number: Committed, shared: Committed) -> "SendCharges":
-        """Return the charges with what came of the newest debts."""
+        """Return the charges with what came of the debts, by the commits that have charged them."""
         if not self.debts:
             return self
         first, second = number.debts, shared.debts
-        has_range = self.debts[-1].plan.range_bucket is not None
+        has_range = self.debts.plan.range_bucket is not None
         return replace(
             self,
             outcome=DebtOutcome(first.is_exempt, first.over or second.over),
@@ -111,39 +119,37 @@ class SendCharges(msgspec.Struct, frozen=True):
             has_range_left=has_range and first.is_charged and second.over is not None,
         )
 
+    def end_exemption(self) -> "SendCharges":
+        """Return the charges of a send to a number that is not exempt, before its debts are charged."""
+        return self._change_plan(DebtPlan.end_exemption)
+
     def without_shared(self) -> "SendCharges":
         """Return the charges without those of the commit of what all share, which was refused."""
-        unshared = (replace(named, shared_operation_id=None) for named in self.debts)
-        return replace(self, shared_refunds=(), debts=tuple(unshared))
+        unshared = self.debts and replace(self.debts, shared_operation_id=None)
+        return replace(self, shared_refunds=(), debts=unshared)
 
     def without_repaid_range(self) -> "SendCharges":
         """Return the charges of a send that was stored, and with it `range_settlement`."""
         if not self.has_range_left:
             return self
-        *earlier, newest = self.debts
-        stripped = replace(newest, plan=replace(newest.plan, number=None))
-        return replace(self, debts=(*earlier, stripped), has_range_left=False)
+        return replace(self._change_plan(DebtPlan.without_range), has_range_left=False)
 
     def without_repaid_debts(self) -> "SendCharges":
         """Return the charges of a send whose debts the verification of its challenge has repaid.
 
         Only the budget of the day is left of them.
         """
-        kept = (replace(named, plan=named.plan.without_repaid()) for named in self.debts)
-        return replace(self, debts=tuple(kept), has_range_left=False)
+        return replace(self._change_plan(DebtPlan.without_repaid), has_range_left=False)
 
-    def select_newest_debts(self) -> "SendCharges":
-        """Return the newest debts alone, for their refund."""
-        newest = self.debts[-1]
-        return SendCharges(
-            (), newest.number_operation_id, self.limit_key_id, (), (), debts=(newest,)
-        )
+    def _change_plan(self, change: Callable[[DebtPlan], DebtPlan]) -> "SendCharges":
+        debts = self.debts
+        return replace(self, debts=debts and replace(debts, plan=change(debts.plan)))
 
     def build_event_fields(self) -> dict[str, Any]:
         """Return the fields of the event of the send; none where the brake is off."""
         if not self.debts:
             return {}
-        plan, over = self.debts[-1].plan, self.outcome.over
+        plan, over = self.debts.plan, self.outcome.over
         fields: dict[str, Any] = {
             "price": plan.price,
             "measure": (Measure.EXEMPT if self.outcome.is_exempt else plan.measure).value,

@@ -171,7 +171,7 @@ class SendRecorder:
 
         They are no debts, because they have the same code: they cost of the budget of the day.
         """
-        debts = send_charges.debts[0].plan.build_extra_commit(extra) if send_charges.debts else None
+        debts = send_charges.debts.plan.build_extra_commit(extra) if send_charges.debts else None
         limits = self._shared_limits
         return [
             limits.build_charge_commit(

@@ -28,6 +28,7 @@ from tests.installation import (
     make_wrong_code,
 )
 from tests.service.app_user import AppUser
+from tests.service.brake_books import start_brake
 from tests.service.test_risk_check import REFUSED, FakeRiskService
 from tests.store import redis_servers
 from tests.store.faulty_proxy import FaultyProxy
@@ -144,6 +145,16 @@ async def test_a_risk_service_costs_an_issue_no_trip(
     assert 3 == await count_trips(proxy, asked.issue(**CLIENT_FIELDS))
     assert 3 == count_scripts(proxy)
     assert "allow" == (await asked.read_events())[-2]["risk_answer"]
+
+
+async def test_a_risk_service_costs_an_issue_two_trips_where_the_brake_is_on(
+    installation: Installation, proxy: FaultyProxy
+) -> None:
+    """R31: the debts are inspected before the question, and charged after the answer."""
+    asked = start_brake(installation, risk_service=FakeRiskService())
+    await asked.issue("+447400123451")  # its first call does more
+
+    assert 5 == await count_trips(proxy, asked.issue(**CLIENT_FIELDS))
 
 
 async def test_an_issue_that_the_risk_service_refuses_costs_two(

@@ -159,7 +159,7 @@ class FaultKind(StrEnum):
     """
 
     WORKER_CRASH = "worker crash"  # worker
-    WORKER_RESTART = "worker restart"  # worker
+    WORKER_RESTART = "worker restart"  # worker; also one that a deployment replaces
     LINK_CUT = "link cut"  # host and address
     LINK_FROZEN = "link frozen"  # host and address
     LINK_SLOW = "link slow"  # host and address

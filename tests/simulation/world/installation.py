@@ -108,9 +108,11 @@ class Installation:
         """Stop a worker as a deployment does, and start it with another configuration."""
         self._close(name)
         self.configurations[name] = configuration
-        old = self.workers.get(name)
+        old, recorder = self.workers.get(name), self.site.recorder
         if old is not None and not old.is_dead:
+            fault = recorder.start_fault(FaultKind.WORKER_RESTART, name)
             await asyncio.get_running_loop().create_task(_stop_worker(old))
+            recorder.end_fault(fault)
         if self.workers.get(name) is old:  # it may have been killed and started meanwhile
             self.restart(name)
 

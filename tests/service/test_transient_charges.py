@@ -88,7 +88,7 @@ async def test_a_refused_address_takes_no_room_of_a_range(installation: Installa
 async def test_a_client_that_the_risk_service_refuses_takes_no_room_of_a_range(
     installation: Installation,
 ) -> None:
-    """R31: it was charged while the service was asked, and 4 of 8 others were refused for an hour."""
+    """R31: it was charged while the service was asked, and 4 to 7 of 8 others were refused for an hour."""
     risk = RefusingRiskService()
     shop = start_brake(installation, risk_service=risk, floors={"range_sends": (ROOM, ROOM)})
 
